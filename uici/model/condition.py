@@ -1,0 +1,107 @@
+"""Conditions over the results of operations: the one small language that findings, preconditions and
+verifications share. Each condition names a field of a result; there are no expressions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from pydantic import Field, field_validator, model_validator
+
+from uici.model.base import Frozen, JsonValue
+
+_MISSING = object()
+_TESTS = ("equals", "not_equals", "one_of", "matches", "at_least", "at_most", "exists")
+
+
+class Condition(Frozen):
+    """One test on one field, for example `{field: exit_code, equals: 137}`.
+
+    A field that the result lacks fails every test except `exists: false`, so an observation that could
+    not be made never establishes a finding.
+    """
+
+    field: str = Field(min_length=1, description="dotted path into the result, e.g. resources.memory_percent")
+    equals: JsonValue = None
+    not_equals: JsonValue = None
+    one_of: tuple[JsonValue, ...] | None = None
+    matches: str | None = Field(
+        default=None, description="regular expression searched in a text or in any item of a list"
+    )
+    at_least: float | None = None
+    at_most: float | None = None
+    exists: bool | None = None
+
+    @field_validator("matches")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Condition:
+        given = [name for name in _TESTS if name in self.model_fields_set]
+        if len(given) != 1:
+            raise ValueError(
+                f"a condition needs exactly one test of {', '.join(_TESTS)}; got {', '.join(given) or 'none'}"
+            )
+        return self
+
+    def holds(self, result: JsonValue) -> bool:
+        """Whether `result`, the JSON result of an operation, satisfies this condition."""
+        value = select(result, self.field, _MISSING)
+        test = next(name for name in _TESTS if name in self.model_fields_set)
+        if test == "exists":
+            return (value is not _MISSING and value is not None) is self.exists
+        if value is _MISSING:
+            return False
+        if test == "equals":
+            return _same(value, self.equals)
+        if test == "not_equals":
+            return not _same(value, self.not_equals)
+        if test == "one_of":
+            return any(_same(value, choice) for choice in self.one_of or ())
+        if test == "matches":
+            pattern = _compiled(self.matches or "")
+            texts = value if isinstance(value, list) else [value]
+            return any(isinstance(text, str) and pattern.search(text) is not None for text in texts)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return value >= (self.at_least or 0.0) if test == "at_least" else value <= (self.at_most or 0.0)
+
+    def describe(self) -> str:
+        """The condition in words, for denials and reports."""
+        test = next(name for name in _TESTS if name in self.model_fields_set)
+        return f"{self.field} {test.replace('_', ' ')} {getattr(self, test)!r}"
+
+
+def all_hold(conditions: Iterable[Condition], result: JsonValue) -> bool:
+    """Whether every condition holds for `result`."""
+    return all(condition.holds(result) for condition in conditions)
+
+
+def select(value: JsonValue, path: str, default: JsonValue = None) -> JsonValue:
+    """Follow a dotted path through objects and, by number, lists; `default` where it leads nowhere."""
+    for part in path.split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return default
+    return value
+
+
+def _same(left: JsonValue, right: JsonValue) -> bool:
+    # In Python True == 1; in the YAML that people write they are different answers.
+    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)

@@ -1,0 +1,65 @@
+"""What UICI itself is, and the one predicate that every layer of the self-target guard shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from uici.model.base import Frozen, JsonValue
+
+
+class SelfIdentity(Frozen):
+    """Everything by which UICI can be reached: its own ids, its state store, and what contains it."""
+
+    pids: frozenset[int] = frozenset()
+    """UICI's own process id(s)."""
+    names: frozenset[str] = frozenset()
+    """Names, ids and aliases: target names declared as self, container id, pod name, program name. Lower case."""
+    containers: frozenset[str] = frozenset()
+    """Full ids of the container UICI runs in."""
+    pods: frozenset[str] = frozenset()
+    """`namespace/pod`."""
+    ancestors: frozenset[int] = frozenset()
+    """Process ids that contain UICI: stopping one of them stops UICI."""
+    containing: frozenset[str] = frozenset()
+    """Names of what contains UICI: compose project, namespace, node, supervisor socket. Acting on these *as a whole* is denied."""
+    state_paths: frozenset[str] = frozenset()
+    """Files of UICI's state store."""
+
+    def is_named_by(self, names: Iterable[str]) -> str | None:
+        """The first of `names` that means UICI itself, else None. Container ids match by prefix of 12 or more digits."""
+        for name in names:
+            lowered = name.strip().lstrip("/").lower()
+            if not lowered:
+                continue
+            if lowered in self.names:
+                return name
+            if len(lowered) >= 12 and any(container.startswith(lowered) for container in self.containers):
+                return name
+        return None
+
+    def is_reached_by(self, value: JsonValue) -> str | None:
+        """The first text anywhere in `value` (a binding, arguments) that names UICI or its state store, else None."""
+        for text in _texts(value):
+            if self.is_named_by([text]) or text in self.state_paths or text in self.pods:
+                return text
+        return None
+
+
+def _texts(value: JsonValue) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+
+
+class SelfGuardLayers(Frozen):
+    """Which layers of the self-target guard are on. All of them, always; tests switch three off to prove the fourth."""
+
+    intake: bool = True
+    planning: bool = True
+    translation: bool = True
+    executor: bool = True

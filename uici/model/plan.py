@@ -1,0 +1,85 @@
+"""Plans: ordered steps with a content hash."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from uici.model.base import Frozen, JsonObject, JsonValue, digest
+from uici.model.call import Call, Risk
+from uici.model.operation import NAME, Operation
+
+
+class Origin(StrEnum):
+    """Who wrote a plan. The guard treats all origins alike."""
+
+    RULE = "rule"
+    COUNCIL = "council"
+    HUMAN = "human"
+
+
+class Step(Frozen):
+    """One operation on one target."""
+
+    operation: str = Field(pattern=NAME)
+    target: str = Field(min_length=1, max_length=253)
+    parameters: JsonObject = Field(default_factory=dict)
+
+
+class VerifySettings(Frozen):
+    """When a remedy counts as effective. All durations are seconds."""
+
+    within: float = Field(default=60.0, gt=0, le=86400, description="the target must be healthy by then")
+    stable_for: float = Field(default=3.0, ge=0, le=86400, description="and stay healthy this long")
+    confirm_within: float = Field(
+        default=600.0, ge=0, le=86400, description="and the alert be silent by then, else inconclusive"
+    )
+    interval: float = Field(default=0.5, gt=0, le=3600, description="pause between two looks")
+
+
+class Plan(Frozen):
+    """What is to be done for one rung of a ladder."""
+
+    environment: str
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=50)
+    origin: Origin
+    reason: str
+    strategy: str | None = None
+    remedy: str | None = None
+    verify: VerifySettings = VerifySettings()
+
+
+class PreparedStep(Frozen):
+    """A step with its operation's snapshot and the exact calls it translates into."""
+
+    step: Step
+    operation: Operation
+    binding: JsonObject
+    calls: tuple[Call, ...]
+    result: dict[str, JsonValue] | None
+    risk: Risk
+    undo: str
+    """What undo would do, in words: the inverse operation, or why there is none."""
+
+
+class PreparedPlan(Frozen):
+    """A translated plan. A run keeps this snapshot, so that a hot reload never changes a plan under way."""
+
+    plan: Plan
+    steps: tuple[PreparedStep, ...]
+
+    @property
+    def cid(self) -> str:
+        """Content hash over the plan, its operations and translations, its calls and the targets' bindings."""
+        return digest(self.model_dump(mode="json", exclude={"steps": {"__all__": {"operation": {"source"}}}}))
+
+    @property
+    def risk(self) -> Risk:
+        """The highest risk among the steps."""
+        return max((step.risk for step in self.steps), key=lambda risk: risk.rank)
+
+    @property
+    def mutates(self) -> bool:
+        """Whether any call changes something."""
+        return any(call.mutates for step in self.steps for call in step.calls)

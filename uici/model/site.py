@@ -1,0 +1,401 @@
+"""A site's configuration as frozen types: the shape of every file in the configuration tree.
+
+The catalogue builds these from YAML, and the JSON Schema of each file is derived from them. Every duration is
+in seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from uici.model.alert import Alert
+from uici.model.base import Frozen, JsonObject
+from uici.model.call import Risk
+from uici.model.condition import Condition
+from uici.model.matching import Matcher
+from uici.model.operation import NAME, Operation, OperationBody, Translation
+from uici.model.plan import VerifySettings
+from uici.model.secret import SecretReference
+
+Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
+Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
+
+
+class Autonomy(StrEnum):
+    """How far UICI may go by itself. Ordered: observe < propose < approve < auto."""
+
+    OBSERVE = "observe"
+    PROPOSE = "propose"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+
+# --- platform.yml ---------------------------------------------------------------------------------------------
+
+
+class ServiceSettings(Frozen):
+    """The HTTP service."""
+
+    listen: str = Field(default="127.0.0.1:8765", pattern=r"^\S+:\d{1,5}$")
+    max_body_bytes: int = Field(default=33_554_432, ge=1024, le=1_073_741_824)
+    max_json_depth: int = Field(default=32, ge=4, le=200)
+    shutdown_seconds: Seconds = 20.0
+
+
+class IntakeSettings(Frozen):
+    """The webhook's limits."""
+
+    queue_notifications: int = Field(default=2000, ge=1, le=1_000_000, description="waiting for commit; beyond it: 503")
+    commit_seconds: Seconds = Field(default=10.0, description="an answer not committed by then is a 503")
+    basic_auth_user: str = Field(
+        default="alertmanager", min_length=1, description="any user name with this one's token as password"
+    )
+
+
+class RunSettings(Frozen):
+    """The durable runs."""
+
+    threads: int = Field(default=32, ge=2, le=512)
+    sweep_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="how often waiting runs and lost incidents are looked for"
+    )
+    max_recovery_attempts: int = Field(default=10, ge=1, le=1000)
+    read_attempts: int = Field(default=3, ge=1, le=20)
+    retry_seconds: float = Field(default=0.5, gt=0, le=60)
+
+
+class NotifySettings(Frozen):
+    """Telling people: always the log and the event stream; a webhook when given."""
+
+    webhook: Secret | None = Field(default=None, description="URL that gets a JSON document per message")
+    timeout: Seconds = 10.0
+
+
+class SelfSettings(Frozen):
+    """What UICI is called on this site, beyond what it finds out by itself."""
+
+    names: tuple[str, ...] = ("uici",)
+
+
+class PlatformFile(Frozen):
+    """platform.yml"""
+
+    state: str = Field(
+        default="sqlite:///uici.db",
+        pattern=r"^(sqlite|postgresql)(\+\w+)?://",
+        description="relative to the configuration folder's parent state/",
+    )
+    service: ServiceSettings = ServiceSettings()
+    intake: IntakeSettings = IntakeSettings()
+    runs: RunSettings = RunSettings()
+    notify: NotifySettings = NotifySettings()
+    self: SelfSettings = SelfSettings()
+
+
+# --- environments.yml -----------------------------------------------------------------------------------------
+
+
+class Prometheus(Frozen):
+    """Where to ask whether an alert still fires."""
+
+    url: str = Field(pattern=r"^https?://")
+    bearer_token: Secret | None = None
+    timeout: Seconds = 5.0
+
+
+class Environment(Frozen):
+    """A place where targets live."""
+
+    platform: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    summary: str = ""
+    match: tuple[Matcher, ...] = Field(default=(), description="alerts with these labels belong here")
+    connection: JsonObject = Field(default_factory=dict, description="the executor's own settings")
+    prometheus: Prometheus | None = None
+    autonomy: Autonomy | None = None
+
+
+class EnvironmentsFile(Frozen):
+    """environments.yml"""
+
+    default: str = "local"
+    environments: dict[str, Environment] = Field(default_factory=dict)
+
+
+# --- targets.yml ----------------------------------------------------------------------------------------------
+
+
+class TargetingRule(Frozen):
+    """One way from an alert's labels to a target. Rules are tried in order; the first that names one target wins."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
+    use: Literal["target_matchers", "label", "lookup"]
+    label: str | None = None
+    equals: str = Field(default="name", description="`name` (or an alias), or a dotted path into the target's binding")
+    namespace_label: str | None = None
+    messenger: bool = Field(
+        default=False, description="the label often names the exporter: skipped when `exporters` match"
+    )
+    when: tuple[Matcher, ...] = ()
+
+    @model_validator(mode="after")
+    def _label_given(self) -> TargetingRule:
+        if (self.use == "target_matchers") is (self.label is not None):
+            raise ValueError("use: label and use: lookup need a label; use: target_matchers takes none")
+        return self
+
+
+class Targeting(Frozen):
+    """How targets are found."""
+
+    exporters: tuple[Matcher, ...] = Field(
+        default=(), description="an alert that matches any of these came from a messenger"
+    )
+    victim_labels: tuple[str, ...] = Field(
+        default=(), description="labels that name the victim; with one present messenger labels are never used"
+    )
+    rules: tuple[TargetingRule, ...] = ()
+
+
+class TargetSpec(Frozen):
+    """A managed service: one name, bound to a concrete thing in each environment."""
+
+    summary: str = ""
+    aliases: tuple[str, ...] = ()
+    group: str | None = Field(default=None, description="members of a group stand in for each other; see min_healthy")
+    match: tuple[Matcher, ...] = Field(default=(), description="alerts with all these labels are about this target")
+    autonomy: Autonomy | None = None
+    watch_only: bool = Field(default=False, description="watched and escalated, never acted on")
+    bindings: dict[str, JsonObject] = Field(min_length=1, description="environment -> the executor's binding")
+
+
+class TargetsFile(Frozen):
+    """targets.yml"""
+
+    targeting: Targeting = Targeting()
+    targets: dict[str, TargetSpec] = Field(default_factory=dict)
+
+
+# --- operations.yml, command_translations.yml, operations/<verb>.yml ------------------------------------------
+
+
+class OperationsFile(Frozen):
+    """operations.yml"""
+
+    operations: dict[str, OperationBody] = Field(default_factory=dict)
+
+
+class TranslationsFile(Frozen):
+    """command_translations.yml"""
+
+    translations: dict[str, dict[str, Translation]] = Field(
+        default_factory=dict, description="operation -> platform -> translation"
+    )
+
+
+class ExpectedCall(Frozen):
+    """One call that a test of a verb expects."""
+
+    call: str
+    arguments: JsonObject = Field(default_factory=dict)
+
+
+class VerbTest(Frozen):
+    """A test that a verb's file carries: translating these parameters gives exactly these calls, or this error."""
+
+    name: str
+    platform: str
+    target: JsonObject = Field(default_factory=dict, description="a binding")
+    parameters: JsonObject = Field(default_factory=dict)
+    expect: tuple[ExpectedCall, ...] = ()
+    error: str | None = Field(default=None, description="text that the refusal contains")
+
+
+class VerbFile(Frozen):
+    """operations/<verb>.yml: one verb, complete."""
+
+    operation: OperationBody
+    translations: dict[str, Translation] = Field(min_length=1)
+    tests: tuple[VerbTest, ...] = Field(min_length=1)
+
+
+# --- findings.yml ---------------------------------------------------------------------------------------------
+
+
+class Evidence(Frozen):
+    """Conditions on the result of one read-only operation."""
+
+    operation: str = Field(pattern=NAME)
+    all: tuple[Condition, ...] = Field(min_length=1)
+
+
+class FindingRule(Frozen):
+    """A finding and the observations that establish it: any one of `when` suffices."""
+
+    summary: str
+    when: tuple[Evidence, ...] = Field(min_length=1)
+
+
+class FindingsFile(Frozen):
+    """findings.yml"""
+
+    findings: dict[str, FindingRule] = Field(default_factory=dict)
+
+
+# --- strategies.yml -------------------------------------------------------------------------------------------
+
+
+def _operation_or_name(value: Any) -> Any:
+    return {"operation": value} if isinstance(value, str) else value
+
+
+class RemedyStep(Frozen):
+    """One step of a remedy; the target is the incident's."""
+
+    operation: str = Field(pattern=NAME)
+    parameters: JsonObject = Field(default_factory=dict)
+
+
+StepText = Annotated[RemedyStep, BeforeValidator(_operation_or_name)]
+
+
+class FindingsWanted(Frozen):
+    """Which findings a rung needs."""
+
+    any: tuple[str, ...] = ()
+    all: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
+
+    def satisfied_by(self, findings: frozenset[str]) -> bool:
+        """Whether the named findings allow the rung; without conditions every set does."""
+        return (
+            (not self.any or bool(findings & set(self.any)))
+            and set(self.all) <= findings
+            and not findings & set(self.none)
+        )
+
+
+class Remedy(Frozen):
+    """One rung of a ladder."""
+
+    name: str = Field(pattern=NAME)
+    when: FindingsWanted = FindingsWanted()
+    steps: tuple[StepText, ...] = Field(min_length=1, max_length=20)
+    verify: VerifySettings = VerifySettings()
+
+
+class Strategy(Frozen):
+    """Which alerts, which diagnosis, and a ladder of remedies to try in order."""
+
+    summary: str = ""
+    match: tuple[Matcher, ...] = Field(min_length=1)
+    action: Literal["heal", "ignore", "escalate"] = "heal"
+    diagnose: tuple[StepText, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Strategy:
+        if self.action == "heal" and not self.remedies:
+            raise ValueError("action: heal needs remedies; use action: ignore or action: escalate otherwise")
+        if self.action != "heal" and self.remedies:
+            raise ValueError(f"action: {self.action} takes no remedies")
+        return self
+
+
+class StrategiesFile(Frozen):
+    """strategies.yml: tried in order of writing; the first whose matchers all match an alert is taken."""
+
+    strategies: dict[str, Strategy] = Field(default_factory=dict)
+
+
+# --- policies.yml ---------------------------------------------------------------------------------------------
+# Thresholds are optional in the shape so that a guard, not the loader alone, answers for a missing one: it denies.
+
+
+class RiskPolicy(Frozen):
+    """Up to which risk a plan may run without a person's approval. `destructive` never may."""
+
+    auto_approve_up_to: Risk | None = None
+
+
+class CooldownPolicy(Frozen):
+    """How long a target rests after a run of any outcome."""
+
+    seconds: Seconds | None = None
+
+
+class GiveUpPolicy(Frozen):
+    """After how many ineffective runs within how long UICI stops trying and has told a human."""
+
+    ineffective_runs: int | None = Field(default=None, ge=1)
+    within_seconds: Seconds | None = None
+
+
+class BlastRadiusPolicy(Frozen):
+    """When nothing new may start."""
+
+    min_healthy: float | None = Field(default=None, ge=0, le=1, description="share of the *other* members of the group")
+    max_concurrent: int | None = Field(
+        default=None, ge=1, description="runs that act at the same time, per environment"
+    )
+    max_per_hour: int | None = Field(
+        default=None, ge=1, description="mutating plans begun within an hour, per environment"
+    )
+
+
+class ApprovalPolicy(Frozen):
+    """How long a question to people stays open; afterwards it expires closed."""
+
+    expires_seconds: Seconds | None = None
+
+
+class PoliciesFile(Frozen):
+    """policies.yml"""
+
+    autonomy: Autonomy | None = None
+    risk: RiskPolicy = RiskPolicy()
+    cooldown: CooldownPolicy = CooldownPolicy()
+    give_up: GiveUpPolicy = GiveUpPolicy()
+    blast_radius: BlastRadiusPolicy = BlastRadiusPolicy()
+    approval: ApprovalPolicy = ApprovalPolicy()
+
+
+# --- the whole ------------------------------------------------------------------------------------------------
+
+
+class Site(Frozen):
+    """The whole configuration, loaded and checked: what the other rooms are given."""
+
+    platform: PlatformFile
+    default_environment: str
+    environments: dict[str, Environment]
+    targeting: Targeting
+    targets: dict[str, TargetSpec]
+    operations: dict[str, Operation]
+    findings: dict[str, FindingRule]
+    strategies: dict[str, Strategy]
+    policies: PoliciesFile
+    verb_tests: dict[str, tuple[VerbTest, ...]] = Field(default_factory=dict)
+
+    def strategy_for(self, alert: Alert) -> tuple[str, Strategy] | None:
+        """The first strategy whose matchers all match the alert's labels, with its name; None when no rule covers it."""
+        for name, strategy in self.strategies.items():
+            if all(matcher.matches(alert.labels) for matcher in strategy.match):
+                return name, strategy
+        return None
+
+    def autonomy_of(self, target: str, environment: str) -> Autonomy | None:
+        """The lowest autonomy that target, environment and site declare; None when none does."""
+        order = list(Autonomy)
+        declared = [
+            level
+            for level in (
+                self.targets[target].autonomy if target in self.targets else None,
+                self.environments[environment].autonomy if environment in self.environments else None,
+                self.policies.autonomy,
+            )
+            if level is not None
+        ]
+        return min(declared, key=order.index) if declared else None

@@ -1,0 +1,82 @@
+"""Protocols of what UICI talks to; each has at least two implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from uici.model.base import Frozen, JsonObject
+from uici.model.call import Call, CallSpec, Happened
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+
+
+class ConnectionReport(Frozen):
+    """What a look at the platform's door says."""
+
+    ok: bool
+    detail: str
+    version: str = ""
+
+
+class ExecutorContext(Frozen):
+    """What every executor is given beside its own settings."""
+
+    environment: str
+    settings: JsonObject
+    """The environment's `connection`, validated by the executor's own `settings_model`, secrets resolved."""
+    identity: SelfIdentity
+    layers: SelfGuardLayers = SelfGuardLayers()
+    state_directory: str = ""
+    """A folder that the executor may own (supervisor files, kept state)."""
+
+
+class Executor(Protocol):
+    """The adapter of one platform. Found by entry point in the group `uici.executors`; the class object's
+    attributes must be readable without the platform's SDK.
+
+    Methods block; callers run them in threads. They are safe to call from several threads at once. Every
+    method raises `CallError` on failure and never retries a mutating call by itself.
+    """
+
+    platform: ClassVar[str]
+    call_specs: ClassVar[Mapping[str, CallSpec]]
+    settings_model: ClassVar[type[Frozen]]
+    binding_model: ClassVar[type[Frozen]]
+
+    def __init__(self, context: ExecutorContext) -> None:
+        """Store what is given; no I/O. The connection is made at the first call."""
+
+    def perform(self, call: Call) -> JsonObject:
+        """Carry out one call and return its result, documented by the spec's `returns`."""
+
+    def before(self, call: Call) -> JsonObject:
+        """The state that `happened` will compare with; read-only. Empty when the spec is not provable."""
+
+    def happened(self, call: Call, before: JsonObject) -> Happened:
+        """Whether the platform's state shows that `call`, perhaps sent after `before` was taken, was carried out."""
+
+    def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
+        """Bindings of the things that an alert's labels name, by asking the platform; empty when none."""
+
+    def check(self) -> ConnectionReport:
+        """Whether the platform answers; never raises."""
+
+    def close(self) -> None:
+        """Release connections. Services keep running."""
+
+
+class Clock(Protocol):
+    """The time; tests bring a virtual one."""
+
+    def now(self) -> datetime:
+        """Current time, aware, UTC."""
+
+
+class Notifier(Protocol):
+    """One way of telling people."""
+
+    name: str
+
+    def send(self, message: JsonObject) -> None:
+        """Deliver one message. Raises OSError or ValueError when it was not accepted; the caller tries again."""
