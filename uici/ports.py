@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import ClassVar, Protocol
 
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import Call, CallSpec, Happened
+from uici.model.call import Call, CallSpec, Happened, Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 
 
@@ -46,6 +46,15 @@ class Executor(Protocol):
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. The connection is made at the first call."""
+
+    @classmethod
+    def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
+        """Whether this call mutates, and its risk, by what it does; pure, needs no SDK.
+
+        For a named call the published values. For an open call at most the published upper bound; whatever
+        is not surely read-only is the upper bound. Raises CallError(PERMANENT, `unknown_call`) for a name
+        that the executor does not publish.
+        """
 
     def perform(self, call: Call) -> JsonObject:
         """Carry out one call and return its result, documented by the spec's `returns`."""

@@ -1,0 +1,87 @@
+"""What the conformance suite needs of a platform: a real service on it, and ways to break both.
+
+A rig drives the platform behind the executor's back (signals, the platform's own tools), so that the suite
+compares what the executor says with what really happened. One rig per platform; the suite asks it nothing
+that only one platform could answer.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from uici.model.base import JsonObject
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.ports import Executor
+
+CANARY = "canary-c0ffee-d0-not-print"
+"""Value of the environment variable SECRET_CANARY of every rig's service; it may appear in no error message."""
+
+
+class Rig(Protocol):
+    """One real service with a health probe, in two versions, on one real platform."""
+
+    platform: str
+    """`local` or `docker`."""
+    prefix: str
+    """What the named calls begin with: `program` or `container`."""
+
+    def executor(
+        self, identity: SelfIdentity = SelfIdentity(), layers: SelfGuardLayers = SelfGuardLayers()
+    ) -> Executor:
+        """A new executor on the rig's platform, as bootstrap would make it. The rig closes it at its own end."""
+
+    def reset(self) -> JsonObject:
+        """Bring the service to one running, healthy instance of version `good` and return its binding.
+
+        The binding has a `health` probe and a short `stop_seconds` (1 or 2). The service writes the line
+        `ready` to stdout when it starts, ignores nothing unless told, and has SECRET_CANARY=CANARY and
+        COLOUR=blue in its environment.
+        """
+
+    def version(self, name: str) -> str:
+        """What deploy's `version` argument is for `good` (works) and `bad` (keeps running; its probe fails)."""
+
+    def version_now(self) -> str:
+        """Which of `good` and `bad` really runs, read from the service itself or the platform."""
+
+    def environment_now(self) -> dict[str, str]:
+        """The environment of the first running instance, read from the process or the platform itself."""
+
+    def instances(self) -> dict[str, int]:
+        """Id -> pid of the instances that really run now, by the platform's own tools (never by the executor).
+
+        The same ids that get_service_status reports.
+        """
+
+    def crash(self) -> None:
+        """SIGKILL the service's process behind the platform's back; returns when the platform has noticed."""
+
+    def hang(self) -> None:
+        """The service stays running, answers nothing and ignores SIGTERM (SIGSTOP does all three)."""
+
+    def unreachable(self) -> AbstractContextManager[None]:
+        """While inside, no executor can reach the platform (nobody listens there, and a managing executor may not
+        simply start it); afterwards the same platform with the same service answers again.
+        """
+
+    def mutations(self) -> int:
+        """How many changes the platform itself has recorded so far (its event stream, its log). Reads never count."""
+
+    def named(self, text: str) -> JsonObject:
+        """A binding that names its thing `text`, with nothing there by that name. `text` may be hostile."""
+
+    def self_by_name(self) -> SelfIdentity:
+        """An identity whose only mark is the service's *name*, as if UICI ran as that service."""
+
+    def self_by_id(self) -> SelfIdentity:
+        """An identity whose only mark is what the platform resolves the service to: pid, full container id."""
+
+    def open_read(self) -> tuple[str, JsonObject]:
+        """Name and arguments of an open call that only reads the service."""
+
+    def open_change(self) -> tuple[str, JsonObject]:
+        """Name and arguments of an open call that stops the service."""
+
+    def close(self) -> None:
+        """Remove everything that the rig made; close its executors."""
