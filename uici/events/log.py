@@ -1,0 +1,107 @@
+"""The event log: rows written in the transaction of what they tell of, so the log never lies about it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from uici.model.base import Frozen, JsonObject
+from uici.model.masking import mask
+from uici.ports import Clock
+from uici.store import schema
+from uici.store.database import Store
+
+
+class Event(Frozen):
+    """One thing that happened. `seq` grows by time of commit order."""
+
+    seq: int
+    at: datetime
+    type: str
+    incident: str | None
+    run: str | None
+    environment: str | None
+    target: str | None
+    data: JsonObject
+
+
+class EventLog:
+    """Appends to and reads from the log; wakes followers in this process at once."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._news = threading.Condition()
+        self._last = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A writing transaction after whose commit the followers are woken."""
+        with self._store.write() as connection:
+            yield connection
+        with self._news:
+            self._news.notify_all()
+
+    def append(
+        self,
+        connection: Connection,
+        type_: str,
+        *,
+        incident: str | None = None,
+        run: str | None = None,
+        environment: str | None = None,
+        target: str | None = None,
+        **data: object,
+    ) -> None:
+        """Add one event to the transaction. Values that look like secrets are masked before they are stored."""
+        connection.execute(
+            schema.events.insert().values(
+                at=self._clock.now(),
+                type=type_,
+                incident_id=incident,
+                run_id=run,
+                environment=environment,
+                target=target,
+                data=mask(data),
+            )
+        )
+
+    def read(
+        self, *, run: str | None = None, incident: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Events later than `after`, oldest first, of one run, one incident, or all."""
+        columns = schema.events.c
+        query = select(schema.events).where(columns.seq > after).order_by(columns.seq).limit(limit)
+        if run is not None:
+            query = query.where(columns.run_id == run)
+        if incident is not None:
+            query = query.where(columns.incident_id == incident)
+        with self._store.read() as connection:
+            return [
+                Event(
+                    seq=row.seq,
+                    at=row.at,
+                    type=row.type,
+                    incident=row.incident_id,
+                    run=row.run_id,
+                    environment=row.environment,
+                    target=row.target,
+                    data=row.data,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def latest(self) -> int:
+        """The highest `seq` there is, 0 in an empty log."""
+        with self._store.read() as connection:
+            return connection.execute(select(func.max(schema.events.c.seq))).scalar() or 0
+
+    def wait(self, after: int, timeout: float) -> None:
+        """Block until something later than `after` exists, or `timeout` seconds have passed."""
+        with self._news:
+            if self.latest() <= after:
+                self._news.wait(timeout)

@@ -1,0 +1,137 @@
+"""Opening the database, and its two kinds of access: a reading connection and a writing transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy.exc import OperationalError
+
+from uici.model.errors import Problem, ProblemKind
+from uici.store import schema
+
+_BUSY_MILLISECONDS = 30_000
+
+
+class Store:
+    """The database. A committed write survives a crash and a power cut (`synchronous=FULL`)."""
+
+    def __init__(self, url: str, *, pool_size: int = 40) -> None:
+        """Open the database at `url` without touching it yet.
+
+        Raises Problem for a URL that this version cannot use or a folder that is missing.
+        """
+        self.url = sqlalchemy.make_url(url)
+        if self.url.get_backend_name() != "sqlite":
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unsupported_state",
+                f"state: {self.url.get_backend_name()} is not supported by this version",
+                where="platform.yml: state",
+                allowed=("sqlite:///path/to/uici.db",),
+                hint="one process on SQLite is what this version runs; use a sqlite URL",
+            )
+        if not self.url.database or self.url.database == ":memory:":
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unsupported_state",
+                "state in memory would be lost at the first crash",
+                where="platform.yml: state",
+                allowed=("sqlite:///path/to/uici.db",),
+                hint="give a file",
+            )
+        self.path = Path(self.url.database).absolute()
+        self.engine = _engine(self.url, pool_size, isolation=None, begin="BEGIN IMMEDIATE")
+        self._reading = _engine(self.url, pool_size, isolation=None)
+
+    def migrate(self) -> None:
+        """Create what is missing. Raises Problem when the file is newer than this version, or unusable."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.touch(mode=0o600)
+            with self.engine.begin() as connection:
+                schema.metadata.create_all(connection)
+                found = connection.execute(
+                    select(schema.meta.c.value).where(schema.meta.c.name == "schema_version")
+                ).scalar_one_or_none()
+                if found is None:
+                    connection.execute(
+                        schema.meta.insert().values(name="schema_version", value=str(schema.SCHEMA_VERSION))
+                    )
+                elif int(found) > schema.SCHEMA_VERSION:
+                    raise Problem(
+                        ProblemKind.UNPROCESSABLE,
+                        "state_is_newer",
+                        f"the state has schema {found}, this version knows up to {schema.SCHEMA_VERSION}",
+                        where=str(self.path),
+                        hint="start the newer version of uici again, or give another state",
+                    )
+        except (OSError, sqlalchemy.exc.DatabaseError) as error:
+            raise Problem(
+                ProblemKind.UNAVAILABLE,
+                "state_unusable",
+                f"the state file cannot be opened or written: {_cause(error)}",
+                where=str(self.path),
+                hint="check that the folder exists, is writable, is not full, and that the file is a SQLite database",
+            ) from error
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that holds the write lock from its first statement; commits unless the block raises."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees what is committed and never blocks a writer."""
+        with self._reading.connect() as connection:
+            yield connection
+
+    def engine_for_runs(self) -> Engine:
+        """A second pool on the same file for the durable engine, which manages its transactions by itself."""
+        return _engine(self.url, 20, isolation="IMMEDIATE")
+
+    def reachable(self) -> str | None:
+        """None when the database can be written, else what is wrong with it."""
+        try:
+            with self.write() as connection:
+                connection.execute(
+                    schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=str(schema.SCHEMA_VERSION))
+                )
+        except (OSError, OperationalError, sqlalchemy.exc.DatabaseError) as error:
+            return _cause(error)
+        return None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+        self._reading.dispose()
+
+
+def _engine(url: sqlalchemy.URL, pool_size: int, *, isolation: str | None, begin: str | None = None) -> Engine:
+    engine = sqlalchemy.create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        # With `None` the driver opens no transaction by itself; with a level it opens one before each write.
+        connection.isolation_level = isolation
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    if begin:
+
+        @event.listens_for(engine, "begin")
+        def open_transaction(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _cause(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error)

@@ -1,0 +1,237 @@
+"""The tables. Times are UTC texts of fixed width, so that they sort as they are on every database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+SCHEMA_VERSION = 1
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class UtcText(TypeDecorator[datetime]):
+    """An aware UTC time as text with microseconds. Naive times are refused."""
+
+    impl = String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Write: raises ValueError for a time without zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time needs a time zone")
+        return value.astimezone(UTC).strftime(_FORMAT)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Read back as an aware time."""
+        return None if value is None else datetime.strptime(value, _FORMAT).replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+meta = Table("uici_meta", metadata, Column("name", String(64), primary_key=True), Column("value", Text, nullable=False))
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("environment", Text),
+    Column("target", Text),
+    Column("state", String(16), nullable=False),
+    Column("outcome", String(24)),
+    Column("reason", Text, nullable=False, default=""),
+    Column("opened_at", UtcText, nullable=False),
+    Column("closed_at", UtcText),
+    Column("severity", Text, nullable=False, default=""),
+    Column("title", Text, nullable=False, default=""),
+    Column("strategy", Text),
+    Column("findings", JSON, nullable=False, default=list),
+    Column("run_id", String(40)),
+    Column("superseded_by", String(40)),
+    Column("truncated", Integer, nullable=False, default=0),
+    # One target has one open incident: the database itself says so, whatever races above it.
+    Index("incidents_open_key", "key", unique=True, sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+    Index("incidents_by_time", "opened_at"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("starts_at", UtcText, primary_key=True),
+    Column("incident_id", String(40)),
+    Column("status", String(16), nullable=False),
+    Column("outcome", String(24)),
+    Column("labels", JSON, nullable=False),
+    Column("annotations", JSON, nullable=False),
+    Column("ends_at", UtcText),
+    Column("generator_url", Text, nullable=False, default=""),
+    Column("receiver", Text, nullable=False, default=""),
+    Column("sender", Text, nullable=False, default=""),
+    Column("reason", Text, nullable=False, default=""),
+    Column("first_seen", UtcText, nullable=False),
+    Column("last_seen", UtcText, nullable=False),
+    Column("deliveries", Integer, nullable=False, default=1),
+    Index("alerts_by_incident", "incident_id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("incident_id", String(40)),
+    Column("environment", Text),
+    Column("target", Text),
+    Column("origin", String(16), nullable=False),
+    Column("actor", Text, nullable=False, default=""),
+    Column("state", String(16), nullable=False),
+    Column("stage", String(24), nullable=False),
+    Column("part", Integer, nullable=False, default=0),
+    Column("due_at", UtcText),
+    Column("waiting_for", Text, nullable=False, default=""),
+    Column("cid", String(80)),
+    Column("data", JSON, nullable=False),
+    Column("created_at", UtcText, nullable=False),
+    Column("first_call_at", UtcText),
+    Column("acted_at", UtcText),
+    Column("ended_at", UtcText),
+    Column("verdict", String(16)),
+    Column("outcome", String(24)),
+    Column("reason", Text, nullable=False, default=""),
+    Column("cancel_by", Text),
+    Column("cancel_reason", Text),
+    Index("runs_due", "state", "due_at"),
+    Index("runs_by_target", "environment", "target", "ended_at"),
+    Index("runs_by_incident", "incident_id"),
+    Index("runs_acted", "environment", "acted_at"),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("cid", String(80), primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("created_at", UtcText, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("run_id", String(40), nullable=False),
+    Column("cid", String(80), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("requested_at", UtcText, nullable=False),
+    Column("expires_at", UtcText, nullable=False),
+    Column("decided_at", UtcText),
+    Column("decided_by", Text),
+    Column("comment", Text, nullable=False, default=""),
+    UniqueConstraint("run_id", "cid", name="approvals_one_per_rung"),
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    Column("environment", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    # Counts up at every taking and is never reset, so a holder that was declared dead cannot act any more.
+    Column("fence", Integer, nullable=False),
+    Column("run_id", String(40)),
+    Column("acting", Boolean, nullable=False, default=False),
+    Column("taken_at", UtcText),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(40), nullable=False),
+    Column("position", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("call", Text, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("mutates", Boolean, nullable=False),
+    Column("fence", Integer),
+    Column("before", JSON, nullable=False),
+    Column("sent_at", UtcText, nullable=False),
+    Column("settled_at", UtcText),
+    Column("outcome", String(24)),
+    Column("detail", Text, nullable=False, default=""),
+    Column("result", JSON),
+    UniqueConstraint("run_id", "position", "number", name="attempts_once"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    # One message per key: an escalation repeated after a crash is the same escalation.
+    Column("key", Text, nullable=False, unique=True),
+    Column("kind", String(32), nullable=False),
+    Column("incident_id", String(40)),
+    Column("run_id", String(40)),
+    Column("message", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("created_at", UtcText, nullable=False),
+    Column("next_at", UtcText),
+    Column("sent_at", UtcText),
+    Column("error", Text, nullable=False, default=""),
+    Index("outbox_due", "state", "next_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", UtcText, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("incident_id", String(40)),
+    Column("run_id", String(40)),
+    Column("environment", Text),
+    Column("target", Text),
+    Column("data", JSON, nullable=False),
+    Index("events_by_run", "run_id", "seq"),
+    Index("events_by_incident", "incident_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+freezes = Table(
+    "freezes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("frozen", Boolean, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcText, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", Text, nullable=False, default=""),
+    Column("role", String(16), nullable=False),
+    Column("hash", String(80), nullable=False),
+    Column("created_at", UtcText, nullable=False),
+    Column("expires_at", UtcText),
+    Column("revoked_at", UtcText),
+)
