@@ -1,0 +1,58 @@
+# Everything a newcomer or CI needs: `make demo`, `make test`, `make check`, `make bench`, `make clean`.
+# Paths are relative on purpose, so that a folder with spaces in its name works.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+RUN_READY := .venv/.ready-run
+DEV_READY := .venv/.ready-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+help:
+	@echo "make demo    break three local services and watch UICI heal them (about a minute, leaves nothing running)"
+	@echo "make test    the whole test suite; what needs a component that is not here is skipped, with the reason"
+	@echo "make check   style, types, import rules, and the shipped configuration"
+	@echo "make bench   the benchmarks; figures as JSON under build/bench/"
+	@echo "make clean   remove what these targets made, .venv included"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "UICI needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Install one, or name it: make PYTHON=python3.12 demo" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# The stamps make a second call quick, and a changed pyproject.toml install again.
+$(RUN_READY): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV_READY): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(RUN_READY) $@
+
+demo: $(RUN_READY)
+	$(BIN)/uici demo
+
+test: $(DEV_READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV_READY)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+	$(BIN)/uici check
+	bash -n .ci/run
+
+bench: $(DEV_READY)
+	@mkdir -p build/bench
+	$(BIN)/python -m tests.benchmarks --out build/bench
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find uici executors tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,120 @@
+"""What every test gets: the network tripwire, the components' skips, Hypothesis' profiles."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.real.components import require_component
+
+# Fixtures of the real engine live beside it.
+pytest_plugins = ("tests.real.docker",) if find_spec("tests.real.docker") else ()
+
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("UICI_REQUIRE") else "dev"))
+
+
+class NetworkUseError(AssertionError):
+    """A test tried to leave this machine."""
+
+
+_violations: list[str] = []
+_LOCAL_NAMES = {"", "localhost", "ip6-localhost", "testserver"}
+
+
+def _is_local(host: object) -> bool:
+    if host is None:
+        return True
+    text = host.decode() if isinstance(host, bytes) else str(host)
+    text = text.strip("[]").split("%")[0]
+    if text.lower() in _LOCAL_NAMES or text == socket.gethostname():
+        return True
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _refuse(what: str) -> NetworkUseError:
+    message = (
+        f"{what}: a test may talk to loopback and unix sockets only. "
+        "Start a server on 127.0.0.1 (tests.real), or give the code under test a loopback address."
+    )
+    # Kept as well as raised, because code under test may swallow the exception.
+    _violations.append(message)
+    return NetworkUseError(message)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tripwire() -> Iterator[None]:
+    """Let this process' sockets connect to loopback only. Child processes are not watched."""
+    patch = pytest.MonkeyPatch()
+    inet = {socket.AF_INET, socket.AF_INET6}
+
+    def guarded(name: str, position: int) -> None:
+        original = getattr(socket.socket, name)
+
+        def checked(self: socket.socket, *arguments: Any) -> Any:
+            address = arguments[position] if position < 0 or position < len(arguments) else None
+            if self.family in inet and isinstance(address, tuple) and not _is_local(address[0]):
+                raise _refuse(f"socket.{name}({address!r})")
+            return original(self, *arguments)
+
+        patch.setattr(socket.socket, name, checked)
+
+    guarded("connect", 0)
+    guarded("connect_ex", 0)
+    guarded("sendto", -1)
+
+    resolve = socket.getaddrinfo
+
+    def checked_getaddrinfo(host: Any, *arguments: Any, **named: Any) -> Any:
+        if not _is_local(host):
+            raise _refuse(f"getaddrinfo({host!r})")
+        return resolve(host, *arguments, **named)
+
+    patch.setattr(socket, "getaddrinfo", checked_getaddrinfo)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def network_tripwire(_tripwire: None) -> Iterator[list[str]]:
+    """Fail a test that tried to leave this machine, even when the code under test hid the error."""
+    _violations.clear()
+    yield _violations
+    if _violations:
+        pytest.fail("\n".join(_violations), pytrace=False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail when CI requires it, a test whose marked component is not here."""
+    for marker in item.iter_markers("component"):
+        for name in marker.args:
+            require_component(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the components that were not here, with how many tests went without them."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            text = str(report.longrepr[2]).removeprefix("Skipped: ")
+            if text.startswith("component "):
+                reasons[text] += 1
+    if reasons:
+        terminalreporter.section("components that were not here")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count} skipped: {reason}")

@@ -1,0 +1,1 @@
+"""Real servers for the tests: started on free ports of loopback, waited for, and stopped by their ids."""

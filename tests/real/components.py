@@ -1,0 +1,120 @@
+"""Which real components are here, and what a test does without one.
+
+A test that needs one is marked `@pytest.mark.component("docker")`, or a fixture calls `require`. Without the
+component the test is skipped with the reason; when the environment variable `UICI_REQUIRE` names it (a comma
+separated list, set by CI) it fails instead, so that nothing can be skipped by accident.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROMETHEUS_BINARIES = ("prometheus",)
+# Debian prefixes Alertmanager's binary; upstream's archive does not.
+ALERTMANAGER_BINARIES = ("prometheus-alertmanager", "alertmanager")
+
+_handed_out: set[int] = set()
+
+
+def required() -> frozenset[str]:
+    """Names of the components whose absence is a failure."""
+    return frozenset(name.strip() for name in os.environ.get("UICI_REQUIRE", "").split(",") if name.strip())
+
+
+def require(name: str, available: bool, reason: str) -> None:
+    """Go on when `available`; else skip with `reason`, or fail when `UICI_REQUIRE` names the component."""
+    if available:
+        return
+    if name in required():
+        pytest.fail(f"component {name} is required by UICI_REQUIRE but not here: {reason}", pytrace=False)
+    pytest.skip(f"component {name}: {reason}")
+
+
+def binary(names: tuple[str, ...]) -> str | None:
+    """Path of the first of `names` that is installed."""
+    for name in names:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    return None
+
+
+def shared_folder() -> Path | None:
+    """The folder of material shared between checkouts (captured payloads): `UICI_SHARED`, else `../shared`."""
+    named = os.environ.get("UICI_SHARED")
+    folder = Path(named) if named else REPOSITORY.parent / "shared"
+    return folder if folder.is_dir() else None
+
+
+def payloads_folder() -> Path | None:
+    """Captured Alertmanager notifications, as `*.json` with their `*.headers`; None when not here."""
+    shared = shared_folder()
+    folder = None if shared is None else shared / "payloads"
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def _without_docker() -> str | None:
+    socket_file = Path("/var/run/docker.sock")
+    if os.environ.get("DOCKER_HOST") or socket_file.exists():
+        return None
+    if shutil.which("dockerd") is None:
+        return "neither a Docker engine nor the program dockerd is here (Debian: apt-get install docker.io)"
+    if os.geteuid() != 0:
+        return "no Docker engine runs, and only root can start one"
+    return None
+
+
+def _without_prometheus() -> str | None:
+    return None if binary(PROMETHEUS_BINARIES) else "not installed (Debian: apt-get install prometheus)"
+
+
+def _without_alertmanager() -> str | None:
+    return None if binary(ALERTMANAGER_BINARIES) else "not installed (Debian: apt-get install prometheus-alertmanager)"
+
+
+def _without_payloads() -> str | None:
+    return None if payloads_folder() else "no folder `payloads` under UICI_SHARED or ../shared"
+
+
+PROBES: dict[str, Callable[[], str | None]] = {
+    "docker": _without_docker,
+    "prometheus": _without_prometheus,
+    "alertmanager": _without_alertmanager,
+    "payloads": _without_payloads,
+}
+"""Component -> a look that returns why it is not here, or None. Starting it, loudly, is its fixture's part."""
+
+
+def require_component(name: str) -> None:
+    """`require` for a component by name. Raises KeyError's message as a failure for a name without a probe."""
+    if name not in PROBES:
+        pytest.fail(f"unknown component {name!r}; known are {', '.join(sorted(PROBES))}", pytrace=False)
+    reason = PROBES[name]()
+    require(name, reason is None, reason or "")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on, never given twice by this process.
+
+    Taken from below the kernel's ephemeral range, so that no outgoing connection can take it before its server does.
+    """
+    for _ in range(1000):
+        port = random.randrange(18_000, 32_000)
+        if port in _handed_out:
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
+    raise RuntimeError("no free port of 127.0.0.1 between 18000 and 32000")

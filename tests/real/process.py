@@ -1,0 +1,66 @@
+"""A real server as a child process: started, waited for by its ready address, stopped by its id."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+class ServerStartError(RuntimeError):
+    """The message holds the end of the server's log."""
+
+
+def tail(log: Path, characters: int = 4000) -> str:
+    """The end of a log file, or a word when there is none."""
+    return log.read_text(errors="replace")[-characters:] if log.exists() else "(no log)"
+
+
+@contextmanager
+def running(argv: Sequence[str], *, ready_url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `argv` with its output in `log` until the block ends; enter it when `ready_url` answers 200.
+
+    Raises ServerStartError when the process ends first or is not ready within a minute.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _wait_ready(process, ready_url, log)
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end, and end it when it does not; a process that is gone already is left alone."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_SECONDS)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], ready_url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    last = "no answer yet"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerStartError(f"{process.args!r} ended with status {process.returncode}:\n{tail(log)}")
+        try:
+            answer = httpx.get(ready_url, timeout=2.0, trust_env=False)
+            if answer.status_code == httpx.codes.OK:
+                return
+            last = f"HTTP {answer.status_code}"
+        except httpx.TransportError as error:
+            last = str(error)
+        time.sleep(0.05)
+    raise ServerStartError(f"{ready_url} not ready within {START_SECONDS:g} s ({last}):\n{tail(log)}")
