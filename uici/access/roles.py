@@ -1,0 +1,69 @@
+"""Roles and permissions: one table, read by the service and shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from uici.model.base import Frozen
+
+
+class Permission(StrEnum):
+    """One thing that a caller may be allowed to do."""
+
+    WEBHOOK = "webhook"  # report alerts
+    VIEW = "view"  # read everything that the API shows
+    PREVIEW = "preview"  # ask what would be done; nothing is changed
+    START = "start"  # start a run from a plan, cancel a run
+    FREEZE = "freeze"  # stop everything new from starting, and allow it again
+    APPROVE = "approve"  # answer for a run that waits
+    ADMINISTER = "administer"  # create and revoke tokens
+
+
+class Role(StrEnum):
+    """What a token is for. viewer < operator < approver < admin; `alertmanager` stands beside them."""
+
+    ALERTMANAGER = "alertmanager"
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    APPROVER = "approver"
+    ADMIN = "admin"
+
+
+_VIEWER = frozenset({Permission.VIEW, Permission.PREVIEW})
+# Whoever may start a run directly gains nothing by reporting an alert, so the webhook comes with it.
+_OPERATOR = _VIEWER | {Permission.START, Permission.FREEZE, Permission.WEBHOOK}
+_APPROVER = _OPERATOR | {Permission.APPROVE}
+
+PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
+    {
+        Role.ALERTMANAGER: frozenset({Permission.WEBHOOK}),
+        Role.VIEWER: _VIEWER,
+        Role.OPERATOR: _OPERATOR,
+        Role.APPROVER: _APPROVER,
+        Role.ADMIN: frozenset(Permission),
+    }
+)
+
+
+def roles_with(permission: Permission) -> tuple[Role, ...]:
+    """The roles that hold `permission`, weakest first."""
+    return tuple(role for role in Role if permission in PERMISSIONS[role])
+
+
+class Principal(Frozen):
+    """Who is calling, as a valid token says."""
+
+    id: str
+    name: str
+    role: Role
+
+    def may(self, permission: Permission) -> bool:
+        """Whether the role holds `permission`."""
+        return permission in PERMISSIONS[self.role]
+
+    @property
+    def actor(self) -> str:
+        """How this caller is recorded: the name for people, the token's id because names are not unique."""
+        return f"{self.name}#{self.id}"
