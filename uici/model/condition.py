@@ -50,6 +50,9 @@ class Condition(Frozen):
             raise ValueError(
                 f"a condition needs exactly one test of {', '.join(_TESTS)}; got {', '.join(given) or 'none'}"
             )
+        if given[0] not in ("equals", "not_equals") and getattr(self, given[0]) is None:
+            # Null would otherwise read as 0, or as a pattern that everything matches.
+            raise ValueError(f"{given[0]} needs a value; only equals and not_equals may be compared with null")
         return self
 
     def holds(self, result: JsonValue) -> bool:

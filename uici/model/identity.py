@@ -44,6 +44,23 @@ class SelfIdentity(Frozen):
                 return text
         return None
 
+    def is_target(self, names: Iterable[str], binding: JsonValue) -> str | None:
+        """The text by which a target (name, aliases, binding) is UICI or contains it as a whole, else None."""
+        by_name = self.is_named_by(names) or self.is_reached_by(binding)
+        if by_name is not None or not isinstance(binding, dict):
+            return by_name
+        # A binding that says no more than the project or the node means all that runs there.
+        said = {key: value for key, value in binding.items() if key not in SETTINGS_OF_BINDINGS}
+        if said and set(said) <= _CONTAINERS_OF_SERVICES:
+            return next((text for text in _texts(said) if text in self.containing), None)
+        return None
+
+
+SETTINGS_OF_BINDINGS = frozenset({"health", "stop_seconds"})
+"""Keys of a binding, the same on every platform, that do not help to say which thing is meant."""
+
+_CONTAINERS_OF_SERVICES = frozenset({"project", "namespace", "node", "host", "supervisor", "compartment", "cluster"})
+
 
 def _texts(value: JsonValue) -> Iterable[str]:
     if isinstance(value, str):

@@ -19,6 +19,7 @@ _SYNTAX = re.compile(
         (?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"'{},=!~]+))\s*""",
     re.VERBOSE | re.DOTALL,
 )
+_LEADING_FLAGS = re.compile(r"\(\?([ims]+)\)")
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 
 
@@ -44,7 +45,10 @@ class Matcher:
         self._pattern: re.Pattern[str] | None = None
         if self.operator in ("=~", "!~"):
             try:
-                self._pattern = re.compile(f"^(?:{self.value})$", re.DOTALL)
+                # Go lets flags such as (?i) stand first inside a group; Python wants them scoped.
+                flags = _LEADING_FLAGS.match(self.value)
+                pattern = f"(?{flags[1]}:{self.value[flags.end() :]})" if flags else f"(?:{self.value})"
+                self._pattern = re.compile(f"^{pattern}$", re.DOTALL)
             except re.error as error:
                 raise ValueError(f"{text!r}: {self.value!r} is not a regular expression: {error}") from None
 

@@ -134,7 +134,13 @@ class TargetingRule(Frozen):
     use: Literal["target_matchers", "label", "lookup"]
     label: str | None = None
     equals: str = Field(default="name", description="`name` (or an alias), or a dotted path into the target's binding")
-    namespace_label: str | None = None
+    namespace_label: str | None = Field(
+        default=None, description="must equal the binding's `namespace` where the alert and the binding have one"
+    )
+    owner_of_pod: bool = Field(
+        default=False,
+        description="the label names a pod: what owns it (deployment, stateful or daemon set) is meant too",
+    )
     messenger: bool = Field(
         default=False, description="the label often names the exporter: skipped when `exporters` match"
     )
@@ -144,6 +150,8 @@ class TargetingRule(Frozen):
     def _label_given(self) -> TargetingRule:
         if (self.use == "target_matchers") is (self.label is not None):
             raise ValueError("use: label and use: lookup need a label; use: target_matchers takes none")
+        if self.owner_of_pod and self.use != "label":
+            raise ValueError("owner_of_pod goes with use: label only")
         return self
 
 
