@@ -1,0 +1,56 @@
+"""`python -m tests.benchmarks [--out FOLDER] [NAME …]`: take the figures, print them, write them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import engine
+from tests.benchmarks.measuring import Benchmark, Result, write
+
+BENCHMARKS = (Benchmark("engine", "the durable engine and a bare commit on SQLite", engine.measure),)
+"""Everything that `make bench` takes, in this order."""
+
+
+def show(results: list[Result], console: Console) -> None:
+    """Print the figures as one table; what is absent with its reason."""
+    table = Table("benchmark", "figure", "count", "median", "p95", "p99", "maximum")
+    for result in results:
+        for figure in result.figures:
+            values = (figure.median, figure.p95, figure.p99, figure.maximum)
+            table.add_row(
+                result.name, figure.name, str(figure.count), *(f"{value:.2f} {figure.unit}" for value in values)
+            )
+        if result.absent:
+            table.add_row(result.name, f"absent: {result.absent}")
+    console.print(table)
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for the JSON files")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all when none is given")
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.names) - set(names)):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(names)}")
+    console = Console()
+    results = []
+    for benchmark in BENCHMARKS:
+        if arguments.names and benchmark.name not in arguments.names:
+            continue
+        console.print(f"{benchmark.name}: {benchmark.summary}")
+        with tempfile.TemporaryDirectory(prefix="uici-bench-") as folder:
+            result = benchmark.run(Path(folder))
+        console.print(f"  {write(result, arguments.out)}")
+        results.append(result)
+    show(results, console)
+
+
+if __name__ == "__main__":
+    main()
