@@ -121,6 +121,20 @@ class TargetIndex:
             reason=reason,
         )
 
+    def match_found(self, bindings: tuple[JsonObject, ...], environment: str) -> str | None:
+        """The one target of `environment` to which the bindings that a platform's look-up gave belong; None if not one.
+
+        A found binding and a target's belong together when all keys that both have agree, and one of the two says
+        nothing that the other leaves open: a shared `project` alone makes no match.
+        """
+        names = {
+            name
+            for name, spec in self._targets.items()
+            for found in bindings
+            if environment in spec.bindings and _same_thing(spec.bindings[environment], found)
+        }
+        return names.pop() if len(names) == 1 else None
+
     # --- environments ---
 
     def _declared_environments(self, labels: Mapping[str, str]) -> tuple[frozenset[str] | None, str]:
@@ -161,7 +175,7 @@ class TargetIndex:
                 None,
                 (
                     f"{said} means target {target!r}, but it is bound in {listed} and the alert does not say which; "
-                    f"add `match` to these environments in environments.yml, or a label {ENVIRONMENT_LABEL} to the alert"
+                    f"add `match` to these in environments.yml, or a label {ENVIRONMENT_LABEL} to the alert"
                 ),
             )
         return target, environment, f"{said} means target {target!r} in environment {environment!r}"
@@ -320,26 +334,12 @@ _indices: dict[int, tuple[weakref.ref[Site], TargetIndex]] = {}
 
 def resolve(alert: Alert, site: Site, identity: SelfIdentity, layers: SelfGuardLayers | None = None) -> Targeted:
     """As `TargetIndex.resolve`; the index of a site is kept as long as the site lives."""
-    kept = _indices.get(id(site))
-    if kept is None or kept[0]() is not site:
-        kept = (weakref.ref(site, _forget(id(site))), TargetIndex(site))
-        _indices[id(site)] = kept
-    return kept[1].resolve(alert, identity, layers)
+    return _index_of_site(site).resolve(alert, identity, layers)
 
 
 def match_found(bindings: tuple[JsonObject, ...], site: Site, environment: str) -> str | None:
-    """The one target of `environment` to which the bindings that a platform's look-up gave belong; None if not one.
-
-    A found binding and a target's belong together when all keys that both have agree, and one of the two says
-    nothing that the other leaves open: a shared `project` alone makes no match.
-    """
-    names = {
-        name
-        for name, spec in site.targets.items()
-        for found in bindings
-        if environment in spec.bindings and _same_thing(spec.bindings[environment], found)
-    }
-    return names.pop() if len(names) == 1 else None
+    """As `TargetIndex.match_found`."""
+    return _index_of_site(site).match_found(bindings, environment)
 
 
 def owners_of_pod(pod: str) -> tuple[str, ...]:
@@ -368,6 +368,14 @@ def _said(rule: TargetingRule | None, labels: Mapping[str, str]) -> str:
     if rule is None or rule.label is None:
         return f"rule {rule.name if rule else '?'}: the target's own matchers match, which"
     return f"rule {rule.name}: label {rule.label}={labels.get(rule.label, '')!r:.100}"
+
+
+def _index_of_site(site: Site) -> TargetIndex:
+    kept = _indices.get(id(site))
+    if kept is None or kept[0]() is not site:
+        kept = (weakref.ref(site, _forget(id(site))), TargetIndex(site))
+        _indices[id(site)] = kept
+    return kept[1]
 
 
 def _forget(key: int) -> Callable[[weakref.ref[Site]], None]:

@@ -1,0 +1,88 @@
+"""From observations to findings. Pure; an observation that could not be made never establishes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from uici.model.base import JsonValue, canonical_json
+from uici.model.condition import Condition, select
+from uici.model.incident import Finding, Observation
+from uici.model.site import Evidence, FindingRule, RemedyStep, Strategy
+
+EVIDENCE_CHARACTERS = 500
+"""Longest text kept as evidence; a log line may be far longer, and an incident is read by people."""
+
+_EVIDENCE_ITEMS = 5
+
+
+def find(observations: Sequence[Observation], rules: Mapping[str, FindingRule]) -> tuple[Finding, ...]:
+    """The findings that `observations` establish, in the order of the rules.
+
+    Each rule gives at most one finding, from the first of its `when` that holds; its evidence is an object of the
+    fields that the conditions looked at.
+    """
+    found = []
+    for name, rule in rules.items():
+        finding = _first(name, rule, observations)
+        if finding is not None:
+            found.append(finding)
+    return tuple(found)
+
+
+def required_operations(strategy: Strategy, rules: Mapping[str, FindingRule]) -> tuple[RemedyStep, ...]:
+    """The reads that a diagnosis for `strategy` has to make, each once.
+
+    First what the strategy lists under `diagnose`; then, for each finding that a rung asks for and that none of
+    these reads could establish, the read of the first evidence of its rule.
+    """
+    steps = _distinct(strategy.diagnose)
+    known = {step.operation for step in steps}
+    for remedy in strategy.remedies:
+        for wanted in (*remedy.when.all, *remedy.when.any, *remedy.when.none):
+            rule = rules.get(wanted)
+            if rule is None or any(evidence.operation in known for evidence in rule.when):
+                continue
+            steps.append(RemedyStep(operation=rule.when[0].operation))
+            known.add(rule.when[0].operation)
+    return tuple(steps)
+
+
+def _distinct(steps: Sequence[RemedyStep]) -> list[RemedyStep]:
+    return list({canonical_json(step.model_dump(mode="json")): step for step in steps}.values())
+
+
+def _first(name: str, rule: FindingRule, observations: Sequence[Observation]) -> Finding | None:
+    for evidence in rule.when:
+        for observation in observations:
+            if observation.operation == evidence.operation and _holds(evidence, observation):
+                return Finding(
+                    name=name,
+                    summary=rule.summary,
+                    operation=observation.operation,
+                    evidence={condition.field: _shown(condition, observation.result) for condition in evidence.all},
+                )
+    return None
+
+
+def _holds(evidence: Evidence, observation: Observation) -> bool:
+    # `exists: false` would hold for a result that nobody got.
+    return observation.result is not None and all(condition.holds(observation.result) for condition in evidence.all)
+
+
+def _shown(condition: Condition, result: JsonValue) -> JsonValue:
+    value = select(result, condition.field)
+    if isinstance(value, list):
+        if condition.matches is not None:
+            # The lines that matched say more than the lines that happened to come first.
+            single = condition.field.rpartition(".")[2] or condition.field
+            value = [item for item in value if condition.model_copy(update={"field": single}).holds({single: item})]
+        return [_bounded(item) for item in value[:_EVIDENCE_ITEMS]]
+    return _bounded(value)
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict | list):
+        value = canonical_json(value) if len(value) else value
+    if isinstance(value, str) and len(value) > EVIDENCE_CHARACTERS:
+        return value[: EVIDENCE_CHARACTERS - 1] + "…"
+    return value

@@ -1,0 +1,112 @@
+"""What the guards are told. They ask nothing themselves, so a preview and a run judge alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from uici.model.call import Risk
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.plan import Origin, PreparedPlan, PreparedStep
+from uici.model.site import Autonomy, PoliciesFile
+from uici.model.verdict import Answer, Decision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardContext:
+    """One plan and the state in which it would be carried out. What could not be read is None, and denies.
+
+    Fields with a default have the one that denies most; facts whose absence would allow have none.
+    """
+
+    plan: PreparedPlan
+    policies: PoliciesFile
+    """The policy in force now, not the one of the time of planning."""
+    autonomy: Autonomy | None
+    """The lowest level that target, environment and site declare."""
+    watch_only: bool
+    now: datetime
+    origin: Origin
+    identity: SelfIdentity
+    layers: SelfGuardLayers
+    aliases: tuple[str, ...] = ()
+    """Further names of the plan's targets."""
+    frozen: tuple[str, str] | None
+    """Who froze everything, and why."""
+    freeze_known: bool = False
+    """Whether the freeze could be read at all."""
+    holder: str | None
+    """The run, other than this one, that holds a target of the plan."""
+    last_run_ended: datetime | None
+    """When the last run that acted on the target ended, whatever its outcome; None when there was none."""
+    ineffective_runs: int
+    """Runs on the target within `give_up.within_seconds` that did not help."""
+    group_members: int = 0
+    """*Other* members of the target's group."""
+    group_healthy: int | None = None
+    """How many of those are healthy."""
+    acting: int | None = None
+    """Other runs that act in the environment at this moment."""
+    started_last_hour: int | None = None
+    """Other mutating plans begun in the environment within the last hour."""
+    approved: bool = False
+    """Whether a person has approved exactly this plan, by its `cid`."""
+    first_rung: bool = True
+    """Whether this is the run's first plan; later rungs follow without a rest."""
+
+    @property
+    def mutating_steps(self) -> tuple[PreparedStep, ...]:
+        """Steps that change something, by their operation's word or by any of their calls."""
+        return tuple(
+            step for step in self.plan.steps if step.operation.mutates or any(call.mutates for call in step.calls)
+        )
+
+    @property
+    def mutates(self) -> bool:
+        """Whether the plan changes anything."""
+        return bool(self.mutating_steps)
+
+    @property
+    def by_a_human(self) -> bool:
+        """Whether a person asked for exactly this plan: the caller and the plan itself must both say so."""
+        return self.origin is Origin.HUMAN and self.plan.plan.origin is Origin.HUMAN
+
+    @property
+    def risk(self) -> Risk:
+        """The highest risk that a step, its operation or one of its calls declares."""
+        declared = [
+            risk
+            for step in self.plan.steps
+            for risk in (step.risk, step.operation.risk, *(call.risk for call in step.calls))
+        ]
+        return max(declared, key=lambda risk: risk.rank)
+
+
+def allow(guard: str, rule: str, value: object, reason: str) -> Decision:
+    """The guard has no objection."""
+    return Decision(guard=guard, answer=Answer.ALLOW, rule=rule, value=value, reason=reason)
+
+
+def deny(guard: str, rule: str, value: object, reason: str) -> Decision:
+    """The guard forbids it; `value` is what it judged by, as JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)
+    return Decision(guard=guard, answer=Answer.DENY, rule=rule, value=value, reason=reason)
+
+
+def needs_approval(context: GuardContext, guard: str, rule: str, value: object, reason: str) -> Decision:
+    """The guard wants a person's word, and is content when this very plan has it."""
+    if context.approved:
+        return allow(guard, rule, value, f"{reason}; approved for {context.plan.cid}")
+    return Decision(guard=guard, answer=Answer.NEEDS_APPROVAL, rule=rule, value=value, reason=reason)
+
+
+def usable_seconds(value: object) -> bool:
+    """Whether `value` is a threshold in seconds: a finite number of 0 or more."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def usable_count(value: object, *, least: int) -> bool:
+    """Whether `value` is a whole number of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
