@@ -1,0 +1,87 @@
+"""Putting the service together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from uici.model.site import IntakeSettings, ServiceSettings
+from uici.service import acting, health, openapi, problems, reading, webhook
+from uici.service.context import Context
+from uici.service.stream import Follower
+
+if TYPE_CHECKING:
+    from uici.runs.control import Control
+
+_TOKEN_THREADS = 8
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class _SecurityHeaders:
+    """Adds to every response what keeps browsers from guessing, storing or framing it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettings) -> FastAPI:
+    """The application over `control`. Starting and stopping `control` is the caller's business.
+
+    Open event streams end when the application shuts down; a server that waits for open connections first
+    calls `close_streams` when it is asked to stop.
+    """
+    follower = Follower(control)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        follower.close()
+
+    app = FastAPI(
+        title="UICI",
+        version=version("uici"),
+        description="Heals services: alerts in, guarded, durable and verified remedies out.",
+        # The interactive pages load their code from another host.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.context = Context(
+        control=control,
+        service=settings,
+        intake=intake,
+        follower=follower,
+        token_threads=CapacityLimiter(_TOKEN_THREADS),
+    )
+    app.add_middleware(_SecurityHeaders)
+    problems.install(app)
+    for module in (webhook, reading, acting, health):
+        app.include_router(module.router)
+    openapi.describe(app)
+    return app
+
+
+def close_streams(app: FastAPI) -> None:
+    """End the open event streams, so that a graceful shutdown need not wait for their readers. In the event loop."""
+    context: Context = app.state.context
+    context.follower.close()

@@ -1,0 +1,76 @@
+"""The bodies of requests. Strict: an unknown key or a value of another type is refused, never guessed at."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from uici.model.base import JsonObject
+from uici.model.operation import NAME
+from uici.model.plan import VerifySettings
+
+Words = Annotated[str, Field(max_length=2000)]
+Name = Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StepBody(_Body):
+    """One operation on one target."""
+
+    operation: str = Field(pattern=NAME)
+    target: Name
+    parameters: JsonObject = Field(default_factory=dict)
+
+
+class PlanBody(_Body):
+    """A plan written by hand."""
+
+    environment: Name | None = Field(default=None, description="the site's default when left out")
+    steps: list[StepBody] = Field(min_length=1, max_length=50)
+    reason: Words = ""
+    verify: VerifySettings | None = None
+
+
+class PreviewBody(_Body):
+    """What is to be previewed: an incident or a plan. An alert payload is sent as it is, with its `alerts`."""
+
+    environment: Name | None = None
+    incident: Name | None = None
+    plan: PlanBody | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> PreviewBody:
+        if (self.incident is None) is (self.plan is None):
+            raise ValueError("give exactly one of: alerts (a whole Alertmanager payload), incident, plan")
+        return self
+
+
+class StartBody(_Body):
+    """A plan to run."""
+
+    plan: PlanBody
+    reason: Words = ""
+
+
+class DecisionBody(_Body):
+    """An answer for a run that waits. It counts only for the plan whose `cid` it names."""
+
+    cid: str = Field(min_length=1, max_length=100)
+    comment: Words = ""
+
+
+class CancelBody(_Body):
+    """Why a run is to stop."""
+
+    reason: Words = ""
+
+
+class FreezeBody(_Body):
+    """Stop everything new, or with `frozen: false` allow it again."""
+
+    frozen: bool = True
+    reason: Words = ""

@@ -1,0 +1,90 @@
+"""The door for Alertmanager: `POST /webhooks/alertmanager`.
+
+What the answer means: 202, every alert of the body is committed; 400 and 413, the body is unusable and sending
+it again would not help; 503, nothing is committed and Alertmanager tries again. What becomes of an alert later
+never changes the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+
+import structlog
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from uici.intake.payload import parse_notification
+from uici.intake.writer import Accepted
+from uici.model.base import JsonObject
+from uici.model.errors import Problem, ProblemKind
+from uici.service.auth import MayReport
+from uici.service.body import BodyTooLargeError, parsed, read_body
+from uici.service.context import Shared
+from uici.service.openapi import ACCEPTED, NOTIFICATION, json_answer, json_request, problems, security
+from uici.service.problems import WEBHOOK_PATH
+
+router = APIRouter(tags=["webhooks"])
+_log = structlog.get_logger(__name__)
+
+
+@router.post(
+    WEBHOOK_PATH,
+    status_code=202,
+    summary="Report alerts, as Alertmanager's webhook_config does (version 4)",
+    responses=json_answer(202, "Committed; the incidents that the alerts touched.", ACCEPTED) | problems(400, 413, 503),
+    openapi_extra=json_request({"type": "object"}, NOTIFICATION) | security("bearer", "basic"),
+)
+async def report_alerts(request: Request, caller: MayReport, context: Shared) -> JSONResponse:
+    """Commit the alerts of one notification and name the incidents they belong to."""
+    control = context.control
+    try:
+        body = await read_body(request, context.service.max_body_bytes)
+    except BodyTooLargeError as error:
+        # People are told, because Alertmanager will not send these alerts again.
+        await to_thread.run_sync(control.oversized, caller.actor, error.size)
+        raise error.problem() from None
+    depth = context.service.max_json_depth
+    notification = await parsed(lambda content: parse_notification(content, max_depth=depth), body)
+    accepted = await _committed(control.submit(notification, caller.actor), context.intake.commit_seconds)
+    return JSONResponse(_answer(accepted), status_code=202)
+
+
+async def _committed(future: Future[Accepted], seconds: float) -> Accepted:
+    answer = asyncio.wrap_future(future)
+    # The commit is not cancelled with the wait: it may be under way, and Alertmanager's repetition finds it then.
+    done, _ = await asyncio.wait({answer}, timeout=seconds)
+    if done:
+        return answer.result()
+    answer.add_done_callback(_note_late)
+    raise Problem(
+        ProblemKind.UNAVAILABLE,
+        "commit_timed_out",
+        f"the alerts were not committed within {seconds:g} seconds",
+        where="state",
+        hint="send them again; /readyz says what is wrong",
+    )
+
+
+def _note_late(answer: asyncio.Future[Accepted]) -> None:
+    failed = answer.cancelled() or answer.exception() is not None
+    _log.warning("late_commit", outcome="failed" if failed else "committed")
+
+
+def _answer(accepted: Accepted) -> JsonObject:
+    return {
+        "received": accepted.received,
+        "new": accepted.new,
+        "truncated": accepted.truncated,
+        "incidents": [
+            {
+                "id": incident.id,
+                "environment": incident.environment,
+                "target": incident.target,
+                "state": incident.state,
+                "outcome": incident.outcome,
+            }
+            for incident in accepted.incidents
+        ],
+    }
