@@ -1,1 +1,5 @@
-"""Adapters of platforms: `local` (processes under supervisord) and `docker`. They import only `uici.model` and `uici.ports`."""
+"""Adapters of platforms, one package each: `local` (processes under supervisord) and `docker`.
+
+Belongs here: what names a platform's SDK or protocol, with the settings, the calls and their proofs beside it. Does
+not belong here: what should be done or whether it may be done; only `uici.model` and `uici.ports` are imported.
+"""
