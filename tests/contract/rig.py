@@ -17,6 +17,9 @@ from uici.ports import Executor
 CANARY = "canary-c0ffee-d0-not-print"
 """Value of the environment variable SECRET_CANARY of every rig's service; it may appear in no error message."""
 
+NOBODY = SelfIdentity()
+ALL_LAYERS = SelfGuardLayers()
+
 
 class Rig(Protocol):
     """One real service with a health probe, in two versions, on one real platform."""
@@ -26,9 +29,7 @@ class Rig(Protocol):
     prefix: str
     """What the named calls begin with: `program` or `container`."""
 
-    def executor(
-        self, identity: SelfIdentity = SelfIdentity(), layers: SelfGuardLayers = SelfGuardLayers()
-    ) -> Executor:
+    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> Executor:
         """A new executor on the rig's platform, as bootstrap would make it. The rig closes it at its own end."""
 
     def reset(self) -> JsonObject:

@@ -1,0 +1,289 @@
+"""The executor of the platform `local`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+from jsonschema import Draft202012Validator
+from pydantic import TypeAdapter, ValidationError
+
+from executors.local import calls, proofs
+from executors.local.changes import ProgramChanges
+from executors.local.observe import Instance, not_found, observe, status_document, usage_document
+from executors.local.program import ProgramFiles, Specification
+from executors.local.selfguard import SelfGuard
+from executors.local.settings import LocalBinding, LocalSettings, Variables
+from executors.local.supervisor import Supervisor
+from executors.probes import ProbeResult, run_probe
+from uici.model.base import Frozen, JsonObject
+from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.ports import ConnectionReport, ExecutorContext
+
+_LINE_LIMIT = 4096
+_VARIABLES: TypeAdapter[Variables] = TypeAdapter(Variables)
+_PROGRAM_LABELS = ("program", "process", "process_name", "name", "group")
+
+
+class LocalExecutor:
+    """Processes of this machine under a supervisord. See `uici.ports.Executor`."""
+
+    platform: ClassVar[str] = "local"
+    call_specs: ClassVar[Mapping[str, CallSpec]] = calls.CALL_SPECS
+    settings_model: ClassVar[type[Frozen]] = LocalSettings
+    binding_model: ClassVar[type[Frozen]] = LocalBinding
+
+    def __init__(self, context: ExecutorContext) -> None:
+        """No I/O; raises pydantic.ValidationError for settings that are not LocalSettings."""
+        self._context = context
+        self._settings = LocalSettings.model_validate(context.settings)
+        self._guard = SelfGuard(context.identity, context.layers)
+        self._opening = threading.Lock()
+        self._opened: tuple[ProgramFiles, Supervisor] | None = None
+
+    @classmethod
+    def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
+        """Reads of supervisord's interface are low; everything else of the open call is high and mutates."""
+        return calls.classify(name, arguments)
+
+    def perform(self, call: Call) -> JsonObject:
+        """See `uici.ports.Executor.perform`."""
+        spec = _validated(call)
+        deadline = time.monotonic() + call.timeout_seconds
+        try:
+            if spec.open:
+                return self._rpc(call)
+            binding = _binding(call.arguments["target"])
+            if spec.mutates:
+                return self._change(call.name, binding, call.arguments, deadline)
+            return self._read(call.name, binding, call.arguments)
+        except OSError as error:
+            raise CallError(
+                FailureKind.UNKNOWN if spec.mutates else FailureKind.TEMPORARY,
+                "files_failed",
+                f"{call.name}: {error.strerror or type(error).__name__} {error.filename or ''}".rstrip(),
+            ) from None
+
+    def before(self, call: Call) -> JsonObject:
+        """See `uici.ports.Executor.before`."""
+        spec = _validated(call)
+        if not spec.provable:
+            return {}
+        binding = _binding(call.arguments["target"])
+        installed, specification = self._specification(binding)
+        if specification is None:
+            raise not_found(binding.program)
+        return proofs.remember(specification, installed is not None, self._observe(specification))
+
+    def happened(self, call: Call, before: JsonObject) -> Happened:
+        """See `uici.ports.Executor.happened`. Waits for a stop under way, at most the binding's stop_seconds."""
+        spec = _validated(call)
+        if not spec.provable:
+            return Happened.UNKNOWN
+        _, specification = self._specification(_binding(call.arguments["target"]))
+        if specification is None:
+            return Happened.UNKNOWN
+        found = specification
+        instances = proofs.at_rest(lambda: self._observe(found), found.binding.stop_seconds)
+        return proofs.prove(call.name, call.arguments, before, found, instances)
+
+    def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
+        """Bindings of installed programs that the labels name, by program or by instance."""
+        files, _ = self._open()
+        found = []
+        for program in files.installed():
+            specification = files.read(program)
+            names = {program, *(specification.instances if specification else ())}
+            if any(labels.get(label) in names for label in _PROGRAM_LABELS):
+                found.append({"program": program})
+        return tuple(found)
+
+    def check(self) -> ConnectionReport:
+        """See `uici.ports.Executor.check`."""
+        try:
+            _, supervisor = self._open()
+            version = supervisor.call("supervisor.getSupervisorVersion")
+        except CallError as error:
+            if error.code == "supervisor_unreachable" and self._settings.manage:
+                return ConnectionReport(ok=True, detail="supervisord is not running; it is started when it is needed")
+            return ConnectionReport(ok=False, detail=error.message)
+        return ConnectionReport(ok=True, detail=f"supervisord answers at {supervisor.socket}", version=str(version))
+
+    def close(self) -> None:
+        """Nothing is held open between calls; supervisord and the services keep running."""
+
+    def _open(self) -> tuple[ProgramFiles, Supervisor]:
+        with self._opening:
+            if self._opened is None:
+                directory = self._settings.directory
+                if not directory and self._context.state_directory:
+                    directory = str(Path(self._context.state_directory) / "supervisor")
+                if not directory:
+                    raise CallError(
+                        FailureKind.PERMANENT,
+                        "bad_directory",
+                        f"environment {self._context.environment!r} has neither a directory nor a state directory",
+                    )
+                files = ProgramFiles(Path(directory).absolute(), self._settings.log_megabytes)
+                self._opened = files, Supervisor(files, self._settings)
+            return self._opened
+
+    def _specification(self, binding: LocalBinding) -> tuple[Specification | None, Specification | None]:
+        """The installed specification, and what is in force: that, or what the binding would install."""
+        files, _ = self._open()
+        installed = files.read(binding.program)
+        if installed is not None:
+            return installed, installed
+        return None, Specification.initial(binding) if binding.command else None
+
+    def _observe(self, specification: Specification) -> tuple[Instance, ...]:
+        files, supervisor = self._open()
+        return observe(files, supervisor, specification.instances, manage=self._settings.manage)
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def _read(self, name: str, binding: LocalBinding, arguments: JsonObject) -> JsonObject:
+        _, specification = self._specification(binding)
+        instances = self._observe(specification) if specification else ()
+        status = status_document(specification, instances)
+        if name == "program.status":
+            return status
+        if name == "program.health":
+            return _health(binding, status)
+        if specification is None:
+            raise not_found(binding.program)
+        if name == "program.logs":
+            return self._logs(specification, arguments.get("lines", 200))
+        if name == "program.usage":
+            return usage_document(instances)
+        return {
+            "configuration": {
+                "image": None,
+                "version": specification.version,
+                "replicas": specification.replicas,
+                "cpus": None,
+                "memory_bytes": None,
+                "environment": specification.launch.environment,
+                "command": list(specification.launch.command),
+            },
+            "previous_version": specification.previous_version,
+            "deployed_at": specification.deployed_at,
+            "status": status,
+        }
+
+    def _logs(self, specification: Specification, lines: int) -> JsonObject:
+        files, _ = self._open()
+        several = len(specification.instances) > 1
+        share = max(1, lines // max(1, len(specification.instances)))
+        found: list[str] = []
+        truncated = False
+        for instance in specification.instances:
+            tail, more = files.tail(instance, share)
+            truncated = truncated or more
+            found += [f"[{instance}] {line}" if several else line for line in tail]
+        return {"lines": [line[:_LINE_LIMIT] for line in found[-lines:]], "truncated": truncated or len(found) > lines}
+
+    # --- changing ---------------------------------------------------------------------------------------------
+
+    def _change(self, name: str, binding: LocalBinding, arguments: JsonObject, deadline: float) -> JsonObject:
+        files, supervisor = self._open()
+        changes = ProgramChanges(files, supervisor, self._settings, self._guard)
+        methods: dict[str, Callable[[], JsonObject]] = {
+            "program.start": lambda: changes.start(binding, deadline),
+            "program.stop": lambda: changes.stop(binding, deadline),
+            "program.restart": lambda: changes.restart(binding, deadline),
+            "program.scale": lambda: changes.scale(binding, arguments["replicas"], deadline),
+            "program.configure": lambda: changes.configure(
+                binding, _variables(arguments.get("environment", {})), tuple(arguments.get("remove", ())), deadline
+            ),
+            "program.deploy": lambda: changes.deploy(binding, arguments["version"], deadline),
+            "program.rollback": lambda: changes.rollback(binding, deadline),
+        }
+        return methods[name]()
+
+    def _rpc(self, call: Call) -> JsonObject:
+        _, supervisor = self._open()
+        method = calls.full_method(call.arguments["method"])
+        params = list(call.arguments.get("params", []))
+        mutates, _ = calls.classify(call.name, call.arguments)
+        if mutates:
+            supervisor.ensure()
+            if self._context.layers.executor:
+                self._guard.check_request(
+                    method,
+                    params,
+                    supervisor.call("supervisor.getAllProcessInfo"),
+                    int(supervisor.call("supervisor.getPID")),
+                    str(supervisor.socket),
+                )
+        return {"result": supervisor.call(method, *params, answer_seconds=call.timeout_seconds)}
+
+
+def _health(binding: LocalBinding, status: JsonObject) -> JsonObject:
+    desired, running = status["desired"], status["running"]
+    checks: list[ProbeResult] = [
+        {"name": "instances", "ok": running == desired > 0, "detail": f"{running} of {desired} run"}
+    ]
+    if binding.health is not None and status["state"] != "missing":
+        checks.append(run_probe(binding.health))
+    return {"healthy": all(check["ok"] for check in checks), "state": status["state"], "checks": checks}
+
+
+@lru_cache(maxsize=32)
+def _validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(calls.spec_of(name).arguments)
+
+
+def _validated(call: Call) -> CallSpec:
+    """The call's specification. Raises CallError(PERMANENT) for an unknown call or arguments that do not fit.
+
+    Only places and rules are quoted: a value may be a secret.
+    """
+    spec = calls.spec_of(call.name)
+    problems = [
+        f"{'/'.join(str(part) for part in error.absolute_path)[:100] or 'arguments'}: {_rule(error.validator)}"
+        for error in _validator(call.name).iter_errors(call.arguments)
+    ]
+    if problems:
+        raise CallError(FailureKind.PERMANENT, "bad_arguments", f"{call.name}: {'; '.join(sorted(problems)[:10])}")
+    return spec
+
+
+def _rule(keyword: object) -> str:
+    return {
+        "additionalProperties": "holds a name that is not allowed",
+        "required": "lacks a required name",
+        "type": "has the wrong type",
+        "pattern": "does not match the allowed pattern",
+    }.get(str(keyword), f"breaks the rule {keyword}")
+
+
+def _variables(given: JsonObject) -> Variables:
+    try:
+        return _VARIABLES.validate_python(given)
+    except ValidationError as error:
+        raise CallError(
+            FailureKind.PERMANENT, "bad_arguments", f"program.configure: environment: {_problems(error)}"
+        ) from None
+
+
+def _binding(target: JsonObject) -> LocalBinding:
+    try:
+        return LocalBinding.model_validate(target)
+    except ValidationError as error:
+        raise CallError(
+            FailureKind.PERMANENT, "bad_binding", f"the target's binding is wrong: {_problems(error)}"
+        ) from None
+
+
+def _problems(error: ValidationError) -> str:
+    """Where and which rule; never the value, which may be a secret."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'])[:100] or 'binding'}: {problem['msg'][:200]}"
+        for problem in found[:10]
+    )

@@ -1,0 +1,100 @@
+"""The executor's layer of the self-target guard: what a call resolves to is compared with UICI's own processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import psutil
+
+from executors.local.calls import full_method
+from uici.model.base import JsonObject, JsonValue
+from uici.model.call import CallError, FailureKind
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+
+
+class SelfGuard:
+    """Refuses, with CallError(PERMANENT, `self_target`), what would act on UICI itself or on what contains it."""
+
+    def __init__(self, identity: SelfIdentity, layers: SelfGuardLayers) -> None:
+        self._identity = identity
+        self._on = layers.executor
+
+    def check_program(self, program: str, instances: Iterable[str], pids: Iterable[int]) -> None:
+        """Refuse when the program is UICI by name or by process."""
+        if not self._on:
+            return
+        name = self._identity.is_named_by([program, *instances])
+        if name is not None:
+            raise _refusal(f"{name!r} is UICI itself, by name")
+        for pid in pids:
+            self._check_pid(pid, f"program {program!r}")
+
+    def check_request(
+        self, method: str, params: list[JsonValue], processes: list[JsonObject], supervisor_pid: int, socket: str
+    ) -> None:
+        """Refuse a request to supervisord that would act on UICI. `processes` is what supervisord runs.
+
+        What a request reaches is taken widely: every process, unless its first parameter names a group.
+        """
+        if not self._on:
+            return
+        if full_method(method) == "system.multicall":
+            for inner in params[0] if params and isinstance(params[0], list) else []:
+                if isinstance(inner, dict):
+                    self.check_request(
+                        str(inner.get("methodName", "")),
+                        list(inner.get("params") or []),
+                        processes,
+                        supervisor_pid,
+                        socket,
+                    )
+            return
+        first = params[0] if params and isinstance(params[0], str) else None
+        group = first.partition(":")[0] if first is not None else None
+        if group is not None and any(group in (process["group"], process["name"]) for process in processes):
+            processes = [process for process in processes if group in (process["group"], process["name"])]
+        elif full_method(method) in ("supervisor.shutdown", "supervisor.restart"):
+            self._check_pid(supervisor_pid, "this supervisord")
+            if socket.lower() in {name.lower() for name in self._identity.containing}:
+                raise _refusal("this supervisord contains UICI")
+        elif first is not None:
+            processes = []  # it names nothing that exists; supervisord will say so
+        for text in filter(None, (first, group)):
+            self._check_names([text])
+        for process in processes:
+            self._check_names([process["name"], process["group"]])
+            if process["pid"]:
+                self._check_pid(int(process["pid"]), f"program {process['name']!r}")
+
+    def _check_names(self, names: list[str]) -> None:
+        programs = [name.rpartition("-")[0] for name in names]
+        found = self._identity.is_named_by([*names, *programs])
+        if found is not None:
+            raise _refusal(f"{found!r} is UICI itself, by name")
+
+    def _check_pid(self, pid: int, what: str) -> None:
+        own = {os.getpid(), *self._identity.pids}
+        if pid in own:
+            raise _refusal(f"{what} is process {pid}, which is UICI itself")
+        if pid in self._identity.ancestors or any(pid in _above(process) for process in own):
+            raise _refusal(f"{what} is process {pid}, which contains UICI")
+
+
+def _above(pid: int) -> set[int]:
+    """What ends with `pid`'s end or takes it along: its parents and the leader of its process group."""
+    above: set[int] = set()
+    try:
+        above.update(parent.pid for parent in psutil.Process(pid).parents())
+        above.add(os.getpgid(pid))
+    except (psutil.Error, OSError):
+        return above  # it is gone, so nothing contains it
+    return above
+
+
+def _refusal(why: str) -> CallError:
+    return CallError(
+        FailureKind.PERMANENT,
+        "self_target",
+        f"refused by the executor's self-target guard: {why}; UICI never acts on it",
+    )

@@ -1,0 +1,211 @@
+"""The rig of the platform `local`: a small HTTP service under a real supervisord."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from executors.local import LocalExecutor
+from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from uici.model.base import JsonObject
+from uici.model.call import Call
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.ports import ExecutorContext
+
+SERVICE = textwrap.dedent(
+    """
+    import http.server, os, sys
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if os.environ["HEALTH"] == "good" else 500)
+            self.end_headers()
+        def log_message(self, *_):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        allow_reuse_port = True
+
+    server = Server(("127.0.0.1", int(os.environ["PORT"])), Handler)
+    print("ready", os.environ["UICI_INSTANCE"], flush=True)
+    server.serve_forever()
+    """
+)
+PROGRAM = "victim"
+_CHANGE = re.compile(r" (spawned|stopped|killing|reaped|entered RUNNING|received|waiting for)\b|success:")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def call(executor: LocalExecutor, name: str, **arguments: object) -> JsonObject:
+    return executor.perform(make_call(name, **arguments))
+
+
+def make_call(name: str, **arguments: object) -> Call:
+    spec = LocalExecutor.call_specs[name]
+    mutates, risk = LocalExecutor.classify(name, dict(arguments))
+    return Call(
+        id="c1",
+        name=name,
+        arguments=dict(arguments),
+        mutates=mutates,
+        risk=risk,
+        timeout_seconds=spec.timeout_seconds,
+        in_flight_seconds=spec.in_flight_seconds,
+        provable=spec.provable,
+    )
+
+
+class LocalRig:
+    """See tests.contract.rig.Rig."""
+
+    platform = "local"
+    prefix = "program"
+
+    def __init__(self, folder: Path) -> None:
+        self.directory = folder / "supervisor"
+        self._service = folder / "service.py"
+        self._service.write_text(SERVICE)
+        self._port = free_port()
+        self._owner = LocalExecutor(
+            ExecutorContext(environment="rig", settings={"directory": str(self.directory)}, identity=NOBODY)
+        )
+
+    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> LocalExecutor:
+        # Does not manage: what the suite makes unreachable is to stay so until the rig brings it back.
+        return LocalExecutor(
+            ExecutorContext(
+                environment="rig",
+                settings={"directory": str(self.directory), "manage": False},
+                identity=identity,
+                layers=layers,
+            )
+        )
+
+    def binding(self) -> JsonObject:
+        return {
+            "program": PROGRAM,
+            "command": [sys.executable, "-S", str(self._service)],
+            "environment": {"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue"},
+            "versions": {"good": {"environment": {"HEALTH": "good"}}, "bad": {"environment": {"HEALTH": "bad"}}},
+            "version": "good",
+            "health": {"http": f"http://127.0.0.1:{self._port}/", "timeout": 1.0},
+            "stop_seconds": 1.0,
+        }
+
+    def reset(self) -> JsonObject:
+        binding = self.binding()
+        for file in (self.directory / "programs").glob(f"{PROGRAM}.json"):
+            call(self._owner, "program.stop", target=binding)
+            file.unlink()
+        call(self._owner, "program.restart", target=binding)
+        until(lambda: bool(call(self._owner, "program.health", target=binding)["healthy"]), "the service is healthy")
+        return binding
+
+    def version(self, name: str) -> str:
+        return name
+
+    def version_now(self) -> str:
+        return self.environment_now()["HEALTH"]
+
+    def environment_now(self) -> dict[str, str]:
+        return psutil.Process(min(self.instances().items())[1]).environ()
+
+    def instances(self) -> dict[str, int]:
+        output = self._supervisorctl("status")
+        found = re.findall(rf"^({PROGRAM}-\d+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)
+        return {name: int(pid) for name, pid in found}
+
+    def crash(self) -> None:
+        pids = self.instances().values()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not self.instances(), "supervisord has noticed")
+
+    def hang(self) -> None:
+        for pid in self.instances().values():
+            os.kill(pid, signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def unreachable(self) -> Iterator[None]:
+        path = self.directory / "supervisor.sock"
+        aside = self.directory / "aside.sock"
+        path.rename(aside)
+        try:
+            yield
+        finally:
+            aside.rename(path)
+
+    def mutations(self) -> int:
+        lines = (self.directory / "supervisord.log").read_text().splitlines()
+        return sum(_CHANGE.search(line) is not None for line in lines)
+
+    def named(self, text: str) -> JsonObject:
+        return {"program": text}
+
+    def self_by_name(self) -> SelfIdentity:
+        return SelfIdentity(names=frozenset({PROGRAM}))
+
+    def self_by_id(self) -> SelfIdentity:
+        return SelfIdentity(pids=frozenset(self.instances().values()))
+
+    def open_read(self) -> tuple[str, JsonObject]:
+        return "supervisor.rpc", {"method": "getProcessInfo", "params": [f"{PROGRAM}-0"]}
+
+    def open_change(self) -> tuple[str, JsonObject]:
+        return "supervisor.rpc", {"method": "supervisor.stopProcess", "params": [f"{PROGRAM}-0"]}
+
+    def close(self) -> None:
+        stop_supervisor(self.directory)
+
+    def _supervisorctl(self, *arguments: str) -> str:
+        socket_url = f"unix://{self.directory / 'supervisor.sock'}"
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "supervisor.supervisorctl", "-s", socket_url, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,  # its status says whether something is stopped
+        ).stdout
+
+
+def supervisor_pid(directory: Path) -> int:
+    return int((directory / "supervisord.pid").read_text())
+
+
+def stop_supervisor(directory: Path) -> None:
+    """End a test's supervisord and everything below it, by process id."""
+    try:
+        leader = psutil.Process(supervisor_pid(directory))
+        family = [*leader.children(recursive=True), leader]
+    except (OSError, ValueError, psutil.Error):
+        return
+    if str(directory / "supervisord.conf") not in leader.cmdline():
+        return
+    for process in reversed(family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=10)
