@@ -127,6 +127,10 @@ def test_the_shipped_configuration_is_found_and_sound(installed: Path, elsewhere
     run(installed, elsewhere, "uici", "check", "--config", "site")
 
 
+def test_the_editable_install_works_from_any_folder(elsewhere: Path) -> None:
+    run(Path(sys.prefix), elsewhere, "uici", "check")
+
+
 def test_a_bare_import_loads_nothing_heavy(installed: Path, elsewhere: Path) -> None:
     code = "import sys, uici; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = set(run(installed, elsewhere, "python", "-c", code).split())
