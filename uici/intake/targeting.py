@@ -47,6 +47,8 @@ _POD_NAMES = (
     re.compile(rf"(?P<owner>.+)-{_SAFE}{{5}}"),  # daemon set
 )
 
+_LONGEST_POD_NAME = 253
+
 
 @dataclass(frozen=True, slots=True)
 class Targeted:
@@ -344,6 +346,8 @@ def match_found(bindings: tuple[JsonObject, ...], site: Site, environment: str) 
 
 def owners_of_pod(pod: str) -> tuple[str, ...]:
     """What may own a pod of this name: a deployment, a stateful set, a daemon set, by how Kubernetes names pods."""
+    if len(pod) > _LONGEST_POD_NAME:
+        return ()
     return tuple(dict.fromkeys(found["owner"] for pattern in _POD_NAMES if (found := pattern.fullmatch(pod))))
 
 

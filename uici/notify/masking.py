@@ -9,14 +9,15 @@ from uici.model.base import JsonValue
 
 MASK = "***"
 
-_SECRET_NAMES = r"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
+_NAMES_OF_SECRETS = r"(?:pass(?:word|wd|phrase)?|secret|token|(?:api|access|private)[_-]?key|credentials?)"
+# Each pattern starts with fixed text, so that a log line of megabytes costs no more than its length.
 _NAMED = re.compile(
-    rf"""(?P<name>["']?[\w.-]*(?:{_SECRET_NAMES})["']?\s*[=:]\s*)(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&"']+)""",
+    rf"""(?P<name>{_NAMES_OF_SECRETS}["']?\s{{0,8}}[=:]\s{{0,8}})(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&"']+)""",
     re.IGNORECASE,
 )
 _AUTHORIZATION = re.compile(r"\b(?P<name>Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
-_USERINFO = re.compile(r"(?P<name>[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+@", re.IGNORECASE)
-_SECRET_KEY = re.compile(rf"(?:{_SECRET_NAMES}|authorization)$", re.IGNORECASE)
+_USERINFO = re.compile(r"://[^\s/@:]*:[^\s/@]+@")
+_SECRET_KEY = re.compile(rf"(?:{_NAMES_OF_SECRETS}|authorization)$", re.IGNORECASE)
 
 
 def masked(value: JsonValue, secrets: Collection[str] = ()) -> JsonValue:
@@ -47,6 +48,6 @@ def _masked(value: JsonValue, known: list[str]) -> JsonValue:
 def _masked_text(text: str, known: list[str]) -> str:
     for secret in known:
         text = text.replace(secret, MASK)
-    text = _USERINFO.sub(rf"\g<name>{MASK}@", text)
+    text = _USERINFO.sub(f"://{MASK}@", text)
     text = _AUTHORIZATION.sub(rf"\g<name> {MASK}", text)
     return _NAMED.sub(rf"\g<name>{MASK}", text)

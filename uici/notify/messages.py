@@ -55,9 +55,9 @@ def escalation_message(
 
 
 def _advice(incident: Incident, tried: Sequence[Tried]) -> list[str]:
-    advice = [f"uici incidents {incident.id}  # everything known of this incident"]
+    advice = [f"see everything known of it: GET /api/v1/incidents/{incident.id}"]
     if incident.run_id is not None:
-        advice.append(f"uici runs {incident.run_id}  # what the run did, step by step")
+        advice.append(f"see what the run did, step by step: GET /api/v1/runs/{incident.run_id}/events")
     if incident.target is None:
         advice.append("find the broken service by the alert's labels, then name it in targets.yml so that it is found")
     if any(item.verdict is Verdict.INCONCLUSIVE for item in tried):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from functools import cache
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ class WebhookNotifier:
             host = None
         if host is None or parts.scheme not in ("http", "https"):
             raise ValueError("the notification webhook is no http:// or https:// URL")
+        # It writes each URL at INFO.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         self._timeout = timeout
         self._where = f"{parts.scheme}://{host}"
 

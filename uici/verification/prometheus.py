@@ -71,7 +71,7 @@ def _series(document: JsonValue) -> list[Mapping[str, str]]:
     try:
         if document["status"] != "success" or document["data"]["resultType"] != "vector":
             raise ValueError("the answer is no instant vector")
-        series = [dict(item["metric"]) for item in document["data"]["result"]]
+        series: list[Mapping[str, str]] = [dict(item["metric"]) for item in document["data"]["result"]]
     except (KeyError, TypeError) as error:
         raise ValueError(f"the answer has not the shape of the API: {error!r}") from None
     if document.get("warnings") and not series:
