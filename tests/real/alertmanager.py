@@ -108,7 +108,12 @@ def alertmanager(directory: Path, config: str, *, cluster: Sequence[str] = ()) -
         f"--cluster.listen-address={cluster[0] if cluster else ''}",
     ]
     if cluster:
-        argv += [f"--cluster.advertise-address={cluster[0]}", "--cluster.peer-timeout=1s"]
+        # The second peer joins the first at once; settling for longer would only delay readiness.
+        argv += [
+            f"--cluster.advertise-address={cluster[0]}",
+            "--cluster.peer-timeout=1s",
+            "--cluster.settle-timeout=2s",
+        ]
         argv += [f"--cluster.peer={peer}" for peer in cluster[1:]]
     log = directory / "alertmanager.log"
     with running(argv, ready_url=f"http://{address}/-/ready", log=log) as process:
