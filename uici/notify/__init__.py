@@ -1,4 +1,4 @@
 """Telling humans: what they are told, and the ways of telling.
 
-Belongs here: messages and their delivery, once. Does not belong here: deciding when to tell, and trying again.
+Belongs here: messages, and their delivery. Does not belong here: deciding when to tell.
 """

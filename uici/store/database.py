@@ -100,7 +100,9 @@ class Store:
         try:
             with self.write() as connection:
                 connection.execute(
-                    schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=str(schema.SCHEMA_VERSION))
+                    schema.meta.update()
+                    .where(schema.meta.c.name == "schema_version")
+                    .values(value=str(schema.SCHEMA_VERSION))
                 )
         except (OSError, OperationalError, sqlalchemy.exc.DatabaseError) as error:
             return _cause(error)

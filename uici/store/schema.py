@@ -68,7 +68,13 @@ incidents = Table(
     Column("superseded_by", String(40)),
     Column("truncated", Integer, nullable=False, default=0),
     # One target has one open incident: the database itself says so, whatever races above it.
-    Index("incidents_open_key", "key", unique=True, sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+    Index(
+        "incidents_open_key",
+        "key",
+        unique=True,
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
+    ),
     Index("incidents_by_time", "opened_at"),
 )
 
@@ -194,6 +200,7 @@ outbox = Table(
     Column("created_at", UtcText, nullable=False),
     Column("next_at", UtcText),
     Column("sent_at", UtcText),
+    Column("accepted", Text, nullable=False, default=""),
     Column("error", Text, nullable=False, default=""),
     Index("outbox_due", "state", "next_at"),
 )

@@ -1,0 +1,152 @@
+"""All objects of one UICI, made from its configuration."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy
+
+from uici.access.secrets import resolve
+from uici.access.tokens import TokenStore
+from uici.bootstrap.identity import discover
+from uici.catalogue.executors import discover_executors
+from uici.catalogue.loading import load_site
+from uici.catalogue.locations import config_directory
+from uici.events.log import EventLog
+from uici.intake.writer import IntakeWriter
+from uici.model.base import JsonObject
+from uici.model.identity import SelfGuardLayers
+from uici.model.site import Site
+from uici.notify.delivery import Deliverer
+from uici.notify.notifiers import LogNotifier, WebhookNotifier
+from uici.ports import Clock, Notifier
+from uici.runs.control import Control
+from uici.runs.engine import Engine
+from uici.runs.platforms import Platforms
+from uici.runs.services import Services
+from uici.store.database import Store
+
+
+class SystemClock:
+    """The machine's clock, in UTC."""
+
+    def now(self) -> datetime:
+        """Current time, aware, UTC."""
+        return datetime.now(UTC)
+
+
+class Application:
+    """One UICI. `start` begins to work, `stop` ends it so that nothing is lost."""
+
+    def __init__(
+        self,
+        config: Path | None = None,
+        state: str | None = None,
+        *,
+        clock: Clock | None = None,
+        layers: SelfGuardLayers | None = None,
+    ) -> None:
+        """Load the configuration and make everything; touches no platform.
+
+        Raises CatalogueError with all problems of the configuration, and Problem when the state cannot be used.
+        """
+        classes = discover_executors()
+        directory = config_directory(config)
+        self.site: Site = load_site(directory, executors=classes)
+        url = state_url(state or self.site.platform.state, directory)
+        self.store = Store(url)
+        self.store.migrate()
+        self._clock = clock or SystemClock()
+        layers = layers or SelfGuardLayers()
+        identity = discover(self.site.platform.self.names, self.store.path)
+        self.events = EventLog(self.store, self._clock)
+        self.platforms = Platforms(self._site, classes, identity, layers, self.store.path.parent)
+        self.services = Services(
+            store=self.store,
+            events=self.events,
+            clock=self._clock,
+            site=self._site,
+            platforms=self.platforms,
+            identity=identity,
+            layers=layers,
+            wake=self._wake,
+        )
+        self.engine = Engine(self.services)
+        self._deliverer = Deliverer(self.store, self._clock, self._notifiers())
+        self._intake = IntakeWriter(
+            self.events, self._clock, self._site, identity, layers, self.site.platform.intake, self._wake
+        )
+        self.control = Control(self.services, self._intake, self.engine, TokenStore(self.store))
+
+    def start(self) -> None:
+        """Begin: recover what a dead process left, accept alerts, deliver messages. Raises Problem."""
+        self.engine.start()
+        self._intake.start()
+        self._deliverer.start()
+
+    def stop(self) -> None:
+        """Accept nothing more, let the parts under way end, leave the rest for the next start."""
+        timeout = self.site.platform.service.shutdown_seconds
+        self._intake.stop()
+        self.engine.stop(timeout)
+        self._deliverer.stop(timeout)
+        self.platforms.close()
+        self.store.close()
+
+    def _site(self) -> Site:
+        return self.site
+
+    def _wake(self) -> None:
+        self.engine.wake()
+        self._deliverer.wake()
+
+    def _notifiers(self) -> Callable[[], Sequence[Notifier]]:
+        settings = self.site.platform.notify
+        notifiers: list[Notifier] = [LogNotifier()]
+        if settings.webhook is not None:
+            url = resolve(settings.webhook, where="platform.yml: notify.webhook").reveal()
+            notifiers.append(WebhookNotifier(url, timeout=settings.timeout))
+        return lambda: notifiers
+
+
+def state_url(text: str, directory: Path | None) -> str:
+    """The state's URL with an absolute path. A relative one starts at the configuration's folder, or without one
+    at the user's state folder (https://specifications.freedesktop.org/basedir-spec/latest/).
+    """
+    url = sqlalchemy.make_url(text)
+    if url.get_backend_name() != "sqlite" or not url.database or Path(url.database).is_absolute():
+        return text
+    base = directory
+    if base is None:
+        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "uici"
+    return str(url.set(database=str((base / url.database).absolute())))
+
+
+def open_tokens(config: Path | None, state: str | None) -> TokenStore:
+    """The tokens of a state, for the command line beside a running service. Raises as `Application` does."""
+    directory = config_directory(config)
+    site = load_site(directory, executors=discover_executors())
+    store = Store(state_url(state or site.platform.state, directory))
+    store.migrate()
+    return TokenStore(store)
+
+
+def offline_preview(config: Path | None, document: JsonObject, environment: str | None) -> JsonObject:
+    """A preview without a running service: the same road, over an empty state.
+
+    What only the state knows (cooldowns, locks, freezes, runs of the last hour) is judged as if nothing had happened.
+    """
+    with tempfile.TemporaryDirectory(prefix="uici-preview-") as folder:
+        application = Application(config, f"sqlite:///{folder}/uici.db")
+        try:
+            shown = application.control.preview(document, environment)
+        finally:
+            application.platforms.close()
+            application.store.close()
+    for item in shown.get("previews", []):
+        item["notes"].append("offline: cooldowns, locks, freezes and limits of the running service are not known here")
+    return shown

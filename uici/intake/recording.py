@@ -1,0 +1,309 @@
+"""What one transaction of the intake writes: alerts, the incidents they belong to, and runs for new incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, func, select, tuple_
+
+from uici.events.log import EventLog
+from uici.intake.targeting import Targeted, TargetIndex
+from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
+from uici.model.base import JsonObject
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.incident import IncidentState
+from uici.model.site import Site
+from uici.store.identifiers import new_id
+from uici.store.outbox import enqueue
+from uici.store.schema import alerts, incidents, runs
+
+_CHUNK = 400  # SQLite's oldest limit on bound variables is 999; two per key
+_Key = tuple[str, datetime]
+
+
+class Batch:
+    """The notifications of one transaction. An alert seen twice in it is one alert."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        events: EventLog,
+        site: Site,
+        index: TargetIndex,
+        identity: SelfIdentity,
+        layers: SelfGuardLayers,
+        now: datetime,
+    ) -> None:
+        self._connection = connection
+        self._events = events
+        self._site = site
+        self._index = index
+        self._identity = identity
+        self._layers = layers
+        self._now = now
+        self._rows: dict[_Key, JsonObject] = {}
+        self._inserted: set[_Key] = set()
+        self._changed: set[_Key] = set()
+        self._open: dict[str, str] = {}
+
+    def add(self, notification: Notification, sender: str) -> tuple[int, list[str]]:
+        """Record one notification; returns the number of new alerts and the ids of the incidents it touched."""
+        self._load((alert.fingerprint, alert.starts_at) for alert in notification.alerts)
+        new = 0
+        touched: dict[str, None] = {}
+        for alert in notification.alerts:
+            key = (alert.fingerprint, alert.starts_at)
+            row = self._rows.get(key)
+            if row is None:
+                row = self._begin(alert, notification, sender)
+                self._rows[key] = row
+                self._inserted.add(key)
+                new += 1
+            else:
+                self._repeat(key, row, alert)
+            if row["incident_id"] is not None:
+                touched[row["incident_id"]] = None
+        if notification.truncated_alerts:
+            self._truncated(notification, list(touched))
+        return new, list(touched)
+
+    def flush(self) -> None:
+        """Write the collected alert rows, and wake the runs whose alerts have all gone silent."""
+        fresh = [self._rows[key] for key in self._rows if key in self._inserted]
+        if fresh:
+            self._connection.execute(alerts.insert(), fresh)
+        changed = [
+            {
+                "b_fingerprint": row["fingerprint"],
+                "b_starts_at": row["starts_at"],
+                "status": row["status"],
+                "outcome": row["outcome"],
+                "ends_at": row["ends_at"],
+                "last_seen": row["last_seen"],
+                "deliveries": row["deliveries"],
+            }
+            for key, row in self._rows.items()
+            if key in self._changed and key not in self._inserted
+        ]
+        if changed:
+            self._connection.execute(
+                alerts.update().where(
+                    and_(
+                        alerts.c.fingerprint == bindparam("b_fingerprint"),
+                        alerts.c.starts_at == bindparam("b_starts_at"),
+                    )
+                ),
+                changed,
+            )
+        self._wake(
+            {
+                row["incident_id"]
+                for key, row in self._rows.items()
+                if key in self._changed and row["status"] == AlertStatus.RESOLVED and row["incident_id"]
+            }
+        )
+
+    def incidents(self, ids: list[str]) -> list[Row[Any]]:
+        """The rows of these incidents as they stand in this transaction."""
+        if not ids:
+            return []
+        found = {
+            row.id: row
+            for start in range(0, len(ids), _CHUNK)
+            for row in self._connection.execute(
+                select(incidents).where(incidents.c.id.in_(ids[start : start + _CHUNK]))
+            )
+        }
+        return [found[id_] for id_ in ids]
+
+    def _load(self, keys: Iterable[_Key]) -> None:
+        wanted = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = wanted[start : start + _CHUNK]
+            query = select(alerts).where(tuple_(alerts.c.fingerprint, alerts.c.starts_at).in_(chunk))
+            for row in self._connection.execute(query):
+                self._rows[(row.fingerprint, row.starts_at)] = dict(row._mapping)
+
+    def _begin(self, alert: Alert, notification: Notification, sender: str) -> JsonObject:
+        row: JsonObject = {
+            "fingerprint": alert.fingerprint,
+            "starts_at": alert.starts_at,
+            "incident_id": None,
+            "status": alert.status.value,
+            "outcome": None,
+            "labels": alert.labels,
+            "annotations": alert.annotations,
+            "ends_at": alert.ends_at,
+            "generator_url": alert.generator_url,
+            "receiver": notification.receiver,
+            "sender": sender,
+            "reason": "",
+            "first_seen": self._now,
+            "last_seen": self._now,
+            "deliveries": 1,
+        }
+        if alert.status is AlertStatus.RESOLVED:
+            row |= {"outcome": AlertOutcome.SELF_RESOLVED, "reason": "it was already resolved when it first arrived"}
+            return row
+        found = self._site.strategy_for(alert)
+        if found is not None and found[1].action == "ignore":
+            row |= {"outcome": AlertOutcome.IGNORED_BY_RULE, "reason": f"strategy {found[0]} ignores it"}
+            return row
+        targeted = self._index.resolve(alert, self._identity, self._layers)
+        row["incident_id"] = self._incident_of(alert, targeted, row)
+        return row
+
+    def _incident_of(self, alert: Alert, targeted: Targeted, row: JsonObject) -> str:
+        if targeted.is_self:
+            return self._refuse_self(alert, targeted, row)
+        key = _incident_key(alert, targeted)
+        known = (
+            self._open.get(key)
+            or self._connection.execute(
+                select(incidents.c.id).where(incidents.c.key == key, incidents.c.state == IncidentState.OPEN)
+            ).scalar_one_or_none()
+        )
+        if known is not None:
+            self._open[key] = known
+            self._event("alert_joined", known, targeted, alert)
+            return known
+        return self._open_incident(key, alert, targeted)
+
+    def _open_incident(self, key: str, alert: Alert, targeted: Targeted) -> str:
+        id_ = new_id("inc", self._now)
+        run_id = new_id("run", self._now)
+        self._insert_incident(id_, key, alert, targeted, IncidentState.OPEN, run_id=run_id)
+        self._connection.execute(
+            runs.insert().values(
+                id=run_id,
+                incident_id=id_,
+                environment=targeted.environment,
+                target=targeted.target,
+                origin="rule",
+                state="waiting",
+                stage="target",
+                part=0,
+                due_at=self._now,
+                waiting_for="start",
+                data={},
+                created_at=self._now,
+            )
+        )
+        self._open[key] = id_
+        self._event("incident_opened", id_, targeted, alert, run=run_id)
+        return id_
+
+    def _refuse_self(self, alert: Alert, targeted: Targeted, row: JsonObject) -> str:
+        id_ = new_id("inc", self._now)
+        reason = f"self_target: {targeted.reason}"
+        self._insert_incident(
+            id_,
+            f"self:{alert.fingerprint}",
+            alert,
+            targeted,
+            IncidentState.CLOSED,
+            outcome=AlertOutcome.REFUSED,
+            reason=reason,
+            closed_at=self._now,
+        )
+        row |= {"outcome": AlertOutcome.REFUSED, "reason": reason}
+        self._event("incident_refused", id_, targeted, alert, guard="self-target", layer="intake")
+        enqueue(
+            self._connection,
+            f"self:{alert.fingerprint}:{alert.starts_at.isoformat()}",
+            "refused",
+            {"title": f"{alert.name}: UICI never remediates itself", "reason": reason, "labels": alert.labels},
+            self._now,
+            incident=id_,
+        )
+        return id_
+
+    def _insert_incident(
+        self, id_: str, key: str, alert: Alert, targeted: Targeted, state: IncidentState, **more: object
+    ) -> None:
+        self._connection.execute(
+            incidents.insert().values(
+                id=id_,
+                key=key,
+                environment=targeted.environment,
+                target=targeted.target,
+                state=state,
+                opened_at=self._now,
+                severity=alert.labels.get("severity", ""),
+                title=f"{alert.name or 'alert without name'} on {targeted.target or 'an unknown target'}",
+                **{"reason": targeted.reason, **more},
+            )
+        )
+
+    def _repeat(self, key: _Key, row: JsonObject, alert: Alert) -> None:
+        """Another delivery. Resolved is final for one occurrence: peers of a cluster deliver out of order."""
+        row["deliveries"] += 1
+        row["last_seen"] = self._now
+        self._changed.add(key)
+        if alert.status is AlertStatus.RESOLVED and row["status"] != AlertStatus.RESOLVED:
+            row["status"] = AlertStatus.RESOLVED.value
+            row["ends_at"] = alert.ends_at
+            if row["incident_id"] is not None:
+                self._events.append(
+                    self._connection,
+                    "alert_resolved",
+                    incident=row["incident_id"],
+                    alert=alert.name,
+                    fingerprint=alert.fingerprint,
+                )
+
+    def _truncated(self, notification: Notification, touched: list[str]) -> None:
+        for id_ in touched:
+            self._connection.execute(
+                incidents.update()
+                .where(incidents.c.id == id_)
+                .values(truncated=func.max(incidents.c.truncated, notification.truncated_alerts))
+            )
+        self._events.append(
+            self._connection,
+            "notification_truncated",
+            incident=touched[0] if touched else None,
+            receiver=notification.receiver,
+            group=notification.group_key,
+            dropped=notification.truncated_alerts,
+        )
+
+    def _wake(self, ids: set[str]) -> None:
+        for id_ in ids:
+            # Flushed above, so the count sees this batch's changes.
+            firing = self._connection.execute(
+                select(func.count())
+                .select_from(alerts)
+                .where(alerts.c.incident_id == id_, alerts.c.status == AlertStatus.FIRING)
+            ).scalar_one()
+            if firing == 0:
+                self._connection.execute(
+                    runs.update().where(runs.c.incident_id == id_, runs.c.state != "ended").values(due_at=self._now)
+                )
+
+    def _event(self, type_: str, incident: str, targeted: Targeted, alert: Alert, **more: object) -> None:
+        run = more.pop("run", None)
+        self._events.append(
+            self._connection,
+            type_,
+            incident=incident,
+            run=str(run) if run else None,
+            environment=targeted.environment,
+            target=targeted.target,
+            alert=alert.name,
+            fingerprint=alert.fingerprint,
+            severity=alert.labels.get("severity", ""),
+            rule=targeted.rule,
+            **more,
+        )
+
+
+def _incident_key(alert: Alert, targeted: Targeted) -> str:
+    if targeted.target is not None:
+        return f"{targeted.environment}/{targeted.target}"
+    if targeted.needs_lookup:
+        return f"provisional:{alert.fingerprint}"
+    # Many alerts of one name without a target are one question to people, not a flood of them.
+    return f"unknown:{targeted.environment}/{alert.name}"

@@ -1,0 +1,189 @@
+"""The one writer of alerts: commits whole batches of notifications before any of them is answered.
+
+One thread takes what is waiting, writes it in one transaction and then completes the futures. So many
+notifications share the price of one durable commit, and two deliveries of one alert can never race.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from uici.events.log import EventLog
+from uici.intake.recording import Batch
+from uici.intake.targeting import TargetIndex
+from uici.model.alert import AlertOutcome, Notification
+from uici.model.base import Frozen
+from uici.model.errors import Problem, ProblemKind
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.incident import IncidentState
+from uici.model.site import IntakeSettings, Site
+from uici.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+_BATCH_NOTIFICATIONS = 256
+_BATCH_ALERTS = 5000
+
+
+class IncidentRef(Frozen):
+    """An incident that a notification touched."""
+
+    id: str
+    environment: str | None
+    target: str | None
+    state: IncidentState
+    outcome: AlertOutcome | None
+
+
+class Accepted(Frozen):
+    """What became of one notification; everything in it is on disk."""
+
+    received: int
+    new: int
+    truncated: int
+    incidents: tuple[IncidentRef, ...]
+
+
+class _Waiting(Frozen):
+    notification: Notification
+    sender: str
+
+
+class IntakeWriter:
+    """Takes notifications, commits them, and tells the runs that there is something new."""
+
+    def __init__(
+        self,
+        events: EventLog,
+        clock: Clock,
+        site: Callable[[], Site],
+        identity: SelfIdentity,
+        layers: SelfGuardLayers,
+        settings: IntakeSettings,
+        on_new: Callable[[], None],
+    ) -> None:
+        self._events = events
+        self._clock = clock
+        self._site = site
+        self._identity = identity
+        self._layers = layers
+        self._on_new = on_new
+        self._queue: queue.Queue[tuple[_Waiting, Future[Accepted]] | None] = queue.Queue(settings.queue_notifications)
+        self._thread = threading.Thread(target=self._work, name="uici-intake", daemon=True)
+        self._index: TargetIndex | None = None
+        self._index_of: Site | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is waiting, then end. Later submissions are refused."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def waiting(self) -> int:
+        """How many notifications wait for their commit."""
+        return self._queue.qsize()
+
+    def submit(self, notification: Notification, sender: str) -> Future[Accepted]:
+        """Hand over a notification; the future is done when it is on disk.
+
+        Raises Problem (unavailable) at once when too many are waiting; the future raises the same when the
+        state cannot be written.
+        """
+        future: Future[Accepted] = Future()
+        if self._closed:
+            raise _unavailable("intake_closed", "UICI is shutting down")
+        try:
+            self._queue.put_nowait((_Waiting(notification=notification, sender=sender), future))
+        except queue.Full:
+            raise _unavailable("intake_full", "too many notifications are waiting to be committed") from None
+        return future
+
+    def _work(self) -> None:
+        open_ = True
+        while open_:
+            batch, open_ = self._next_batch()
+            if batch and not self._commit(batch) and len(batch) > 1:
+                # One bad notification must not take its neighbours with it.
+                for item in batch:
+                    self._commit([item])
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(_unavailable("state_unwritable", "the alerts could not be stored"))
+
+    def _next_batch(self) -> tuple[list[tuple[_Waiting, Future[Accepted]]], bool]:
+        batch: list[tuple[_Waiting, Future[Accepted]]] = []
+        alerts = 0
+        item = self._queue.get()
+        while item is not None:
+            batch.append(item)
+            alerts += len(item[0].notification.alerts)
+            if len(batch) >= _BATCH_NOTIFICATIONS or alerts >= _BATCH_ALERTS:
+                return batch, True
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, True
+        return batch, False
+
+    def _commit(self, batch: list[tuple[_Waiting, Future[Accepted]]]) -> bool:
+        try:
+            with self._events.writing() as connection:
+                answers = self._record(connection, (waiting for waiting, _ in batch), self._clock.now())
+        except SQLAlchemyError as error:
+            log.error("intake_commit_failed", notifications=len(batch), error=str(getattr(error, "orig", error)))
+            return False
+        except (ValueError, KeyError, TypeError) as error:
+            # A defect of ours in one notification: it is refused (503, so it is sent again), never half kept.
+            log.exception("intake_record_failed", notifications=len(batch), error=type(error).__name__)
+            return False
+        for (_, future), answer in zip(batch, answers, strict=True):
+            future.set_result(answer)
+        self._on_new()
+        return True
+
+    def _record(self, connection: Connection, waiting: Iterable[_Waiting], now: datetime) -> list[Accepted]:
+        site = self._site()
+        if self._index is None or self._index_of is not site:
+            self._index, self._index_of = TargetIndex(site), site
+        batch = Batch(connection, self._events, site, self._index, self._identity, self._layers, now)
+        answers = []
+        for item in waiting:
+            new, touched = batch.add(item.notification, item.sender)
+            answers.append((item.notification, new, touched))
+        batch.flush()
+        return [
+            Accepted(
+                received=len(notification.alerts),
+                new=new,
+                truncated=notification.truncated_alerts,
+                incidents=tuple(
+                    IncidentRef(
+                        id=row.id, environment=row.environment, target=row.target, state=row.state, outcome=row.outcome
+                    )
+                    for row in batch.incidents(touched)
+                ),
+            )
+            for notification, new, touched in answers
+        ]
+
+
+def _unavailable(code: str, detail: str) -> Problem:
+    return Problem(
+        ProblemKind.UNAVAILABLE,
+        code,
+        detail,
+        hint="nothing was accepted; send it again (Alertmanager does so by itself)",
+    )

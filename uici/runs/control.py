@@ -1,0 +1,354 @@
+"""Everything that people and senders can ask of UICI, in one place: what the service and the tests talk to."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+
+from sqlalchemy import Connection, select
+
+from uici.access.tokens import TokenStore
+from uici.events.log import Event
+from uici.intake.payload import parse_notification
+from uici.intake.writer import Accepted, IntakeWriter
+from uici.model.alert import Notification
+from uici.model.base import JsonObject
+from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.plan import Origin, Plan
+from uici.model.verdict import Answer
+from uici.planning.ladder import refuse_self
+from uici.planning.written import parse_plan
+from uici.runs import metrics, preview, reading, records
+from uici.runs.data import RunData, RunState, Stage
+from uici.runs.engine import Engine
+from uici.runs.services import Services
+from uici.store.identifiers import new_id
+from uici.store.outbox import DEAD, enqueue
+from uici.store.schema import approvals, freezes, outbox, runs
+
+
+class Control:
+    """The powers of UICI. Every method raises Problem for what cannot be done, with what to do instead."""
+
+    def __init__(self, services: Services, intake: IntakeWriter, engine: Engine | None, tokens: TokenStore) -> None:
+        self._services = services
+        self._intake = intake
+        self._engine = engine
+        self.tokens = tokens
+
+    # --- alerts ---------------------------------------------------------------------------------------------
+
+    def submit(self, notification: Notification, sender: str) -> Future[Accepted]:
+        """Hand over a notification; the future is done when it is on disk."""
+        return self._intake.submit(notification, sender)
+
+    def oversized(self, sender: str, size: int | None) -> None:
+        """A body was refused for its size, so its alerts are unknown to us: people are told."""
+        now = self._services.clock.now()
+        with self._services.events.writing() as connection:
+            self._services.events.append(connection, "body_refused", sender=sender, size=size)
+            enqueue(
+                connection,
+                f"oversized:{sender}:{now:%Y-%m-%dT%H}",
+                "escalation",
+                {
+                    "title": "an alert notification was too large and was refused",
+                    "reason": f"{sender} sent {size or 'an unknown number of'} bytes; set max_alerts in Alertmanager's "
+                    "receiver, or raise service.max_body_bytes in platform.yml",
+                },
+                now,
+            )
+
+    # --- looking --------------------------------------------------------------------------------------------
+
+    def incidents(self, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
+        """Incidents, newest first."""
+        return reading.list_incidents(self._services.store, state, limit, before)
+
+    def incident(self, id_: str) -> JsonObject:
+        """One incident with its alerts, findings, runs and timeline."""
+        return reading.one_incident(self._services.store, self._services.events, id_)
+
+    def runs(self, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
+        """Runs, newest first."""
+        return reading.list_runs(self._services.store, state, limit, before)
+
+    def run(self, id_: str) -> JsonObject:
+        """One run with its plan, approvals and calls."""
+        return reading.one_run(self._services.store, id_)
+
+    def events(self, *, run: str | None, incident: str | None, after: int, limit: int) -> list[Event]:
+        """Events later than `after`, oldest first."""
+        return self._services.events.read(run=run, incident=incident, after=after, limit=limit)
+
+    def wait_for_events(self, after: int, timeout: float) -> None:
+        """Block until something later than `after` exists, or `timeout` seconds have passed."""
+        self._services.events.wait(after, timeout)
+
+    def operations(self) -> list[JsonObject]:
+        """All verbs, without their translations."""
+        return [
+            {
+                "name": name,
+                "summary": operation.summary,
+                "risk": operation.risk,
+                "mutates": operation.mutates,
+                "reversible": operation.reversible,
+                "platforms": sorted(key for key, item in operation.translations.items() if not item.unsupported),
+            }
+            for name, operation in sorted(self._services.site().operations.items())
+        ]
+
+    def operation(self, name: str) -> JsonObject:
+        """One verb, complete."""
+        known = self._services.site().operations
+        if name not in known:
+            raise Problem(
+                ProblemKind.NOT_FOUND, "unknown_operation", f"there is no operation {name!r}{did_you_mean(name, known)}"
+            )
+        return known[name].model_dump(mode="json", exclude_none=True)
+
+    def targets(self) -> list[JsonObject]:
+        """All managed services."""
+        site = self._services.site()
+        return [
+            {
+                "name": name,
+                "summary": target.summary,
+                "aliases": list(target.aliases),
+                "group": target.group,
+                "environments": sorted(target.bindings),
+                "watch_only": target.watch_only,
+                "autonomy": {place: site.autonomy_of(name, place) for place in sorted(target.bindings)},
+            }
+            for name, target in sorted(site.targets.items())
+        ]
+
+    def environments(self) -> list[JsonObject]:
+        """All environments, each with whether its platform answers now."""
+        site = self._services.site()
+        shown = []
+        for name, environment in sorted(site.environments.items()):
+            used = any(name in target.bindings for target in site.targets.values())
+            ok, detail = self._services.platforms.check(name) if used else (None, "not asked: no target lives here")
+            shown.append(
+                {
+                    "name": name,
+                    "platform": environment.platform,
+                    "summary": environment.summary,
+                    "default": name == site.default_environment,
+                    "reachable": ok,
+                    "detail": detail,
+                }
+            )
+        return shown
+
+    # --- previews and plans ---------------------------------------------------------------------------------
+
+    def preview(self, document: JsonObject, environment: str | None) -> JsonObject:
+        """What would be done about a payload, an incident or a plan. Changes nothing."""
+        site = self._services.site()
+        if environment is not None and environment not in site.environments:
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unknown_environment",
+                f"there is no environment {environment!r}{did_you_mean(environment, site.environments)}",
+                where="environment",
+                allowed=sorted(site.environments),
+            )
+        if "alerts" in document:
+            # The parser takes what arrives at the webhook: bytes, so that both roads refuse the same things.
+            notification = parse_notification(
+                json.dumps(document).encode(), max_depth=site.platform.service.max_json_depth
+            )
+            return preview.of_notification(self._services, notification, environment)
+        if "incident" in document:
+            return preview.of_incident(self._services, document["incident"], environment)
+        plan = self._plan(document.get("plan"), environment)
+        return {"previews": [preview.of_plan(self._services, plan)]}
+
+    def start(self, document: JsonObject, actor: str) -> JsonObject:
+        """Start a run from a hand-written plan. The guards judge it inside the run."""
+        plan = self._plan(document.get("plan"), None)
+        if document.get("reason"):
+            plan = plan.model_copy(update={"reason": document["reason"]})
+        own = refuse_self(plan, self._services.site(), self._services.identity, self._services.layers)
+        if own.answer is Answer.DENY:
+            raise Problem(ProblemKind.FORBIDDEN, "self_target", own.reason, hint="UICI never acts on itself")
+        prepared = self._services.platforms.prepare(plan)
+        now = self._services.clock.now()
+        run_id = new_id("run", now)
+        target = plan.steps[0].target
+        with self._services.events.writing() as connection:
+            cid = records.keep_plan(connection, prepared, now)
+            data = RunData(
+                run_id=run_id,
+                part=0,
+                stage=Stage.GUARD,
+                origin=Origin.HUMAN,
+                actor=actor,
+                environment=plan.environment,
+                target=target,
+                cid=cid,
+            )
+            connection.execute(
+                runs.insert().values(
+                    id=run_id,
+                    environment=plan.environment,
+                    target=target,
+                    origin=Origin.HUMAN,
+                    actor=actor,
+                    state=RunState.WAITING,
+                    stage=Stage.GUARD,
+                    part=0,
+                    due_at=now,
+                    waiting_for="start",
+                    cid=cid,
+                    data=data.model_dump(mode="json", exclude_defaults=True),
+                    created_at=now,
+                    reason=plan.reason,
+                )
+            )
+            self._services.events.append(
+                connection,
+                "run_requested",
+                run=run_id,
+                environment=plan.environment,
+                target=target,
+                actor=actor,
+                cid=cid,
+                steps=[step.operation for step in plan.steps],
+                reason=plan.reason,
+            )
+        self._services.wake()
+        return self.run(run_id)
+
+    def _plan(self, document: object, environment: str | None) -> Plan:
+        if environment is not None and isinstance(document, dict):
+            document = {**document, "environment": environment}
+        plan = parse_plan(document, self._services.site())
+        others = sorted({step.target for step in plan.steps[1:]} - {plan.steps[0].target})
+        if others:
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "several_targets",
+                f"a plan acts on one target; this one names {plan.steps[0].target} and {', '.join(others)}",
+                where="/steps",
+                hint="hand in one plan for each target, so that each has its own lock, verdict and undo",
+            )
+        return plan
+
+    # --- decisions ------------------------------------------------------------------------------------------
+
+    def approve(self, run_id: str, cid: str, actor: str, comment: str) -> JsonObject:
+        """Allow the plan of this `cid`, and its undo."""
+        return self._decide(run_id, cid, actor, comment, "approved")
+
+    def reject(self, run_id: str, cid: str, actor: str, comment: str) -> JsonObject:
+        """Refuse the plan of this `cid`."""
+        return self._decide(run_id, cid, actor, comment, "rejected")
+
+    def cancel(self, run_id: str, actor: str, reason: str) -> JsonObject:
+        """Ask a run to stop; a call that was sent is settled first."""
+        now = self._services.clock.now()
+        with self._services.events.writing() as connection:
+            row = reading.run_row(connection, run_id)
+            if row.state == RunState.ENDED:
+                raise Problem(ProblemKind.CONFLICT, "run_has_ended", f"{run_id} ended as {row.outcome or row.verdict}")
+            connection.execute(
+                runs.update().where(runs.c.id == run_id).values(cancel_by=actor, cancel_reason=reason, due_at=now)
+            )
+            self._decision(connection, "cancel_requested", run_id, row, actor=actor, reason=reason)
+        self._services.wake()
+        return self.run(run_id)
+
+    def _decide(self, run_id: str, cid: str, actor: str, comment: str, decision: str) -> JsonObject:
+        now = self._services.clock.now()
+        with self._services.events.writing() as connection:
+            row = reading.run_row(connection, run_id)
+            asked = connection.execute(
+                select(approvals).where(approvals.c.run_id == run_id).order_by(approvals.c.requested_at.desc())
+            ).first()
+            if asked is None:
+                raise Problem(ProblemKind.CONFLICT, "nothing_to_decide", f"{run_id} has not asked for approval")
+            if asked.cid != cid:
+                raise Problem(
+                    ProblemKind.CONFLICT,
+                    "other_plan",
+                    f"{run_id} asks about another plan than {cid}",
+                    where="cid",
+                    allowed=(asked.cid,),
+                    hint="look at the plan again before you decide about it",
+                )
+            if asked.state != "pending" or now >= asked.expires_at:
+                state = asked.state if asked.state != "pending" else "expired"
+                by = f" by {asked.decided_by}" if asked.decided_by else ""
+                raise Problem(ProblemKind.CONFLICT, "already_decided", f"the question is closed: {state}{by}")
+            connection.execute(
+                approvals.update()
+                .where(approvals.c.id == asked.id)
+                .values(state=decision, decided_at=now, decided_by=actor, comment=comment)
+            )
+            connection.execute(runs.update().where(runs.c.id == run_id).values(due_at=now))
+            self._decision(connection, decision, run_id, row, actor=actor, cid=cid, comment=comment)
+        self._services.wake()
+        return self.run(run_id)
+
+    def _decision(self, connection: Connection, type_: str, run_id: str, row: object, **more: object) -> None:
+        self._services.events.append(
+            connection,
+            type_,
+            incident=getattr(row, "incident_id", None),
+            run=run_id,
+            environment=getattr(row, "environment", None),
+            target=getattr(row, "target", None),
+            **more,
+        )
+
+    def freeze(self, frozen: bool, actor: str, reason: str) -> JsonObject:
+        """One call freezes all: no plan that changes anything passes the guards until it is lifted."""
+        now = self._services.clock.now()
+        with self._services.events.writing() as connection:
+            values = {"frozen": frozen, "actor": actor, "reason": reason, "at": now}
+            if connection.execute(freezes.update().where(freezes.c.id == 1).values(values)).rowcount == 0:
+                connection.execute(freezes.insert().values(id=1, **values))
+            self._services.events.append(connection, "frozen" if frozen else "unfrozen", actor=actor, reason=reason)
+        return self.freeze_state()
+
+    def freeze_state(self) -> JsonObject:
+        """Whether all is frozen, since when, by whom and why."""
+        with self._services.store.read() as connection:
+            row = connection.execute(select(freezes).where(freezes.c.id == 1)).one_or_none()
+        if row is None:
+            return {"frozen": False, "actor": None, "reason": "", "at": None}
+        return {"frozen": row.frozen, "actor": row.actor, "reason": row.reason, "at": row.at.isoformat()}
+
+    # --- UICI itself ----------------------------------------------------------------------------------------
+
+    def ready(self) -> JsonObject:
+        """Whether alerts are accepted and runs are started. Environments are shown, and do not make UICI unready."""
+        state = self._services.store.reachable()
+        engine = self._engine.problem() if self._engine is not None else "the engine is not started"
+        dead = 0
+        if state is None:
+            with self._services.store.read() as connection:
+                dead = len(connection.execute(select(outbox.c.id).where(outbox.c.state == DEAD).limit(100)).all())
+        checks = [
+            {"name": "state", "ok": state is None, "detail": state or "writable"},
+            {"name": "engine", "ok": engine is None, "detail": engine or "running"},
+            {"name": "intake", "ok": True, "detail": f"{self._intake.waiting()} notifications wait for their commit"},
+            {
+                "name": "messages",
+                "ok": True,
+                "detail": f"{dead} could not be delivered" if dead else "all delivered or waiting",
+            },
+        ]
+        return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+    def metrics(self) -> bytes:
+        """Metrics in Prometheus' text format."""
+        return metrics.render(
+            self._services.store,
+            waiting=self._intake.waiting(),
+            active=self._engine.active() if self._engine is not None else 0,
+        )

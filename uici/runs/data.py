@@ -1,0 +1,123 @@
+"""What a run knows of itself: the value that its stages pass on, kept as JSON in its row and in the journal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from uici.model.alert import AlertOutcome
+from uici.model.base import Frozen, JsonObject
+from uici.model.incident import Finding
+from uici.model.plan import Origin
+from uici.model.verdict import Verdict
+from uici.verification.judging import HealthTrack
+
+
+class Stage(StrEnum):
+    """The stages of a run. `uici.runs.stages.STAGES` lists them with what each does."""
+
+    TARGET = "target"
+    HOLD = "hold"
+    DIAGNOSE = "diagnose"
+    PLAN = "plan"
+    GUARD = "guard"
+    APPROVAL = "approval"
+    ACQUIRE = "acquire"
+    CAPTURE = "capture"
+    SEND = "send"
+    CONFIRM = "confirm"
+    VERIFY = "verify"
+    UNDO = "undo"
+    NEXT = "next"
+    CLOSE = "close"
+    ENDED = "ended"
+
+
+class RunState(StrEnum):
+    """`waiting` has a due time, `active` a workflow, `ended` an outcome."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class Wait(Frozen):
+    """Why a run is parked, and until when at the latest."""
+
+    until: datetime
+    reason: str
+
+
+class DoneStep(Frozen):
+    """A step whose calls were carried out: what undo needs to know."""
+
+    step: int
+    before: JsonObject
+    after: JsonObject | None = None
+
+
+class RunData(Frozen):
+    """The state of a run between two stages."""
+
+    run_id: str
+    part: int
+    stage: Stage
+    origin: Origin
+    actor: str = ""
+    incident_id: str | None = None
+    environment: str | None = None
+    target: str | None = None
+    strategy: str | None = None
+    findings: tuple[Finding, ...] = ()
+    tried: tuple[str, ...] = ()
+    cid: str | None = None
+    approved_cid: str | None = None
+    fence: int | None = None
+
+    # Executing: position in the plan, or in the undo plan while `undoing`.
+    step: int = 0
+    call: int = 0
+    attempt: int = 0
+    before: JsonObject = Field(default_factory=dict)
+    call_before: JsonObject = Field(default_factory=dict)
+    results: JsonObject = Field(default_factory=dict)
+    step_started_at: datetime | None = None
+    confirm_deadline: datetime | None = None
+    done: tuple[DoneStep, ...] = ()
+    acted: bool = False
+    told: bool = False
+    """A step of the plan itself told people."""
+    undoing: bool = False
+    undo_cid: str | None = None
+    undone: tuple[int, ...] = ()
+
+    # Verifying.
+    verify_started_at: datetime | None = None
+    health: HealthTrack = HealthTrack()
+    looks: int = 0
+
+    verdict: Verdict | None = None
+    outcome: AlertOutcome | None = None
+    reason: str = ""
+    wait: Wait | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Environment and target. Raises ValueError before the target is known: no later stage runs without one."""
+        if self.environment is None or self.target is None:
+            raise ValueError(f"{self.run_id} has no target at stage {self.stage}")
+        return self.environment, self.target
+
+    def to(self, stage: Stage, **changes: object) -> RunData:
+        """The same run at another stage; a wait never survives a change of stage."""
+        return self.model_copy(update={"stage": stage, "wait": None, **changes})
+
+    def parked(self, until: datetime, reason: str, **changes: object) -> RunData:
+        """The same run at the same stage, to be looked at again at `until` or when woken."""
+        return self.model_copy(update={"wait": Wait(until=until, reason=reason), **changes})
+
+    def ending(self, outcome: AlertOutcome, reason: str, **changes: object) -> RunData:
+        """The run on its way to its end."""
+        return self.to(Stage.CLOSE, outcome=outcome, reason=reason, **changes)

@@ -1,0 +1,326 @@
+"""The durable engine: DBOS Transact runs the parts of runs, and a ticker starts those that are due.
+
+A run that waits (for people, for a slot, for its next look) is a row with a due time, not a sleeping
+workflow; its next part is a new workflow whose id is `<run>:<part>`, so starting it twice starts it once.
+See docs/decisions/0001 and 0002.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+from datetime import timedelta
+from typing import IO, Any
+
+import structlog
+from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from uici.model.alert import AlertOutcome
+from uici.model.base import JsonObject
+from uici.model.errors import Problem, ProblemKind
+from uici.runs.data import RunData, RunState, Stage
+from uici.runs.services import Services
+from uici.runs.stages import StalePartError, advance
+from uici.store.schema import runs
+
+log = structlog.get_logger(__name__)
+
+_APPLICATION_VERSION = "uici-1"
+"""Fixed: its default hashes the sources, and a new build would strand the runs of the old one."""
+_DUE_AT_ONCE = 200
+_LOST_AFTER = timedelta(seconds=15)
+
+
+class _Json(Serializer):
+    """Journal as JSON: readable, and never a way to run code from a database."""
+
+    def serialize(self, data: Any) -> str:
+        return json.dumps(data, default=_portable)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        value = json.loads(serialized_data)
+        if isinstance(value, dict) and value.get("__error__"):
+            return RuntimeError(value["__error__"])
+        return value
+
+    def name(self) -> str:
+        return "uici_json"
+
+
+def _portable(value: object) -> object:
+    if isinstance(value, BaseException):
+        return {"__error__": f"{type(value).__name__}: {value}"}
+    raise TypeError(f"{type(value).__name__} does not belong in the journal")
+
+
+class Lease:
+    """The right to run the engine on one state file: an exclusive lock that the kernel drops when we die."""
+
+    def __init__(self, services: Services) -> None:
+        self._path = services.store.path.with_name(services.store.path.name + ".lock")
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Raises Problem when another process has it: two engines on one state would do things twice."""
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise Problem(
+                ProblemKind.CONFLICT,
+                "state_in_use",
+                f"another UICI process{f' ({holder})' if holder else ''} runs on this state",
+                where=str(self._path),
+                hint="stop it first, or give this one another --state; one SQLite state serves one process",
+            ) from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}\n")
+        file.flush()
+        self._file = file
+
+    def drop(self) -> None:
+        """Give it back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Engine:
+    """Runs the parts. One per process: the engine below is a singleton."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._lease = Lease(services)
+        self._executor_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._tick = threading.Event()
+        self._stopping = threading.Event()
+        self._ticker = threading.Thread(target=self._run_ticker, name="uici-ticker", daemon=True)
+        self._active: dict[str, None] = {}
+        self._active_lock = threading.Lock()
+        self._failure: str | None = None
+
+    def start(self) -> None:
+        """Take the lease, recover what a dead process left, and begin. Raises Problem when the lease is taken."""
+        self._lease.take()
+        settings = self._services.site().platform.runs
+        _quieten()
+        DBOS(
+            config=DBOSConfig(
+                name="uici",
+                system_database_url=str(self._services.store.url.set(database=str(self._services.store.path))),
+                system_database_engine=self._services.store.engine_for_runs(),
+                executor_id=self._executor_id,
+                application_version=_APPLICATION_VERSION,
+                serializer=_Json(),
+                log_level="ERROR",
+                max_executor_threads=settings.threads,
+                notification_listener_polling_interval_sec=1.0,
+            )
+        )
+        self._part = DBOS.workflow(name="uici_run_part", max_recovery_attempts=settings.max_recovery_attempts)(
+            self._run_part
+        )
+        DBOS.launch()
+        self._recover()
+        self._ticker.start()
+
+    def stop(self, timeout: float) -> None:
+        """Start nothing new, give running parts `timeout` seconds, then leave; what is left is recovered later."""
+        self._stopping.set()
+        self._tick.set()
+        self._ticker.join(timeout)
+        DBOS.destroy(workflow_completion_timeout_sec=max(1, int(timeout)))
+        self._lease.drop()
+
+    def wake(self) -> None:
+        """A run may be due."""
+        self._tick.set()
+
+    def problem(self) -> str | None:
+        """Why nothing is being started, or None while all is well."""
+        if self._failure is None and not self._ticker.is_alive() and not self._stopping.is_set():
+            return "the ticker has ended"
+        return self._failure
+
+    def active(self) -> int:
+        """How many parts are at work now."""
+        with self._active_lock:
+            return len(self._active)
+
+    # --- one part -------------------------------------------------------------------------------------------
+
+    def _run_part(self, run_id: str, part: int) -> str:
+        try:
+            state: JsonObject | None = DBOS.run_step({"name": "begin"}, self._begin, run_id, part)
+            if state is None:
+                return "stale"
+            data = RunData.model_validate(state)
+            while data.wait is None and data.stage is not Stage.ENDED:
+                state = DBOS.run_step(
+                    {"name": data.stage.value}, self._advance, data.model_dump(mode="json", exclude_defaults=True)
+                )
+                if state is None:
+                    return "stale"
+                data = RunData.model_validate(state)
+            return data.stage.value
+        finally:
+            with self._active_lock:
+                self._active.pop(f"{run_id}:{part}", None)
+            self._tick.set()
+
+    def _begin(self, run_id: str, part: int) -> JsonObject | None:
+        with self._services.store.write() as connection:
+            row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+            if row is None or row.part != part or row.state == RunState.ENDED:
+                return None
+            connection.execute(runs.update().where(runs.c.id == run_id).values(state=RunState.ACTIVE, due_at=None))
+        state: JsonObject = row.data or {
+            "run_id": row.id,
+            "part": part,
+            "stage": row.stage,
+            "origin": row.origin,
+            "actor": row.actor,
+            "incident_id": row.incident_id,
+            "environment": row.environment,
+            "target": row.target,
+        }
+        return state
+
+    def _advance(self, state: JsonObject) -> JsonObject | None:
+        data = RunData.model_validate(state)
+        try:
+            after = advance(self._services, data)
+        except StalePartError:
+            return None
+        except SQLAlchemyError:
+            raise  # the journal below cannot be written either; the sweep finds the run when the state is back
+        except Exception as error:  # a defect of ours must end in people's hands, not in a stuck run
+            log.exception("stage_failed", run_id=data.run_id, stage=data.stage.value)
+            if data.stage is Stage.CLOSE:
+                raise
+            after = data.ending(
+                AlertOutcome.ESCALATED, f"internal_error: {type(error).__name__} in stage {data.stage.value}: {error}"
+            )
+        return after.model_dump(mode="json", exclude_defaults=True)
+
+    # --- the ticker -----------------------------------------------------------------------------------------
+
+    def _run_ticker(self) -> None:
+        sweep = self._services.site().platform.runs.sweep_seconds
+        while not self._stopping.is_set():
+            self._tick.clear()
+            try:
+                pause = self._start_due()
+                self._rescue_lost()
+                self._failure = None
+            except SQLAlchemyError as error:
+                self._failure = f"the state cannot be read or written: {getattr(error, 'orig', error)}"
+                log.error("ticker_failed", error=self._failure)
+                pause = sweep
+            self._tick.wait(min(pause, sweep))
+
+    def _start_due(self) -> float:
+        """Start what is due; returns the seconds until the next run is."""
+        now = self._services.clock.now()
+        room = self._services.site().platform.runs.threads - self.active()
+        if room <= 0:
+            return 1.0
+        with self._services.store.read() as connection:
+            rows = connection.execute(
+                select(runs.c.id, runs.c.part, runs.c.due_at)
+                .where(runs.c.state == RunState.WAITING)
+                .order_by(runs.c.due_at, runs.c.created_at)
+                .limit(min(room, _DUE_AT_ONCE) + 1)
+            ).all()
+        for row in rows:
+            if row.due_at > now:
+                return float(max(0.0, (row.due_at - now).total_seconds()))
+            key = f"{row.id}:{row.part}"
+            with self._active_lock:
+                if key in self._active:
+                    continue
+                self._active[key] = None
+            with SetWorkflowID(key):
+                DBOS.start_workflow(self._part, row.id, row.part)
+        return 1.0
+
+    def _recover(self) -> None:
+        """Everything that is pending under another executor's name belongs to a dead process: we hold the lease."""
+        pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        dead = sorted(
+            {item.executor_id for item in pending if item.executor_id and item.executor_id != self._executor_id}
+        )
+        if dead:
+            log.info("recovering_runs", workflows=len(pending), executors=dead)
+            DBOS._recover_pending_workflows(dead)
+
+    def _rescue_lost(self) -> None:
+        """A run whose workflow has ended without it (a defect, or too many recoveries) goes to people."""
+        now = self._services.clock.now()
+        with self._services.store.read() as connection:
+            rows = connection.execute(text("SELECT id, part FROM runs WHERE state = 'active'")).all()
+        for row in rows:
+            key = f"{row.id}:{row.part}"
+            with self._active_lock:
+                if key in self._active:
+                    continue
+            status = DBOS.get_workflow_status(key)
+            if status is not None and status.status in ("PENDING", "ENQUEUED"):
+                continue
+            age = (
+                now.timestamp() - (status.updated_at or 0) / 1000 if status is not None else _LOST_AFTER.total_seconds()
+            )
+            if age < _LOST_AFTER.total_seconds():
+                continue
+            log.error("run_lost", run_id=row.id, part=row.part, workflow=status.status if status else "missing")
+            self._to_people(row.id, row.part, status.status if status else "missing")
+
+    def _to_people(self, run_id: str, part: int, status: str) -> None:
+        now = self._services.clock.now()
+        with self._services.store.write() as connection:
+            row = connection.execute(select(runs).where(runs.c.id == run_id, runs.c.part == part)).one()
+            data = RunData.model_validate(
+                row.data
+                or {
+                    "run_id": row.id,
+                    "part": part,
+                    "stage": row.stage,
+                    "origin": row.origin,
+                    "incident_id": row.incident_id,
+                    "environment": row.environment,
+                    "target": row.target,
+                }
+            )
+            ending = data.ending(
+                AlertOutcome.ESCALATED,
+                f"lost: the engine gave this run up ({status}) at stage {row.stage}",
+                part=part + 1,
+            )
+            connection.execute(
+                runs.update()
+                .where(runs.c.id == run_id, runs.c.part == part, runs.c.state == RunState.ACTIVE)
+                .values(
+                    state=RunState.WAITING,
+                    stage=Stage.CLOSE,
+                    part=part + 1,
+                    due_at=now,
+                    data=ending.model_dump(mode="json", exclude_defaults=True),
+                )
+            )
+        self._tick.set()
+
+
+def _quieten() -> None:
+    """The engine logs hundreds of lines while its database is away; ours says it once."""
+    for name in ("dbos", "dbos.dbos"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,84 @@
+"""Gathering what the guards decide about: the live policy and the state of the store and of the group."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from uici.guard.context import GuardContext
+from uici.model.call import CallError
+from uici.model.errors import Problem
+from uici.model.plan import PreparedPlan
+from uici.model.site import Site
+from uici.runs import records, slots
+from uici.runs.services import Services
+
+_HOUR = timedelta(hours=1)
+
+
+def context_of(
+    services: Services, prepared: PreparedPlan, *, run_id: str, approved: bool, first_rung: bool
+) -> GuardContext:
+    """Everything the guards may ask about `prepared`, read now."""
+    site = services.site()
+    environment = prepared.plan.environment
+    target = prepared.steps[0].step.target
+    now = services.clock.now()
+    window = site.policies.give_up.within_seconds
+    frozen: tuple[str, str] | None = None
+    freeze_known = True
+    with services.store.read() as connection:
+        try:
+            frozen = records.freeze_in_force(connection)
+        except SQLAlchemyError:
+            freeze_known = False
+        holder = slots.holder(connection, environment, target)
+        acting = slots.acting(connection, environment, except_run=run_id)
+        last = records.last_run_ended(connection, environment, target)
+        ineffective = records.ineffective_runs(
+            connection, environment, target, now - timedelta(seconds=window) if window is not None else now
+        )
+        started = records.acted_since(connection, environment, now - _HOUR, except_run=run_id)
+    members, healthy = _group(services, site, environment, target)
+    return GuardContext(
+        plan=prepared,
+        policies=site.policies,
+        autonomy=site.autonomy_of(target, environment),
+        watch_only=target in site.targets and site.targets[target].watch_only,
+        now=now,
+        origin=prepared.plan.origin,
+        identity=services.identity,
+        aliases=site.targets[target].aliases if target in site.targets else (),
+        layers=services.layers,
+        frozen=frozen,
+        freeze_known=freeze_known,
+        holder=holder if holder != run_id else None,
+        last_run_ended=last,
+        ineffective_runs=ineffective,
+        group_members=members,
+        group_healthy=healthy,
+        acting=acting,
+        started_last_hour=started,
+        approved=approved,
+        first_rung=first_rung,
+    )
+
+
+def _group(services: Services, site: Site, environment: str, target: str) -> tuple[int, int | None]:
+    """How many others stand in for the target, and how many of them are healthy; one that cannot be asked is not."""
+    spec = site.targets.get(target)
+    if spec is None or spec.group is None:
+        return 0, 0
+    others = [
+        name
+        for name, other in site.targets.items()
+        if name != target and other.group == spec.group and environment in other.bindings
+    ]
+    healthy = 0
+    for name in others:
+        try:
+            healthy += services.platforms.read(environment, name, "check_service_health").get("healthy") is True
+        except (CallError, Problem):
+            continue
+    return len(others), healthy

@@ -1,0 +1,45 @@
+"""Metrics, counted from the tables at each scrape: so they survive restarts and cannot drift from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy import func, select
+
+from uici.store.database import Store
+from uici.store.schema import alerts, freezes, incidents, outbox, runs
+
+
+class _Counts:
+    def __init__(self, store: Store, waiting: int, active: int) -> None:
+        self._store = store
+        self._waiting = waiting
+        self._active = active
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("uici_intake_waiting", "Notifications that wait for their commit.", value=self._waiting)
+        yield GaugeMetricFamily("uici_runs_active", "Parts of runs at work in this process.", value=self._active)
+        with self._store.read() as connection:
+            for name, help_, column, label in (
+                ("uici_alerts", "Alerts by outcome; `open` while undecided.", alerts.c.outcome, "outcome"),
+                ("uici_incidents", "Incidents by state.", incidents.c.state, "state"),
+                ("uici_runs", "Runs by outcome; `open` while under way.", runs.c.outcome, "outcome"),
+                ("uici_verdicts", "Runs by verdict; `none` where nothing was judged.", runs.c.verdict, "verdict"),
+                ("uici_messages", "Messages to people by state.", outbox.c.state, "state"),
+            ):
+                family = GaugeMetricFamily(name, help_, labels=[label])
+                missing = "none" if label == "verdict" else "open"
+                for value, count in connection.execute(select(column, func.count()).group_by(column)):
+                    family.add_metric([value or missing], count)
+                yield family
+            frozen = connection.execute(select(freezes.c.frozen).where(freezes.c.id == 1)).scalar_one_or_none()
+        yield GaugeMetricFamily("uici_frozen", "1 while everything is frozen.", value=1 if frozen else 0)
+
+
+def render(store: Store, *, waiting: int, active: int) -> bytes:
+    """All metrics of UICI in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Counts(store, waiting, active))
+    return generate_latest(registry)

@@ -1,0 +1,134 @@
+"""The executors of the site's environments, made when first needed, and reading operations through them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from uici.access.secrets import resolve_tree
+from uici.model.base import JsonObject
+from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
+from uici.model.errors import Problem, ProblemKind
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.operation import BUILTIN
+from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
+from uici.model.site import Environment, Site
+from uici.ports import Executor, ExecutorContext
+from uici.translation.builtin import BUILTIN_SPECS
+from uici.translation.translating import operation_result, prepare, resolve_selections
+
+
+class Platforms:
+    """Executors by environment. An environment that cannot be reached degrades alone."""
+
+    def __init__(
+        self,
+        site: Callable[[], Site],
+        classes: Mapping[str, type[Executor]],
+        identity: SelfIdentity,
+        layers: SelfGuardLayers,
+        state_directory: Path,
+    ) -> None:
+        self._site = site
+        self._classes = classes
+        self._identity = identity
+        self._layers = layers
+        self._state_directory = state_directory
+        self._lock = threading.Lock()
+        self._executors: dict[str, tuple[Environment, Executor]] = {}
+
+    def executor(self, environment: str) -> Executor:
+        """The executor of an environment. Raises Problem for an unknown environment or a secret that is missing."""
+        settings = self._site().environments.get(environment)
+        if settings is None:
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unknown_environment",
+                f"there is no environment {environment!r}",
+                allowed=sorted(self._site().environments),
+            )
+        with self._lock:
+            known = self._executors.get(environment)
+            if known is not None and known[0] == settings:
+                return known[1]
+            executor = self._classes[settings.platform](
+                ExecutorContext(
+                    environment=environment,
+                    settings=resolve_tree(settings.connection),
+                    identity=self._identity,
+                    layers=self._layers,
+                    state_directory=str(self._state_directory / environment),
+                )
+            )
+            self._executors[environment] = (settings, executor)
+            if known is not None:
+                known[1].close()
+            return executor
+
+    def prepare(self, plan: Plan) -> PreparedPlan:
+        """Translate a plan for its environment. Raises Problem with everything that is wrong with it."""
+        return prepare(plan, self._site(), self.call_specs, self.classifiers, self._identity, self._layers)
+
+    @property
+    def call_specs(self) -> Mapping[str, Mapping[str, CallSpec]]:
+        """Platform -> its calls, the platform-less ones among them."""
+        return {BUILTIN: BUILTIN_SPECS, **{name: executor.call_specs for name, executor in self._classes.items()}}
+
+    @property
+    def classifiers(self) -> Mapping[str, Callable[[str, JsonObject], tuple[bool, Risk]]]:
+        """Platform -> how it classes a call by its arguments."""
+        return {name: executor.classify for name, executor in self._classes.items()}
+
+    def read(self, environment: str, target: str, operation: str, parameters: JsonObject | None = None) -> JsonObject:
+        """Perform a read-only operation on a target and return its result.
+
+        Raises CallError when the platform cannot answer (after a few tries when that may help), and Problem
+        when the operation is unknown, mutates, or does not fit the target.
+        """
+        step = Step(operation=operation, target=target, parameters=parameters or {})
+        plan = Plan(environment=environment, steps=(step,), origin=Origin.RULE, reason="look")
+        prepared = self.prepare(plan).steps[0]
+        if prepared.operation.mutates or any(call.mutates for call in prepared.calls):
+            raise Problem(
+                ProblemKind.FORBIDDEN,
+                "not_read_only",
+                f"{operation} may change something, so it is not used for looking",
+            )
+        return self.perform_reads(environment, prepared)
+
+    def perform_reads(self, environment: str, prepared: PreparedStep) -> JsonObject:
+        """Perform the calls of a read-only prepared step."""
+        executor = self.executor(environment)
+        results: JsonObject = {}
+        for call in prepared.calls:
+            ready = call.model_copy(update={"arguments": resolve_selections(call.arguments, results)})
+            results[call.id] = self._patiently(executor, ready)
+        return operation_result(prepared, results)
+
+    def check(self, environment: str) -> tuple[bool, str]:
+        """Whether the environment's platform answers, and what it says."""
+        try:
+            report = self.executor(environment).check()
+        except (Problem, CallError) as error:
+            return False, str(error)
+        return report.ok, report.detail
+
+    def close(self) -> None:
+        """Release all connections."""
+        with self._lock:
+            for _, executor in self._executors.values():
+                executor.close()
+            self._executors.clear()
+
+    def _patiently(self, executor: Executor, call: Call) -> JsonObject:
+        settings = self._site().platform.runs
+        for attempt in range(1, settings.read_attempts + 1):
+            try:
+                return executor.perform(call)
+            except CallError as error:
+                if error.kind is FailureKind.PERMANENT or attempt == settings.read_attempts:
+                    raise
+                time.sleep(settings.retry_seconds)
+        raise AssertionError("the loop returns or raises")

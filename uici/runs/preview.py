@@ -1,0 +1,207 @@
+"""Previews: the same road as a run up to execution, without writing anything.
+
+Diagnosis does look at the platform (its operations are read-only); nothing is committed, taken or sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from uici.guard.judging import combined, judge
+from uici.intake.targeting import TargetIndex
+from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
+from uici.model.base import JsonObject
+from uici.model.errors import Problem, ProblemKind
+from uici.model.incident import Finding
+from uici.model.masking import mask
+from uici.model.plan import Plan
+from uici.model.verdict import Answer, Decision
+from uici.planning.ladder import explain, next_plan, refuse_self
+from uici.runs import records
+from uici.runs.guarding import context_of
+from uici.runs.services import Services
+from uici.runs.stages.opening import choose_strategy, look
+from uici.store.schema import incidents
+
+
+def of_notification(services: Services, notification: Notification, environment: str | None) -> JsonObject:
+    """What would be done about a payload: one preview per target, and what becomes of the other alerts."""
+    index = TargetIndex(services.site())
+    groups: dict[tuple[str, str], list[Alert]] = {}
+    previews: list[JsonObject] = []
+    for alert in notification.alerts:
+        found = services.site().strategy_for(alert)
+        if alert.status is AlertStatus.RESOLVED:
+            previews.append(_nothing(alert, AlertOutcome.SELF_RESOLVED, "it is resolved: nothing is planned for it"))
+            continue
+        if found is not None and found[1].action == "ignore":
+            previews.append(_nothing(alert, AlertOutcome.IGNORED_BY_RULE, f"strategy {found[0]} ignores it"))
+            continue
+        targeted = index.resolve(alert, services.identity, services.layers)
+        place = environment or targeted.environment
+        if targeted.is_self:
+            previews.append(_nothing(alert, AlertOutcome.REFUSED, f"self_target: {targeted.reason}"))
+        elif targeted.target is None or place is None:
+            more = "; the platform would be asked" if targeted.needs_lookup else ""
+            previews.append(_nothing(alert, AlertOutcome.ESCALATED, f"no_target: {targeted.reason}{more}"))
+        else:
+            groups.setdefault((place, targeted.target), []).append(alert)
+    for (place, target), alerts in groups.items():
+        previews.append(of_alerts(services, alerts, place, target))
+    return {"previews": previews}
+
+
+def of_incident(services: Services, incident_id: str, environment: str | None) -> JsonObject:
+    """What would be done about an incident now. Raises Problem when there is none of this id."""
+    with services.store.read() as connection:
+        row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).one_or_none()
+        if row is None:
+            raise Problem(ProblemKind.NOT_FOUND, "unknown_incident", f"there is no incident {incident_id!r}")
+        firing = records.firing_alerts(connection, incident_id)
+    place = environment or row.environment
+    if row.target is None or place is None:
+        return {"previews": [_shape(environment=place, target=row.target, outcome="escalated", notes=[row.reason])]}
+    return {"previews": [of_alerts(services, firing, place, row.target)]}
+
+
+def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, target: str) -> JsonObject:
+    """What would be done about these firing alerts of one target."""
+    site = services.site()
+    chosen = choose_strategy(site, list(alerts))
+    names = sorted({alert.name for alert in alerts})
+    if chosen is None or chosen[1].action == "escalate":
+        why = (
+            f"strategy {chosen[0]} asks for a human"
+            if chosen
+            else f"no rule of strategies.yml covers {', '.join(names)}"
+        )
+        return _shape(environment=environment, target=target, alerts=names, outcome="escalated", notes=[why])
+    name, strategy = chosen
+    observations, findings = look(services, environment, target, strategy)
+    notes = [f"{item.operation} could not be performed: {item.error}" for item in observations if item.error]
+    held = frozenset(finding.name for finding in findings)
+    plan = next_plan(site, name, target, environment, held, (), f"strategy {name}")
+    if plan is None:
+        notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, ())]
+        return _shape(
+            environment=environment,
+            target=target,
+            alerts=names,
+            strategy=name,
+            findings=[_finding(item) for item in findings],
+            outcome="escalated",
+            notes=notes,
+        )
+    try:
+        shown = of_plan(services, plan)
+    except Problem as problem:
+        if problem.code != "self_target":
+            raise
+        shown = _shape(environment=environment, target=target, outcome="refused", notes=[problem.detail])
+    shown |= {
+        "alerts": names,
+        "strategy": name,
+        "findings": [_finding(item) for item in findings],
+        "notes": [*shown["notes"], *notes],
+    }
+    return shown
+
+
+def of_plan(services: Services, plan: Plan) -> JsonObject:
+    """The exact calls of a plan, each guard's decision, its `cid`, and what undo would do.
+
+    Raises Problem with all that is wrong with the plan.
+    """
+    own = refuse_self(plan, services.site(), services.identity, services.layers)
+    if own.answer is Answer.DENY:
+        return _shape(
+            environment=plan.environment,
+            target=plan.steps[0].target,
+            strategy=plan.strategy,
+            remedy=plan.remedy,
+            plan=plan.model_dump(mode="json"),
+            answer=Answer.DENY,
+            guards=[own.model_dump(mode="json")],
+            outcome="refused",
+        )
+    prepared = services.platforms.prepare(plan)
+    decisions = judge(context_of(services, prepared, run_id="", approved=False, first_rung=True))
+    answer = combined(decisions)
+    notes = []
+    if prepared.mutates:
+        notes.append("calls, in order, as they will be sent; values marked $select come from an earlier call's result")
+    return _shape(
+        environment=plan.environment,
+        target=plan.steps[0].target,
+        strategy=plan.strategy,
+        remedy=plan.remedy,
+        cid=prepared.cid,
+        risk=prepared.risk,
+        answer=answer,
+        plan=mask(plan.model_dump(mode="json")),
+        steps=[
+            {
+                "operation": step.step.operation,
+                "target": step.step.target,
+                "parameters": mask(step.step.parameters),
+                "risk": step.risk,
+                "undo": step.undo,
+                "calls": [
+                    {
+                        "id": call.id,
+                        "name": call.name,
+                        "arguments": mask(call.arguments),
+                        "mutates": call.mutates,
+                        "risk": call.risk,
+                    }
+                    for call in step.calls
+                ],
+            }
+            for step in prepared.steps
+        ],
+        guards=[decision.model_dump(mode="json") for decision in decisions],
+        outcome=_outcome(answer, decisions),
+        notes=notes,
+    )
+
+
+def _outcome(answer: Answer, decisions: Sequence[Decision]) -> str:
+    if answer is Answer.ALLOW:
+        return "would run"
+    if answer is Answer.NEEDS_APPROVAL:
+        return "would wait for approval"
+    denials = [item for item in decisions if item.answer is Answer.DENY]
+    if all(item.guard == "autonomy" for item in denials):
+        return "would be recorded, not run"
+    return "would be refused"
+
+
+def _finding(finding: Finding) -> JsonObject:
+    shown: JsonObject = mask(finding.model_dump(mode="json"))
+    return shown
+
+
+def _nothing(alert: Alert, outcome: AlertOutcome, why: str) -> JsonObject:
+    return _shape(alerts=[alert.name], outcome=outcome.value, notes=[why])
+
+
+def _shape(**given: object) -> JsonObject:
+    shape: JsonObject = {
+        "alerts": [],
+        "environment": None,
+        "target": None,
+        "strategy": None,
+        "remedy": None,
+        "cid": None,
+        "risk": None,
+        "answer": None,
+        "plan": None,
+        "steps": [],
+        "guards": [],
+        "findings": [],
+        "notes": [],
+        "outcome": "",
+    }
+    return shape | given

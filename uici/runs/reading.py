@@ -1,0 +1,173 @@
+"""Incidents and runs as people see them: JSON, masked."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+
+from uici.events.log import EventLog
+from uici.model.base import JsonObject, JsonValue
+from uici.model.errors import Problem, ProblemKind
+from uici.model.masking import mask
+from uici.store.database import Store
+from uici.store.schema import alerts, approvals, attempts, incidents, plans, runs
+
+
+def list_incidents(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
+    """Newest first; `before` is the id of the last one seen."""
+    query = select(incidents).order_by(incidents.c.id.desc()).limit(limit)
+    with store.read() as connection:
+        return [_incident(row) for row in connection.execute(_page(query, incidents.c, state, before))]
+
+
+def list_runs(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
+    """Newest first; `before` is the id of the last one seen."""
+    query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+    with store.read() as connection:
+        return [_run(row) for row in connection.execute(_page(query, runs.c, state, before))]
+
+
+def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject:
+    """An incident with its alerts, findings, runs and timeline. Raises Problem when there is none."""
+    with store.read() as connection:
+        row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).one_or_none()
+        if row is None:
+            raise Problem(ProblemKind.NOT_FOUND, "unknown_incident", f"there is no incident {incident_id!r}")
+        its_alerts = connection.execute(
+            select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.first_seen)
+        ).all()
+        its_runs = connection.execute(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.id)).all()
+    return _incident(row) | {
+        "findings": mask(row.findings),
+        "alerts": [_alert(item) for item in its_alerts],
+        "runs": [_run(item) for item in its_runs],
+        "timeline": [event.model_dump(mode="json") for event in events.read(incident=incident_id)],
+    }
+
+
+def one_run(store: Store, run_id: str) -> JsonObject:
+    """A run with its plan, its approvals and the calls it announced. Raises Problem when there is none."""
+    with store.read() as connection:
+        row = run_row(connection, run_id)
+        document = connection.execute(select(plans.c.document).where(plans.c.cid == row.cid)).scalar_one_or_none()
+        asked = connection.execute(
+            select(approvals).where(approvals.c.run_id == run_id).order_by(approvals.c.requested_at)
+        ).all()
+        sent = connection.execute(select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.id)).all()
+    return _run(row) | {
+        "plan": mask(document["plan"]) if document else None,
+        "steps": [
+            {"step": mask(step["step"]), "calls": mask(step["calls"]), "undo": step["undo"]}
+            for step in (document or {}).get("steps", [])
+        ],
+        "approvals": [
+            {
+                "cid": item.cid,
+                "state": item.state,
+                "requested_at": _time(item.requested_at),
+                "expires_at": _time(item.expires_at),
+                "decided_at": _time(item.decided_at),
+                "decided_by": item.decided_by,
+                "comment": item.comment,
+            }
+            for item in asked
+        ],
+        "calls": [
+            {
+                "call": item.call,
+                "position": item.position,
+                "attempt": item.number,
+                "arguments": mask(item.arguments),
+                "sent_at": _time(item.sent_at),
+                "settled_at": _time(item.settled_at),
+                "outcome": item.outcome,
+                "detail": item.detail,
+                "result": mask(item.result),
+            }
+            for item in sent
+        ],
+    }
+
+
+def run_row(connection: Connection, run_id: str) -> Row[Any]:
+    """The row of a run. Raises Problem when there is none."""
+    row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
+    if row is None:
+        raise Problem(ProblemKind.NOT_FOUND, "unknown_run", f"there is no run {run_id!r}")
+    return row
+
+
+def _page(query: Select[Any], columns: Any, state: str | None, before: str | None) -> Select[Any]:
+    if state is not None:
+        query = query.where(columns.state == state)
+    if before is not None:
+        query = query.where(columns.id < before)
+    return query
+
+
+def _incident(row: Row[Any]) -> JsonObject:
+    return {
+        "id": row.id,
+        "title": row.title,
+        "environment": row.environment,
+        "target": row.target,
+        "state": row.state,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "severity": row.severity,
+        "strategy": row.strategy,
+        "run": row.run_id,
+        "superseded_by": row.superseded_by,
+        "truncated_alerts": row.truncated,
+        "opened_at": _time(row.opened_at),
+        "closed_at": _time(row.closed_at),
+    }
+
+
+def _run(row: Row[Any]) -> JsonObject:
+    return {
+        "id": row.id,
+        "incident": row.incident_id,
+        "environment": row.environment,
+        "target": row.target,
+        "origin": row.origin,
+        "actor": row.actor,
+        "state": row.state,
+        "stage": row.stage,
+        "waiting_for": row.waiting_for if row.state == "waiting" else None,
+        "due_at": _time(row.due_at),
+        "cid": row.cid,
+        "outcome": row.outcome,
+        "verdict": row.verdict,
+        "reason": row.reason,
+        "tried": list((row.data or {}).get("tried", [])),
+        "created_at": _time(row.created_at),
+        "first_call_at": _time(row.first_call_at),
+        "acted_at": _time(row.acted_at),
+        "ended_at": _time(row.ended_at),
+        "cancelled_by": row.cancel_by,
+    }
+
+
+def _alert(row: Row[Any]) -> JsonObject:
+    return {
+        "fingerprint": row.fingerprint,
+        "name": row.labels.get("alertname", ""),
+        "status": row.status,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "labels": mask(row.labels),
+        "annotations": mask(row.annotations),
+        "starts_at": _time(row.starts_at),
+        "ends_at": _time(row.ends_at),
+        "first_seen": _time(row.first_seen),
+        "last_seen": _time(row.last_seen),
+        "deliveries": row.deliveries,
+        "generator_url": row.generator_url,
+    }
+
+
+def _time(value: datetime | None) -> JsonValue:
+    return value.isoformat() if value is not None else None

@@ -1,0 +1,83 @@
+"""The stages of a run, one visible list. Each is a function (services, run) -> run, called at least once:
+it looks before it acts, and what it writes can be written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from uici.model.alert import AlertOutcome
+from uici.runs import records
+from uici.runs.data import RunData, Stage
+from uici.runs.services import Services
+from uici.runs.stages.acting import capture, confirm, send
+from uici.runs.stages.closing import close
+from uici.runs.stages.judging import next_rung, undo, verify
+from uici.runs.stages.opening import diagnose, hold, target
+from uici.runs.stages.planning import acquire, approval, guard, plan
+from uici.store.schema import runs
+
+StageFunction = Callable[[Services, RunData], RunData]
+
+STAGES: dict[Stage, StageFunction] = {
+    Stage.TARGET: target,  # which target; ask the platform where labels do not say
+    Stage.HOLD: hold,  # wait while the target rests
+    Stage.DIAGNOSE: diagnose,  # read-only operations -> findings
+    Stage.PLAN: plan,  # next rung -> plan -> exact calls, kept under their cid
+    Stage.GUARD: guard,  # every guard, under the live policy
+    Stage.APPROVAL: approval,  # a row with a deadline; expires closed
+    Stage.ACQUIRE: acquire,  # the target's slot with its fencing number; guards once more
+    Stage.CAPTURE: capture,  # preconditions and before-state
+    Stage.SEND: send,  # announce, send, settle; or prove after a crash
+    Stage.CONFIRM: confirm,  # the operation's own effect; state after
+    Stage.VERIFY: verify,  # health and silence -> verdict
+    Stage.UNDO: undo,  # restore configuration where it is still ours
+    Stage.NEXT: next_rung,  # next remedy, or the end
+    Stage.CLOSE: close,  # outcomes, message, slot back
+}
+
+_BEFORE_ACTING = frozenset(
+    {Stage.TARGET, Stage.HOLD, Stage.DIAGNOSE, Stage.PLAN, Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
+)
+# While a call may be in flight, or state is being put back, stopping would leave things worse than going on.
+_NOT_TO_INTERRUPT = frozenset({Stage.SEND, Stage.CONFIRM, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
+
+
+class StalePartError(Exception):
+    """Somebody else has taken the run further; whoever holds this part must stop quietly."""
+
+
+def advance(services: Services, data: RunData) -> RunData:
+    """Take a run through one stage and write what it has become. Raises StalePartError."""
+    after = _interruption(services, data) or STAGES[data.stage](services, data)
+    if after.stage is Stage.ENDED:
+        return after
+    with services.store.write() as connection:
+        if not records.save(connection, data, after, services.clock.now()):
+            raise StalePartError(f"{data.run_id} part {data.part}")
+    if after.wait is not None:
+        services.wake()
+    return after
+
+
+def _interruption(services: Services, data: RunData) -> RunData | None:
+    """Reasons to end early: cancelled by a person, or all alerts went silent before anything was changed."""
+    if data.stage in _NOT_TO_INTERRUPT or data.undoing:
+        return None
+    with services.store.read() as connection:
+        row = connection.execute(select(runs.c.cancel_by, runs.c.cancel_reason).where(runs.c.id == data.run_id)).one()
+        if row.cancel_by is not None:
+            left = "; what it had changed stays as it is" if data.acted else ""
+            reason = f"cancelled by {row.cancel_by}: {row.cancel_reason or 'no reason given'}{left}"
+            return data.ending(AlertOutcome.REFUSED, reason)
+        silent = (
+            data.incident_id is not None
+            and not data.acted
+            and data.stage in _BEFORE_ACTING
+            and records.still_firing(connection, data.incident_id) == 0
+        )
+    if silent:
+        return data.ending(AlertOutcome.SELF_RESOLVED, "every alert was resolved before anything was done")
+    return None

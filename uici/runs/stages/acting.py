@@ -1,0 +1,377 @@
+"""Carrying out the calls of a plan: capture what proof and undo need, announce, send, settle, confirm.
+
+At-least-once is the engine's promise for a stage; that nothing is done twice is ours. A mutating call is
+announced in a row before it is sent. A stage that finds an announcement without a settlement does not send
+again: it asks the platform's state whether the call happened, and believes "no" only after the call's longest
+time in flight.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from uici.model.alert import AlertOutcome
+from uici.model.base import JsonObject
+from uici.model.call import Call, CallError, FailureKind, Happened
+from uici.model.condition import all_hold
+from uici.model.condition import select as select_path
+from uici.model.errors import Problem
+from uici.model.operation import Before
+from uici.model.plan import Origin, PreparedPlan, PreparedStep
+from uici.model.verdict import Verdict
+from uici.runs import records, slots
+from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.services import Services
+from uici.store.outbox import enqueue
+from uici.store.schema import attempts, runs
+from uici.translation.translating import resolve_selections
+from uici.verification.judging import HealthTrack
+
+_PROOF_POLL = timedelta(seconds=0.5)
+_PROOF_PATIENCE = timedelta(minutes=10)
+"""How long beyond a call's time in flight an unreachable platform is asked whether the call happened."""
+
+DONE, PROVED, NOT_DONE, FAILED, UNKNOWN = "done", "proved_done", "not_done", "failed", "unknown"
+
+
+def plan_of(services: Services, data: RunData) -> PreparedPlan:
+    """The plan under way: the undo plan while undoing."""
+    cid = data.undo_cid if data.undoing else data.cid
+    with services.store.read() as connection:
+        return records.load_plan(connection, cid or "")
+
+
+def capture(services: Services, data: RunData) -> RunData:
+    """Look before acting: preconditions, the state that undo would restore, the state that proof compares with."""
+    plan = plan_of(services, data)
+    step = plan.steps[data.step]
+    environment = plan.plan.environment
+    before, started = data.before, data.step_started_at
+    try:
+        if data.call == 0 and data.attempt == 0:
+            started = services.clock.now()
+            if step.operation.preconditions:
+                status = services.platforms.read(environment, step.step.target, "get_service_status")
+                if not all_hold(step.operation.preconditions, status):
+                    wanted = "; ".join(condition.describe() for condition in step.operation.preconditions)
+                    return failed(services, data, f"precondition of {step.operation.name} does not hold: {wanted}")
+            before = _keep(services, environment, step, step.operation.before) if step.operation.before else {}
+        call = ready_call(step, data)
+        call_before = (
+            services.platforms.executor(environment).before(call) if call.mutates and not _builtin(call) else {}
+        )
+    except (CallError, Problem) as error:
+        return _again_or_failed(services, data, f"could not look before {step.operation.name}: {error}", error)
+    return data.to(Stage.SEND, before=before, call_before=call_before, step_started_at=started)
+
+
+def send(services: Services, data: RunData) -> RunData:
+    """Send one call, or settle one that was announced before a crash."""
+    plan = plan_of(services, data)
+    step = plan.steps[data.step]
+    call = ready_call(step, data)
+    if _builtin(call):
+        return _builtin_call(services, data, step, call)
+    if not call.mutates:
+        try:
+            result = services.platforms.executor(plan.plan.environment).perform(call)
+        except CallError as error:
+            return _again_or_failed(services, data, f"{call.name}: {error}", error)
+        return _next_call(services, data, plan, call, result)
+    position = _position(data)
+    known = _attempt(services, data, position)
+    if known is None:
+        if data.target is None or not _announce(services, data, plan, call, position):
+            return data.ending(
+                AlertOutcome.ESCALATED, "fenced: another run has taken the target over; nothing was sent"
+            )
+        return _perform(services, data, plan, call, position)
+    data = data.model_copy(update={"acted": True})
+    if known.outcome in (DONE, PROVED):
+        return _next_call(services, data, plan, call, known.result or {})
+    if known.outcome is None:
+        return _prove(services, data, plan, call, position, known)
+    return _unsuccessful(services, data, call, known.outcome, known.detail)
+
+
+def confirm(services: Services, data: RunData) -> RunData:
+    """Check that the operation had its own effect, and keep the state it left, before the next step."""
+    plan = plan_of(services, data)
+    step = plan.steps[data.step]
+    check = step.operation.verification
+    now = services.clock.now()
+    if check is not None:
+        deadline = data.confirm_deadline or now + timedelta(seconds=check.within_seconds)
+        try:
+            seen = services.platforms.read(plan.plan.environment, step.step.target, check.read, check.parameters)
+            holds, why = all_hold(check.expect, seen), "; ".join(item.describe() for item in check.expect)
+        except (CallError, Problem) as error:
+            holds, why = False, str(error)
+        if not holds:
+            if now < deadline:
+                pause = min(0.2 + 0.1 * data.looks, 2.0)
+                return data.parked(
+                    now + timedelta(seconds=pause), "confirm", confirm_deadline=deadline, looks=data.looks + 1
+                )
+            reason = f"{step.operation.name} had no effect within {check.within_seconds:g} s: wanted {why}"
+            return failed(services, _remember(services, data, plan, step), reason)
+    return _next_step(services, _remember(services, data, plan, step), plan)
+
+
+def failed(services: Services, data: RunData, reason: str) -> RunData:
+    """A step could not be carried out: this rung is over; what it changed is undone."""
+    _event(services, data, "step_failed", reason=reason)
+    if data.undoing:
+        return data.ending(AlertOutcome.ESCALATED, f"undo failed: {reason}", undoing=False, verdict=Verdict.INEFFECTIVE)
+    return data.to(Stage.UNDO if data.done else Stage.NEXT, verdict=Verdict.INEFFECTIVE, reason=reason)
+
+
+def ready_call(step: PreparedStep, data: RunData) -> Call:
+    """The call under way with its selections filled in. Raises Problem when an earlier result lacks one."""
+    call = step.calls[data.call]
+    return call.model_copy(update={"arguments": resolve_selections(call.arguments, data.results)})
+
+
+def _keep(services: Services, environment: str, step: PreparedStep, before: Before) -> JsonObject:
+    seen = services.platforms.read(environment, step.step.target, before.read, before.parameters)
+    return {name: select_path(seen, path) for name, path in before.keep.items()}
+
+
+def kept_state(services: Services, plan: PreparedPlan, step: PreparedStep) -> JsonObject:
+    """The present values of what the step's operation keeps before a change."""
+    before = step.operation.before
+    return _keep(services, plan.plan.environment, step, before) if before is not None else {}
+
+
+def _remember(services: Services, data: RunData, plan: PreparedPlan, step: PreparedStep) -> RunData:
+    if data.undoing or step.operation.before is None:
+        return data
+    try:
+        after = kept_state(services, plan, step)
+    except (CallError, Problem) as error:
+        # Without it undo cannot tell whether the state is still ours, and so will leave it alone.
+        _event(services, data, "after_state_unknown", operation=step.operation.name, error=str(error))
+        after = None
+    return data.model_copy(update={"done": (*data.done, DoneStep(step=data.step, before=data.before, after=after))})
+
+
+def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> bool:
+    now = services.clock.now()
+    try:
+        with services.events.writing() as connection:
+            slots.check(connection, data.environment or "", data.target or "", data.run_id, data.fence)
+            connection.execute(
+                attempts.insert().values(
+                    run_id=data.run_id,
+                    position=position,
+                    number=data.attempt,
+                    call=call.name,
+                    arguments=call.arguments,
+                    mutates=True,
+                    fence=data.fence,
+                    before=data.call_before,
+                    sent_at=now,
+                )
+            )
+            connection.execute(
+                runs.update().where(runs.c.id == data.run_id, runs.c.acted_at.is_(None)).values(acted_at=now)
+            )
+            services.events.append(
+                connection,
+                "call_sent",
+                incident=data.incident_id,
+                run=data.run_id,
+                environment=data.environment,
+                target=data.target,
+                call=call.name,
+                operation=plan.steps[data.step].operation.name,
+                attempt=data.attempt,
+                undo=data.undoing,
+            )
+    except slots.FencedError:
+        return False
+    return True
+
+
+def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData:
+    data = data.model_copy(update={"acted": True})
+    try:
+        result = services.platforms.executor(plan.plan.environment).perform(call)
+    except CallError as error:
+        if error.kind is FailureKind.UNKNOWN:
+            _event(services, data, "call_unknown", call=call.name, error=error.message, code=error.code)
+            return data.parked(services.clock.now() + _PROOF_POLL, "proof")
+        outcome = NOT_DONE if error.kind is FailureKind.TEMPORARY else FAILED
+        detail = f"{error.code}: {error.message}"
+        _settle(services, data, call, position, outcome, detail=detail)
+        return _unsuccessful(services, data, call, outcome, detail)
+    _settle(services, data, call, position, DONE, result=result)
+    return _next_call(services, data, plan, call, result)
+
+
+def _prove(
+    services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str, known: Row[Any]
+) -> RunData:
+    """An announced call without an answer: ask the platform's state, never the clock alone."""
+    now = services.clock.now()
+    flight_over = _later(known.sent_at, call.in_flight_seconds)
+    try:
+        happened = services.platforms.executor(plan.plan.environment).happened(call, known.before)
+    except (CallError, Problem) as error:
+        if now < flight_over + _PROOF_PATIENCE:
+            return data.parked(now + _PROOF_POLL * 2, "proof")
+        happened, why = Happened.UNKNOWN, f"the platform could not be asked: {error}"
+    else:
+        why = "its state does not show whether the call was carried out"
+    if happened is Happened.YES:
+        _settle(services, data, call, position, PROVED, detail="the platform's state shows it")
+        return _next_call(services, data, plan, call, {})
+    if happened is Happened.NO and now >= flight_over:
+        _settle(services, data, call, position, NOT_DONE, detail="the platform's state shows that it did not happen")
+        return _unsuccessful(services, data, call, NOT_DONE, "it did not reach the platform")
+    if now < flight_over and call.provable:
+        return data.parked(min(now + _PROOF_POLL, flight_over), "proof")
+    _settle(services, data, call, position, UNKNOWN, detail=why)
+    return _unsuccessful(services, data, call, UNKNOWN, why)
+
+
+def _unsuccessful(services: Services, data: RunData, call: Call, outcome: str, detail: str) -> RunData:
+    if outcome == UNKNOWN:
+        return data.ending(
+            AlertOutcome.ESCALATED, f"unknown: {call.name} may or may not have been carried out: {detail}"
+        )
+    if detail.startswith("self_target"):
+        return data.ending(AlertOutcome.REFUSED, detail)
+    settings = services.site().platform.runs
+    if outcome == NOT_DONE and data.attempt + 1 < settings.read_attempts:
+        until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
+        return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")
+    return failed(services, data, f"{call.name}: {detail}")
+
+
+def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call, result: JsonObject) -> RunData:
+    step = plan.steps[data.step]
+    results = {**data.results, call.id: result}
+    if data.call + 1 < len(step.calls):
+        return data.to(Stage.CAPTURE, call=data.call + 1, attempt=0, results=results)
+    if call.mutates:
+        _event(services, data, "step_done", operation=step.operation.name, result=result)
+    return data.to(Stage.CONFIRM, results=results, looks=0, confirm_deadline=None)
+
+
+def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
+    if data.step + 1 < len(plan.steps):
+        return data.to(
+            Stage.CAPTURE, step=data.step + 1, call=0, attempt=0, results={}, before={}, call_before={}, looks=0
+        )
+    if data.undoing:
+        return data.to(Stage.UNDO)
+    if data.told and not data.acted:
+        return data.ending(AlertOutcome.ESCALATED, "by_rule: the remedy tells a human")
+    if data.origin is Origin.HUMAN:
+        return data.to(Stage.CLOSE, verdict=Verdict.EFFECTIVE, reason="every step was carried out and confirmed")
+    with services.store.write() as connection:
+        slots.rest(connection, data.run_id)
+    return data.to(Stage.VERIFY, verify_started_at=services.clock.now(), health=HealthTrack(), looks=0)
+
+
+def _again_or_failed(services: Services, data: RunData, reason: str, error: CallError | Problem) -> RunData:
+    settings = services.site().platform.runs
+    temporary = isinstance(error, CallError) and error.kind is not FailureKind.PERMANENT
+    if isinstance(error, CallError) and error.code == "self_target":
+        return data.ending(AlertOutcome.REFUSED, f"self_target: {error.message}")
+    if temporary and data.attempt + 1 < settings.read_attempts:
+        until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
+        return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")
+    return failed(services, data, reason)
+
+
+def _builtin_call(services: Services, data: RunData, step: PreparedStep, call: Call) -> RunData:
+    plan = plan_of(services, data)
+    if call.name == "wait":
+        until = _later(data.step_started_at or services.clock.now(), float(call.arguments["seconds"]))
+        if services.clock.now() < until:
+            return data.parked(until, "wait")
+        return _next_call(services, data, plan, call, {})
+    with services.events.writing() as connection:
+        enqueue(
+            connection,
+            f"step:{data.run_id}:{_position(data)}",
+            "escalation",
+            {
+                "title": f"{step.operation.name} on {data.environment}/{data.target}",
+                "reason": str(call.arguments.get("message", "")),
+                "run": data.run_id,
+                "findings": [finding.summary for finding in data.findings],
+            },
+            services.clock.now(),
+            incident=data.incident_id,
+            run=data.run_id,
+        )
+    return _next_call(services, data.model_copy(update={"told": True}), plan, call, {})
+
+
+def _builtin(call: Call) -> bool:
+    return call.name in ("wait", "escalate")
+
+
+def _position(data: RunData) -> str:
+    return f"{'undo' if data.undoing else 'do'}:{data.undo_cid if data.undoing else data.cid}:{data.step}:{data.call}"
+
+
+def _attempt(services: Services, data: RunData, position: str) -> Row[Any] | None:
+    with services.store.read() as connection:
+        return connection.execute(
+            select(attempts).where(
+                attempts.c.run_id == data.run_id, attempts.c.position == position, attempts.c.number == data.attempt
+            )
+        ).one_or_none()
+
+
+def _settle(
+    services: Services,
+    data: RunData,
+    call: Call,
+    position: str,
+    outcome: str,
+    *,
+    detail: str = "",
+    result: JsonObject | None = None,
+) -> None:
+    with services.events.writing() as connection:
+        connection.execute(
+            attempts.update()
+            .where(attempts.c.run_id == data.run_id, attempts.c.position == position, attempts.c.number == data.attempt)
+            .values(outcome=outcome, detail=detail, result=result, settled_at=services.clock.now())
+        )
+        services.events.append(
+            connection,
+            "call_done" if outcome in (DONE, PROVED) else "call_failed",
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            call=call.name,
+            outcome=outcome,
+            detail=detail,
+        )
+
+
+def _event(services: Services, data: RunData, type_: str, **more: object) -> None:
+    with services.events.writing() as connection:
+        services.events.append(
+            connection,
+            type_,
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            **more,
+        )
+
+
+def _later(moment: datetime, seconds: float) -> datetime:
+    return moment + timedelta(seconds=seconds)

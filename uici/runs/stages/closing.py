@@ -1,0 +1,122 @@
+"""The last stage: every alert of the incident gets its one outcome, people are told once, the slot goes back."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from uici.model.alert import AlertOutcome
+from uici.model.incident import IncidentState
+from uici.model.verdict import Verdict
+from uici.runs import records, slots
+from uici.runs.data import RunData, RunState, Stage
+from uici.runs.services import Services
+from uici.store.outbox import enqueue
+from uici.store.schema import alerts, incidents, plans, runs
+from uici.verification.judging import HealthTrack
+
+_TELLING = {AlertOutcome.ESCALATED: "escalation", AlertOutcome.REFUSED: "refused"}
+
+
+def close(services: Services, data: RunData) -> RunData:
+    """End the run and its incident in one transaction."""
+    now = services.clock.now()
+    with services.events.writing() as connection:
+        if data.outcome is AlertOutcome.HEALED and data.incident_id is not None and _joined_since(connection, data):
+            # An alert came in between the verdict and this transaction: it is part of the incident, so look again.
+            return data.to(Stage.VERIFY, outcome=None, verdict=None, verify_started_at=now, health=HealthTrack())
+        slots.release(connection, data.run_id)
+        if data.environment is not None:
+            records.wake_waiting(connection, data.environment, now)
+        connection.execute(
+            runs.update()
+            .where(runs.c.id == data.run_id, runs.c.state != RunState.ENDED)
+            .values(
+                state=RunState.ENDED,
+                stage=Stage.ENDED,
+                ended_at=now,
+                due_at=None,
+                waiting_for="",
+                outcome=data.outcome,
+                verdict=data.verdict,
+                reason=data.reason,
+                data=data.model_dump(mode="json", exclude_defaults=True),
+            )
+        )
+        if data.incident_id is not None:
+            _close_incident(connection, services, data)
+        services.events.append(
+            connection,
+            "run_ended",
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            outcome=data.outcome,
+            verdict=data.verdict,
+            reason=data.reason,
+        )
+        _tell(connection, services, data)
+    services.wake()
+    return data.to(Stage.ENDED)
+
+
+def _joined_since(connection: Connection, data: RunData) -> bool:
+    """Whether an alert fires although the verdict counted on silence."""
+    plan = records.load_plan(connection, data.cid or "").plan
+    return (
+        data.verdict is Verdict.EFFECTIVE
+        and plan.verify.confirm_within > 0
+        and connection.execute(
+            select(alerts.c.fingerprint).where(
+                alerts.c.incident_id == data.incident_id,
+                alerts.c.status == "firing",
+                alerts.c.first_seen > (data.verify_started_at or alerts.c.first_seen),
+            )
+        ).first()
+        is not None
+    )
+
+
+def _close_incident(connection: Connection, services: Services, data: RunData) -> None:
+    now = services.clock.now()
+    connection.execute(
+        incidents.update()
+        .where(incidents.c.id == data.incident_id, incidents.c.state == IncidentState.OPEN)
+        .values(state=IncidentState.CLOSED, outcome=data.outcome, reason=data.reason, closed_at=now)
+    )
+    connection.execute(
+        alerts.update()
+        .where(alerts.c.incident_id == data.incident_id, alerts.c.outcome.is_(None))
+        .values(outcome=data.outcome, reason=data.reason)
+    )
+
+
+def _tell(connection: Connection, services: Services, data: RunData) -> None:
+    kind = _TELLING.get(data.outcome) if data.outcome is not None else None
+    if data.outcome is AlertOutcome.OBSERVED and "propose" in data.reason:
+        kind = "proposal"
+    if kind is None and data.verdict is Verdict.INEFFECTIVE:
+        kind = "escalation"
+    if kind is None:
+        return
+    steps = []
+    if data.cid is not None:
+        document = connection.execute(select(plans.c.document).where(plans.c.cid == data.cid)).scalar_one_or_none()
+        steps = [step["step"] for step in (document or {}).get("steps", [])]
+    enqueue(
+        connection,
+        f"end:{data.run_id}",
+        kind,
+        {
+            "title": f"{kind}: {data.target or 'unknown target'} in {data.environment or 'an unknown environment'}",
+            "reason": data.reason,
+            "incident": data.incident_id,
+            "run": data.run_id,
+            "findings": [finding.summary for finding in data.findings],
+            "tried": list(data.tried),
+            "steps": steps,
+        },
+        services.clock.now(),
+        incident=data.incident_id,
+        run=data.run_id,
+    )

@@ -1,0 +1,193 @@
+"""After acting: did it work; if not, put back what was changed, and try the next rung."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from uici.access.secrets import resolve
+from uici.model.alert import Alert, AlertOutcome
+from uici.model.base import JsonObject
+from uici.model.call import CallError
+from uici.model.errors import Problem
+from uici.model.plan import Origin, Plan, PreparedPlan
+from uici.model.verdict import Verdict
+from uici.runs import records, slots
+from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.services import Services
+from uici.runs.stages.acting import kept_state
+from uici.translation.translating import inverse_step
+from uici.verification.judging import judge_track
+from uici.verification.prometheus import alert_fires
+
+_SILENCE_POLL_SECONDS = 5.0
+"""Between two looks once the target is healthy; a resolved alert wakes the run at once."""
+
+
+def verify(services: Services, data: RunData) -> RunData:
+    """Look at the target's health and at the alert until a verdict can be given."""
+    environment, target_name = data.place
+    with services.store.read() as connection:
+        plan = records.load_plan(connection, data.cid or "")
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    settings = plan.plan.verify
+    health, detail = _health(services, environment, target_name)
+    now = services.clock.now()
+    started = data.verify_started_at or now
+    track = data.health.seen(now, health)
+    verdict = judge_track(settings, track, started_at=started, now=now, alert_firing=_firing(services, data, firing))
+    if verdict is None:
+        stable = track.stable(settings)
+        pause = max(settings.interval, _SILENCE_POLL_SECONDS) if stable else settings.interval
+        return data.parked(
+            now + timedelta(seconds=pause),
+            "silence" if stable else "health",
+            verify_started_at=started,
+            health=track,
+            looks=data.looks + 1,
+        )
+    with services.events.writing() as connection:
+        services.events.append(
+            connection,
+            "verified",
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            remedy=plan.plan.remedy,
+            verdict=verdict,
+            health=health,
+            detail=detail,
+            alerts_firing=len(firing),
+            looks=data.looks + 1,
+        )
+    if verdict is Verdict.EFFECTIVE:
+        return data.ending(
+            AlertOutcome.HEALED, f"{plan.plan.remedy}: healthy, and the alert is silent", verdict=verdict
+        )
+    if verdict is Verdict.INCONCLUSIVE:
+        reason = f"inconclusive: {target_name} looks healthy, but silence was not seen in {settings.confirm_within:g} s"
+        return data.ending(AlertOutcome.ESCALATED, reason, verdict=verdict)
+    reason = f"{plan.plan.remedy}: not healthy within {settings.within:g} s: {detail}"
+    return data.to(Stage.UNDO, verdict=verdict, reason=reason)
+
+
+def undo(services: Services, data: RunData) -> RunData:
+    """Restore configuration, newest step first; only where the state is still the one we left."""
+    with services.store.read() as connection:
+        plan = records.load_plan(connection, data.cid or "")
+    if data.undoing:
+        data = _undone(services, data, plan)
+    waiting = [item for item in reversed(data.done) if item.step not in data.undone]
+    for item in waiting:
+        step = inverse_step(plan.steps[item.step], item.before)
+        why_not = _reason_to_leave(services, plan, item)
+        if step is None and why_not is None:
+            why_not = "the state before is not known well enough to restore it"
+        if step is None or why_not is not None:
+            _tell(services, data, "undo_skipped", plan, item, reason=why_not)
+            data = data.model_copy(update={"undone": (*data.undone, item.step)})
+            continue
+        inverse = Plan(
+            environment=plan.plan.environment,
+            steps=(step,),
+            origin=plan.plan.origin,
+            reason=f"undo of {plan.steps[item.step].operation.name}: {data.reason}",
+            strategy=plan.plan.strategy,
+            remedy=plan.plan.remedy,
+        )
+        try:
+            prepared = services.platforms.prepare(inverse)
+        except Problem as problem:
+            return data.ending(AlertOutcome.ESCALATED, f"undo cannot be translated: {problem.detail}")
+        with services.events.writing() as connection:
+            cid = records.keep_plan(connection, prepared, services.clock.now())
+        return data.to(
+            Stage.CAPTURE, undoing=True, undo_cid=cid, step=0, call=0, attempt=0, results={}, before={}, call_before={}
+        )
+    return data.to(Stage.NEXT)
+
+
+def next_rung(services: Services, data: RunData) -> RunData:
+    """On to the next remedy, with a fresh diagnosis; the slot goes back and is taken again under the live policy."""
+    if data.origin is not Origin.RULE:
+        return data.to(Stage.CLOSE)
+    with services.store.write() as connection:
+        slots.release(connection, data.run_id)
+    return data.to(Stage.DIAGNOSE, fence=None)
+
+
+def _health(services: Services, environment: str, target: str) -> tuple[bool | None, str]:
+    try:
+        seen = services.platforms.read(environment, target, "check_service_health")
+    except (CallError, Problem) as error:
+        return None, str(error)
+    bad = [f"{check['name']}: {check['detail']}" for check in seen.get("checks", []) if not check.get("ok")]
+    return seen.get("healthy") is True, "; ".join(bad) or f"state {seen.get('state')}"
+
+
+def _firing(services: Services, data: RunData, firing: list[Alert]) -> bool | None:
+    """Whether any alert still fires: what Alertmanager told us, or earlier what Prometheus says itself."""
+    if not firing:
+        return False
+    settings = services.site().environments[data.environment or ""].prometheus
+    if settings is None:
+        return True
+    try:
+        token = resolve(settings.bearer_token).reveal() if settings.bearer_token else None
+    except Problem:
+        return None
+    answers = [alert_fires(settings, token, alert) for alert in firing]
+    if True in answers:
+        return True
+    return None if None in answers else False
+
+
+def _reason_to_leave(services: Services, plan: PreparedPlan, item: DoneStep) -> str | None:
+    step = plan.steps[item.step]
+    if step.operation.inverse is None:
+        return step.operation.irreversible_because or "it has no inverse"
+    if item.after is None:
+        return "the state it left could not be read"
+    try:
+        present = kept_state(services, plan, step)
+    except (CallError, Problem) as error:
+        return f"the present state could not be read: {error}"
+    if present != item.after:
+        return "the present state is not the one this run left: somebody else changed it since"
+    if present == item.before:
+        return "the state is already the one before"
+    health, _ = _health(services, plan.plan.environment, step.step.target)
+    if health:
+        return "the target has become healthy"
+    return None
+
+
+def _undone(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
+    item = next(item for item in reversed(data.done) if item.step not in data.undone)
+    step = plan.steps[item.step]
+    try:
+        difference = _difference(item.before, kept_state(services, plan, step))
+    except (CallError, Problem) as error:
+        difference = {"error": str(error)}
+    _tell(services, data, "undone", plan, item, difference=difference)
+    return data.model_copy(update={"undoing": False, "undo_cid": None, "undone": (*data.undone, item.step)})
+
+
+def _difference(before: JsonObject, now: JsonObject) -> JsonObject:
+    return {
+        name: {"before": before.get(name), "now": now.get(name)} for name in before if before.get(name) != now.get(name)
+    }
+
+
+def _tell(services: Services, data: RunData, type_: str, plan: PreparedPlan, item: DoneStep, **more: object) -> None:
+    with services.events.writing() as connection:
+        services.events.append(
+            connection,
+            type_,
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            operation=plan.steps[item.step].operation.name,
+            **more,
+        )

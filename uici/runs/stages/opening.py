@@ -1,0 +1,173 @@
+"""The first stages: which target, may it be looked at now, and what is wrong with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Connection, select
+
+from uici.diagnosis.findings import find
+from uici.intake.targeting import TargetIndex
+from uici.model.alert import Alert, AlertOutcome
+from uici.model.call import CallError
+from uici.model.errors import Problem
+from uici.model.incident import Finding, IncidentState, Observation
+from uici.model.site import Site, Strategy
+from uici.runs import records
+from uici.runs.data import RunData, RunState, Stage
+from uici.runs.services import Services
+from uici.store.schema import alerts, incidents, runs
+
+
+def target(services: Services, data: RunData) -> RunData:
+    """Find the target that labels alone did not name, by asking the platform; merge with its open incident."""
+    if data.target is not None:
+        return data.to(Stage.HOLD)
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    site = services.site()
+    index = TargetIndex(site)
+    why: list[str] = []
+    for alert in firing:
+        targeted = index.resolve(alert, services.identity, services.layers)
+        environment = targeted.environment
+        name = targeted.target
+        if name is None and targeted.needs_lookup and environment is not None:
+            name, reason = _look_up(services, index, alert, environment)
+            why.append(reason)
+        if name is not None and environment is not None:
+            return _adopt(services, data, environment, name)
+        why.append(targeted.reason)
+    reason = "no_target: " + "; ".join(dict.fromkeys(text for text in why if text))
+    return data.ending(AlertOutcome.ESCALATED, reason)
+
+
+def _look_up(services: Services, index: TargetIndex, alert: Alert, environment: str) -> tuple[str | None, str]:
+    try:
+        found = services.platforms.executor(environment).find(alert.labels)
+    except (CallError, Problem) as error:
+        return None, f"{environment} could not be asked: {error}"
+    name = index.match_found(found, environment)
+    return name, "" if name else f"{environment} knows {len(found)} things of these labels, none of them a target"
+
+
+def _adopt(services: Services, data: RunData, environment: str, name: str) -> RunData:
+    """Make the incident one of the real target, or hand its alerts to the incident that is open there."""
+    key = f"{environment}/{name}"
+    with services.events.writing() as connection:
+        other = connection.execute(
+            select(incidents.c.id).where(incidents.c.key == key, incidents.c.state == IncidentState.OPEN)
+        ).scalar_one_or_none()
+        if other is not None and other != data.incident_id:
+            connection.execute(
+                alerts.update().where(alerts.c.incident_id == data.incident_id).values(incident_id=other)
+            )
+            connection.execute(
+                runs.update()
+                .where(runs.c.incident_id == other, runs.c.state != RunState.ENDED)
+                .values(due_at=services.clock.now())
+            )
+            services.events.append(connection, "incident_merged", incident=data.incident_id, into=other, target=name)
+            connection.execute(incidents.update().where(incidents.c.id == data.incident_id).values(superseded_by=other))
+            return data.ending(AlertOutcome.SUPERSEDED, f"the same target has the open incident {other}")
+        connection.execute(
+            incidents.update()
+            .where(incidents.c.id == data.incident_id)
+            .values(key=key, environment=environment, target=name)
+        )
+        services.events.append(
+            connection, "target_found", incident=data.incident_id, environment=environment, target=name
+        )
+    return data.to(Stage.HOLD, environment=environment, target=name)
+
+
+def hold(services: Services, data: RunData) -> RunData:
+    """Wait while the target rests after an earlier run; the alert is kept and looked at again, never dropped."""
+    seconds = services.site().policies.cooldown.seconds
+    if data.environment is None or data.target is None or seconds is None:
+        return data.to(Stage.DIAGNOSE)  # a missing threshold is the cooldown guard's to deny
+    with services.store.read() as connection:
+        last = records.last_run_ended(connection, data.environment, data.target)
+    now = services.clock.now()
+    if last is not None and now < last + timedelta(seconds=seconds) and last <= now:
+        return data.parked(last + timedelta(seconds=seconds), "cooldown")
+    return data.to(Stage.DIAGNOSE)
+
+
+def diagnose(services: Services, data: RunData) -> RunData:
+    """Choose the strategy, look at the target, and turn what is seen into findings."""
+    environment, target_name = data.place
+    site = services.site()
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    chosen = choose_strategy(site, firing)
+    if chosen is None:
+        names = ", ".join(sorted({alert.name for alert in firing}))
+        return data.ending(AlertOutcome.ESCALATED, f"no_strategy: no rule of strategies.yml covers {names}")
+    name, strategy = chosen
+    if strategy.action == "escalate":
+        return data.ending(AlertOutcome.ESCALATED, f"by_rule: strategy {name} asks for a human", strategy=name)
+    first_call = services.clock.now()
+    observations, findings = look(services, environment, target_name, strategy)
+    with services.events.writing() as connection:
+        _note(connection, services, data, name, findings, observations)
+        connection.execute(
+            runs.update()
+            .where(runs.c.id == data.run_id, runs.c.first_call_at.is_(None))
+            .values(first_call_at=first_call)
+        )
+    return data.to(Stage.PLAN, strategy=name, findings=findings)
+
+
+def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | None:
+    """The strategy of an incident: of all that cover its firing alerts the first in order of writing that heals,
+    else the first that escalates.
+    """
+    names = {found[0] for alert in firing if (found := site.strategy_for(alert)) is not None}
+    ordered = [(name, strategy) for name, strategy in site.strategies.items() if name in names]
+    healing = [pair for pair in ordered if pair[1].action == "heal"]
+    escalating = [pair for pair in ordered if pair[1].action == "escalate"]
+    return next(iter(healing + escalating), None)
+
+
+def look(
+    services: Services, environment: str, target_name: str, strategy: Strategy
+) -> tuple[tuple[Observation, ...], tuple[Finding, ...]]:
+    """Perform the strategy's read-only operations. One that fails is an observation with an error, not an end."""
+    observations: list[Observation] = []
+    for step in strategy.diagnose:
+        try:
+            result = services.platforms.read(environment, target_name, step.operation, step.parameters)
+        except (CallError, Problem) as error:
+            observations.append(
+                Observation(operation=step.operation, parameters=step.parameters, result=None, error=str(error))
+            )
+        else:
+            observations.append(Observation(operation=step.operation, parameters=step.parameters, result=result))
+    return tuple(observations), find(observations, services.site().findings)
+
+
+def _note(
+    connection: Connection,
+    services: Services,
+    data: RunData,
+    strategy: str,
+    findings: tuple[Finding, ...],
+    observations: tuple[Observation, ...],
+) -> None:
+    connection.execute(
+        incidents.update()
+        .where(incidents.c.id == data.incident_id)
+        .values(strategy=strategy, findings=[finding.model_dump(mode="json") for finding in findings])
+    )
+    services.events.append(
+        connection,
+        "diagnosed",
+        incident=data.incident_id,
+        run=data.run_id,
+        environment=data.environment,
+        target=data.target,
+        strategy=strategy,
+        findings=[finding.name for finding in findings],
+        failed={item.operation: item.error for item in observations if item.error},
+    )

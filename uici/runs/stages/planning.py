@@ -1,0 +1,269 @@
+"""From findings to the right to act: the plan, the guards, people's approval, the slot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Connection, select
+
+from uici.guard.judging import combined, judge
+from uici.model.alert import AlertOutcome
+from uici.model.errors import Problem
+from uici.model.plan import Origin, PreparedPlan
+from uici.model.verdict import Answer, Decision
+from uici.planning.ladder import explain, next_plan, refuse_self
+from uici.runs import records, slots
+from uici.runs.data import RunData, Stage
+from uici.runs.guarding import context_of
+from uici.runs.services import Services
+from uici.store.identifiers import new_id
+from uici.store.outbox import enqueue
+from uici.store.schema import approvals
+from uici.verification.judging import HealthTrack
+
+_SLOT_POLL = timedelta(seconds=1)
+"""A freed slot wakes those who wait; this is the net below."""
+
+# Denials that time alone lifts: the run waits for its turn instead of ending.
+_PATIENT = {("lock", "held"): "slot", ("blast-radius", "max_concurrent"): "slot"}
+
+
+def plan(services: Services, data: RunData) -> RunData:
+    """Take the next rung of the ladder, translate it, and keep its snapshot."""
+    site = services.site()
+    spec = site.targets.get(data.target or "")
+    if spec is not None and spec.watch_only:
+        return data.ending(AlertOutcome.ESCALATED, f"watch_only: {data.target} is watched, never acted on")
+    if data.strategy is None or data.strategy not in site.strategies:
+        return data.ending(AlertOutcome.ESCALATED, f"no_strategy: {data.strategy!r} is not in strategies.yml any more")
+    findings = frozenset(finding.name for finding in data.findings)
+    chosen = next_plan(
+        site, data.strategy, data.target or "", data.environment or "", findings, data.tried, _because(data)
+    )
+    if chosen is None:
+        skipped = "; ".join(f"{name}: {why}" for name, why in explain(site, data.strategy, findings, data.tried))
+        return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
+    own = refuse_self(chosen, site, services.identity, services.layers)
+    if own.answer is Answer.DENY:
+        return data.ending(AlertOutcome.REFUSED, f"self_target: {own.reason}")
+    try:
+        prepared = services.platforms.prepare(chosen)
+    except Problem as problem:
+        outcome = AlertOutcome.REFUSED if problem.code == "self_target" else AlertOutcome.ESCALATED
+        return data.ending(outcome, f"{problem.code}: remedy {chosen.remedy} cannot be translated: {problem.detail}")
+    with services.events.writing() as connection:
+        cid = records.keep_plan(connection, prepared, services.clock.now())
+        services.events.append(
+            connection,
+            "planned",
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            strategy=data.strategy,
+            remedy=chosen.remedy,
+            cid=cid,
+            risk=prepared.risk,
+            steps=[step.step.operation for step in prepared.steps],
+        )
+    return data.to(
+        Stage.GUARD,
+        cid=cid,
+        tried=(*data.tried, chosen.remedy or ""),
+        step=0,
+        call=0,
+        attempt=0,
+        results={},
+        before={},
+        call_before={},
+        done=(),
+        undone=(),
+        undoing=False,
+        undo_cid=None,
+        verdict=None,
+        verify_started_at=None,
+        health=HealthTrack(),
+        looks=0,
+    )
+
+
+def guard(services: Services, data: RunData) -> RunData:
+    """Ask every guard; go on, ask people, wait for a turn, or end with the reason."""
+    prepared, decisions = _judged(services, data)
+    answer = combined(decisions)
+    with services.events.writing() as connection:
+        _record(connection, services, data, answer, decisions)
+        if answer is Answer.NEEDS_APPROVAL:
+            return _ask(connection, services, data, prepared, decisions)
+    if answer is Answer.ALLOW:
+        return data.to(Stage.ACQUIRE)
+    return _denied(services, data, prepared, decisions)
+
+
+def approval(services: Services, data: RunData) -> RunData:
+    """Wait for people. What is not decided in time expires closed."""
+    now = services.clock.now()
+    with services.events.writing() as connection:
+        row = connection.execute(
+            select(approvals).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
+        ).one()
+        if row.state == "pending" and now < row.expires_at:
+            return data.parked(row.expires_at, "approval")
+        if row.state == "pending":
+            connection.execute(
+                approvals.update().where(approvals.c.id == row.id).values(state="expired", decided_at=now)
+            )
+            services.events.append(
+                connection,
+                "approval_expired",
+                incident=data.incident_id,
+                run=data.run_id,
+                environment=data.environment,
+                target=data.target,
+                cid=data.cid,
+            )
+            return data.ending(
+                AlertOutcome.REFUSED, f"approval_expired: nobody decided until {row.expires_at:%H:%M:%S} UTC"
+            )
+    if row.state == "approved":
+        return data.to(Stage.GUARD, approved_cid=data.cid)
+    return data.ending(
+        AlertOutcome.REFUSED, f"rejected by {row.decided_by}" + (f": {row.comment}" if row.comment else "")
+    )
+
+
+def acquire(services: Services, data: RunData) -> RunData:
+    """Take the target's slot, and ask the guards once more under the policy that is in force now."""
+    environment, target_name = data.place
+    now = services.clock.now()
+    with services.store.write() as connection:
+        fence = slots.take(connection, environment, target_name, data.run_id, now)
+    if fence is None:
+        return data.parked(now + _SLOT_POLL, "slot")
+    prepared, decisions = _judged(services, data)
+    answer = combined(decisions)
+    if answer is Answer.ALLOW:
+        with services.events.writing() as connection:
+            services.events.append(
+                connection,
+                "slot_taken",
+                incident=data.incident_id,
+                run=data.run_id,
+                environment=data.environment,
+                target=data.target,
+                fence=fence,
+            )
+        return data.to(Stage.CAPTURE, fence=fence)
+    with services.events.writing() as connection:
+        slots.release(connection, data.run_id)
+        _record(connection, services, data, answer, decisions)
+        if answer is Answer.NEEDS_APPROVAL:
+            return _ask(connection, services, data, prepared, decisions)
+    return _denied(services, data, prepared, decisions)
+
+
+def _judged(services: Services, data: RunData) -> tuple[PreparedPlan, tuple[Decision, ...]]:
+    with services.store.read() as connection:
+        prepared = records.load_plan(connection, data.cid or "")
+    return prepared, judge(
+        context_of(
+            services,
+            prepared,
+            run_id=data.run_id,
+            approved=data.approved_cid == data.cid,
+            first_rung=len(data.tried) <= 1,
+        )
+    )
+
+
+def _ask(
+    connection: Connection,
+    services: Services,
+    data: RunData,
+    prepared: PreparedPlan,
+    decisions: tuple[Decision, ...],
+) -> RunData:
+    seconds = services.site().policies.approval.expires_seconds
+    if seconds is None:
+        return data.ending(
+            AlertOutcome.REFUSED, "approval: policies.yml gives no approval.expires_seconds, so none can be asked for"
+        )
+    now = services.clock.now()
+    known = connection.execute(
+        select(approvals.c.id).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
+    ).scalar_one_or_none()
+    if known is None:
+        reasons = [f"{item.guard}: {item.reason}" for item in decisions if item.answer is Answer.NEEDS_APPROVAL]
+        connection.execute(
+            approvals.insert().values(
+                id=new_id("apr", now),
+                run_id=data.run_id,
+                cid=data.cid,
+                state="pending",
+                requested_at=now,
+                expires_at=now + timedelta(seconds=seconds),
+            )
+        )
+        services.events.append(
+            connection,
+            "approval_requested",
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            cid=data.cid,
+            risk=prepared.risk,
+            reasons=reasons,
+        )
+        enqueue(
+            connection,
+            f"approval:{data.run_id}:{data.cid}",
+            "approval",
+            {
+                "title": f"approval wanted: {prepared.plan.remedy or 'plan'} on {data.environment}/{data.target}",
+                "reason": "; ".join(reasons),
+                "run": data.run_id,
+                "cid": data.cid,
+                "steps": [step.step.model_dump(mode="json") for step in prepared.steps],
+                "expires_at": (now + timedelta(seconds=seconds)).isoformat(),
+            },
+            now,
+            incident=data.incident_id,
+            run=data.run_id,
+        )
+    return data.to(Stage.APPROVAL)
+
+
+def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions: tuple[Decision, ...]) -> RunData:
+    denials = [item for item in decisions if item.answer is Answer.DENY]
+    patient = [_PATIENT.get((item.guard, item.rule)) for item in denials]
+    now = services.clock.now()
+    if all(patient):
+        return data.parked(now + _SLOT_POLL, "slot")
+    reason = "; ".join(f"{item.guard}: {item.reason}" for item in denials)
+    if all(item.guard == "autonomy" and item.rule in ("observe", "propose") for item in denials):
+        return data.ending(AlertOutcome.OBSERVED, reason)
+    if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
+        return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}")
+    return data.ending(AlertOutcome.REFUSED, reason)
+
+
+def _record(
+    connection: Connection, services: Services, data: RunData, answer: Answer, decisions: tuple[Decision, ...]
+) -> None:
+    services.events.append(
+        connection,
+        "guarded",
+        incident=data.incident_id,
+        run=data.run_id,
+        environment=data.environment,
+        target=data.target,
+        cid=data.cid,
+        answer=answer,
+        decisions=[item.model_dump(mode="json") for item in decisions if item.answer is not Answer.ALLOW],
+    )
+
+
+def _because(data: RunData) -> str:
+    names = ", ".join(finding.name for finding in data.findings)
+    return f"strategy {data.strategy}; findings: {names or 'none'}"
