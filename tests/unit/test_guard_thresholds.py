@@ -1,0 +1,223 @@
+"""Each guard with all others off, and each threshold at its edge."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.guarding import ABSURD, by_human, context, policies
+from tests.unit.sites import NOW, prepared
+from uici.guard.autonomy import autonomy
+from uici.guard.blast_radius import blast_radius
+from uici.guard.cooldown import cooldown
+from uici.guard.freeze import freeze
+from uici.guard.give_up import give_up
+from uici.guard.lock import lock
+from uici.guard.risk import risk
+from uici.guard.self_target import self_target
+from uici.guard.watch_only import watch_only
+from uici.model.call import Risk
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.plan import PreparedPlan
+from uici.model.site import Autonomy
+from uici.model.verdict import Answer
+
+ALLOW, DENY, ASK = Answer.ALLOW, Answer.DENY, Answer.NEEDS_APPROVAL
+
+
+# --- self-target ---
+
+ONLY_PLANNING = SelfGuardLayers(intake=False, planning=True, translation=False, executor=False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "more"),
+    [
+        (prepared(target="UICI"), {}),
+        (prepared(binding={"container": "uici"}), {}),
+        (prepared(binding={"container": "ab" * 6}), {}),
+        (prepared(binding={"health": {"command": ["x", "/var/uici.db"]}}), {}),
+        (prepared(binding={"project": "stack"}), {}),
+        (prepared(), {"aliases": ("uici",)}),
+    ],
+)
+def test_self_target_denies_what_reaches_uici_with_the_other_layers_off(plan: PreparedPlan, more: Any) -> None:
+    identity = SelfIdentity(
+        names=frozenset({"uici"}),
+        containers=frozenset({"ab" * 32}),
+        state_paths=frozenset({"/var/uici.db"}),
+        containing=frozenset({"stack"}),
+    )
+    decision = self_target(context(plan=plan, identity=identity, layers=ONLY_PLANNING, **more))
+    assert (decision.answer, decision.guard, decision.rule) == (DENY, "self-target", "planning")
+    assert str(decision.value) in decision.reason
+    off = SelfGuardLayers(planning=False)
+    assert self_target(context(plan=plan, identity=identity, layers=off, **more)).answer is ALLOW
+
+
+def test_self_target_lets_siblings_be_healed_and_uici_be_watched() -> None:
+    identity = SelfIdentity(names=frozenset({"uici"}), containing=frozenset({"stack"}))
+    sibling = prepared(binding={"service": "prometheus", "project": "stack"})
+    assert self_target(context(plan=sibling, identity=identity)).answer is ALLOW
+    assert self_target(context(plan=prepared(target="uici", mutates=False), identity=identity)).answer is ALLOW
+
+
+def test_a_call_that_mutates_counts_although_its_operation_says_it_reads() -> None:
+    plan = prepared(target="uici")
+    step = plan.steps[0]
+    lying = step.model_copy(update={"operation": step.operation.model_copy(update={"mutates": False})})
+    assert self_target(context(plan=plan.model_copy(update={"steps": (lying,)}))).answer is DENY
+
+
+# --- watch-only, freeze, lock ---
+
+
+def test_watch_only() -> None:
+    assert watch_only(context(watch_only=True)).answer is DENY
+    assert watch_only(context(watch_only=None)).answer is DENY
+    assert watch_only(context()).answer is ALLOW
+
+
+def test_freeze() -> None:
+    decision = freeze(context(frozen=("ann", "storm")))
+    assert (decision.answer, decision.value) == (DENY, "ann")
+    assert "storm" in decision.reason
+    unreadable = freeze(context(freeze_known=False))
+    assert (unreadable.answer, unreadable.rule) == (DENY, "unreadable")
+    assert freeze(context()).answer is ALLOW
+
+
+def test_lock() -> None:
+    decision = lock(context(holder="run-7"))
+    assert (decision.answer, decision.rule, decision.value) == (DENY, "held", "run-7")
+    assert lock(by_human(holder="run-7")).answer is DENY
+    assert lock(context()).answer is ALLOW
+
+
+# --- autonomy ---
+
+
+@pytest.mark.parametrize(
+    ("level", "answer", "rule"),
+    [
+        (Autonomy.OBSERVE, DENY, "observe"),
+        (Autonomy.PROPOSE, DENY, "propose"),
+        (Autonomy.APPROVE, ASK, "approve"),
+        (Autonomy.AUTO, ALLOW, "auto"),
+        (None, DENY, "unknown"),
+        ("AUTO!", DENY, "unknown"),
+    ],
+)
+def test_autonomy(level: Any, answer: Answer, rule: str) -> None:
+    decision = autonomy(context(autonomy=level))
+    assert (decision.answer, decision.rule) == (answer, rule)
+
+
+# --- risk ---
+
+
+@pytest.mark.parametrize("threshold", list(Risk))
+@pytest.mark.parametrize("found", list(Risk))
+def test_risk_asks_above_its_threshold_and_always_for_destructive(threshold: Risk, found: Risk) -> None:
+    given = context(plan=prepared(risk=found), policies=policies(risk={"auto_approve_up_to": threshold}))
+    expected = ALLOW if found.rank <= threshold.rank and found is not Risk.DESTRUCTIVE else ASK
+    assert risk(given).answer is expected
+
+
+@pytest.mark.parametrize("threshold", [*ABSURD, "extreme", "high"])
+def test_risk_denies_without_a_usable_threshold(threshold: Any) -> None:
+    assert risk(context(policies=policies(risk={"auto_approve_up_to": threshold}))).answer is DENY
+
+
+def test_risk_takes_the_highest_that_anything_declares() -> None:
+    plan = prepared(risk=Risk.LOW)
+    call = plan.steps[0].calls[0].model_copy(update={"risk": Risk.HIGH})
+    step = plan.steps[0].model_copy(update={"calls": (call,)})
+    assert risk(context(plan=plan.model_copy(update={"steps": (step,)}))).answer is ASK
+
+
+# --- cooldown ---
+
+
+@pytest.mark.parametrize(("ago", "answer"), [(0, DENY), (59.999, DENY), (60, ALLOW), (61, ALLOW), (-5, DENY)])
+def test_cooldown_at_its_edge(ago: float, answer: Answer) -> None:
+    decision = cooldown(context(last_run_ended=NOW - timedelta(seconds=ago)))
+    assert (decision.answer, decision.rule) == (answer, "seconds")
+
+
+def test_cooldown_binds_the_first_rung_only_and_nobody_who_never_ran() -> None:
+    assert cooldown(context(last_run_ended=NOW, first_rung=False)).answer is ALLOW
+    assert cooldown(context(last_run_ended=None)).answer is ALLOW
+    assert cooldown(context(last_run_ended=NOW, policies=policies(cooldown={"seconds": 0}))).answer is ALLOW
+
+
+@pytest.mark.parametrize("seconds", ABSURD)
+def test_cooldown_denies_without_a_usable_threshold(seconds: Any) -> None:
+    decision = cooldown(context(last_run_ended=None, policies=policies(cooldown={"seconds": seconds})))
+    assert decision.answer is DENY
+    assert "policies.yml" in decision.reason
+
+
+# --- give-up ---
+
+
+@pytest.mark.parametrize(("seen", "answer"), [(2, ALLOW), (3, DENY), (4, DENY), (-1, DENY), (None, DENY)])
+def test_give_up_at_its_edge(seen: Any, answer: Answer) -> None:
+    assert give_up(context(ineffective_runs=seen)).answer is answer
+
+
+@pytest.mark.parametrize("value", [*ABSURD, 0, 1.5])
+def test_give_up_denies_without_a_usable_count(value: Any) -> None:
+    assert give_up(context(policies=policies(give_up={"ineffective_runs": value}))).answer is DENY
+
+
+@pytest.mark.parametrize("value", ABSURD)
+def test_give_up_denies_without_a_usable_window(value: Any) -> None:
+    assert give_up(context(policies=policies(give_up={"within_seconds": value}))).answer is DENY
+
+
+# --- blast radius ---
+
+
+@pytest.mark.parametrize(
+    ("members", "healthy", "answer"),
+    [(2, 1, ALLOW), (2, 0, DENY), (3, 1, DENY), (3, 2, ALLOW), (0, None, ALLOW), (2, None, DENY), (2, 3, DENY),
+     (2, -1, DENY), (-1, 0, DENY), (None, 0, DENY)],
+)  # fmt: skip
+def test_min_healthy_looks_at_the_others_only(members: Any, healthy: Any, answer: Answer) -> None:
+    decision = blast_radius(context(group_members=members, group_healthy=healthy))
+    assert decision.answer is answer
+    assert answer is ALLOW or decision.rule == "min_healthy"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.7, 0.9])
+def test_min_healthy_is_exact_at_shares_that_binary_fractions_miss(share: float) -> None:
+    edge = policies(blast_radius={"min_healthy": share})
+    count = round(share * 10)
+    assert blast_radius(context(group_members=10, group_healthy=count, policies=edge)).answer is ALLOW
+    assert blast_radius(context(group_members=10, group_healthy=count - 1, policies=edge)).answer is DENY
+
+
+@pytest.mark.parametrize("share", [*ABSURD, 1.0001, 50])
+def test_min_healthy_denies_without_a_usable_share_even_for_a_lone_service(share: Any) -> None:
+    given = context(group_members=0, policies=policies(blast_radius={"min_healthy": share}))
+    assert blast_radius(given).answer is DENY
+
+
+@pytest.mark.parametrize(
+    ("field", "rule", "edge"), [("acting", "max_concurrent", 2), ("started_last_hour", "max_per_hour", 10)]
+)
+def test_counts_at_their_edges(field: str, rule: str, edge: int) -> None:
+    assert blast_radius(context(**{field: edge - 1})).answer is ALLOW
+    for value in (edge, edge + 1, None, -1):
+        decision = blast_radius(context(**{field: value}))
+        assert (decision.answer, decision.rule, decision.value) == (DENY, rule, edge)
+
+
+@pytest.mark.parametrize("rule", ["max_concurrent", "max_per_hour"])
+@pytest.mark.parametrize("value", [*ABSURD, 0, 2.0])
+def test_counts_deny_without_a_usable_threshold(rule: str, value: Any) -> None:
+    decision = blast_radius(context(policies=policies(blast_radius={rule: value})))
+    assert (decision.answer, decision.rule) == (DENY, rule)
