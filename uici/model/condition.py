@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from uici.model.base import Frozen, JsonValue
 
@@ -54,6 +54,12 @@ class Condition(Frozen):
             # Null would otherwise read as 0, or as a pattern that everything matches.
             raise ValueError(f"{given[0]} needs a value; only equals and not_equals may be compared with null")
         return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        # Written out with all its tests a condition could not be read back: it must have exactly one.
+        written: dict[str, JsonValue] = handler(self)
+        return {name: value for name, value in written.items() if name in self.model_fields_set}
 
     def holds(self, result: JsonValue) -> bool:
         """Whether `result`, the JSON result of an operation, satisfies this condition."""

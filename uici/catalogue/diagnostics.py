@@ -1,0 +1,62 @@
+"""Diagnostics: problems of configuration as values, all reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where something stands: lines and columns count from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Diagnostic:
+    """One problem: where it is, a stable snake_case code, what is wrong, what is allowed, what was meant."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    text: str
+    choices: tuple[str, ...] = ()
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        shown = f"{self.file}:{self.line}:{self.column}: {self.code}: {self.text}"
+        if self.choices:
+            shown += f"; valid choices {', '.join(self.choices)}"
+        if self.suggestion:
+            shown += f"; did you mean {self.suggestion!r}?"
+        return shown
+
+
+class CatalogueError(Exception):
+    """Configuration that cannot be used, with every problem found, in order of file and line."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(sorted(set(diagnostics)))
+        super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
+
+
+class Report(list[Diagnostic]):
+    """Problems collected while checking, so that one run of the checks reports all of them."""
+
+    def add(
+        self, position: Position, code: str, text: str, *, choices: Iterable[str] = (), given: str | None = None
+    ) -> None:
+        """Add one problem; with `given`, the nearest of `choices` becomes the suggestion."""
+        listed = tuple(choices)
+        near = get_close_matches(given, listed, n=1, cutoff=0.6) if given is not None else []
+        self.append(
+            Diagnostic(position.file, position.line, position.column, code, text, listed, near[0] if near else "")
+        )

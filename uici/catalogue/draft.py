@@ -1,0 +1,214 @@
+"""What is being loaded: typed values beside the nodes they came from, and the report on both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from uici.catalogue.diagnostics import Position, Report
+from uici.catalogue.reading import Node
+from uici.catalogue.shapes import parse
+from uici.model.base import JsonObject, JsonValue
+from uici.model.builtin import BUILTIN_SPECS
+from uici.model.call import CallSpec
+from uici.model.condition import Condition
+from uici.model.operation import BUILTIN, Operation
+from uici.model.parameters import ValueProblem, check_value
+from uici.model.references import reference_in
+from uici.model.site import (
+    Environment,
+    FindingRule,
+    PlatformFile,
+    PoliciesFile,
+    Strategy,
+    Targeting,
+    TargetSpec,
+    VerbTest,
+)
+from uici.ports import Executor
+
+T = TypeVar("T", bound=BaseModel)
+
+KNOWN_PLATFORMS = ("local", "docker", "kubernetes", "oci")
+"""Platforms that translations may name although their executor is not installed here."""
+
+
+@dataclass
+class Named:
+    """One section of named entries: all names that were written, and the typed values of the sound ones."""
+
+    section: str
+    node: Node
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name, sound or not: a reference to a broken entry is no second problem."""
+        return tuple(self.node.mapping)
+
+    def entry(self, name: str) -> Node:
+        """The node of one entry."""
+        return self.node.at(name)
+
+    def parse(self, model: type[T], pattern: str, report: Report) -> dict[str, T]:
+        """The typed entries; what is wrong with the others is reported."""
+        found: dict[str, T] = {}
+        for name, node in self.node.mapping.items():
+            if re.fullmatch(pattern, name) is None:
+                report.add(
+                    self.node.keys[name],
+                    "wrong_name",
+                    f"{name!r} is no name for {self.section}: it must match {pattern}",
+                )
+            value = parse(model, node, report, what=f"{self.section}.{name}")
+            if value is not None:
+                found[name] = value
+        return found
+
+
+@dataclass
+class Draft:
+    """A site on its way: what the checks of meaning look at."""
+
+    report: Report
+    executors: Mapping[str, type[Executor]]
+    platform: PlatformFile
+    policies: PoliciesFile
+    policies_node: Node
+    default_environment: str
+    default_position: Position
+    environment_entries: Named
+    environments: dict[str, Environment]
+    targeting: Targeting
+    target_entries: Named
+    targets: dict[str, TargetSpec]
+    finding_entries: Named
+    findings: dict[str, FindingRule]
+    strategy_entries: Named
+    strategies: dict[str, Strategy]
+    operation_nodes: dict[str, Node] = field(default_factory=dict)
+    operation_keys: dict[str, Position] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
+    translation_nodes: dict[tuple[str, str], Node] = field(default_factory=dict)
+    translation_keys: dict[tuple[str, str], Position] = field(default_factory=dict)
+    verb_tests: dict[str, tuple[VerbTest, ...]] = field(default_factory=dict)
+    verb_test_nodes: dict[str, Node] = field(default_factory=dict)
+
+    def call_specs(self, platform: str) -> Mapping[str, CallSpec] | None:
+        """The calls of a platform; None when its executor is not installed here."""
+        if platform == BUILTIN:
+            return BUILTIN_SPECS
+        executor = self.executors.get(platform)
+        return None if executor is None else executor.call_specs
+
+    def operation(self, name: str, position: Position, what: str) -> Operation | None:
+        """The operation that `what` names; None when there is no sound one, which is reported once."""
+        if name not in self.operation_nodes:
+            self.report.add(
+                position,
+                "unknown_operation",
+                f"{what} names the operation {name!r}, which does not exist",
+                choices=sorted(self.operation_nodes),
+                given=name,
+            )
+        return self.operations.get(name)
+
+    def reader(self, name: str, position: Position, what: str) -> Operation | None:
+        """As `operation`; the operation must only read, and from a platform."""
+        operation = self.operation(name, position, what)
+        if operation is not None and (operation.mutates or BUILTIN in operation.translations):
+            self.report.add(
+                position,
+                "not_read_only",
+                f"{what} must only read, but {name!r} {'changes something' if operation.mutates else 'reads nothing'}",
+                choices=sorted(
+                    other.name
+                    for other in self.operations.values()
+                    if not other.mutates and BUILTIN not in other.translations
+                ),
+            )
+            return None
+        return operation
+
+    def conditions(self, conditions: Iterable[Condition], reader: Operation, node: Node) -> None:
+        """Each condition's field must be one that the reader declares to return."""
+        for index, condition in enumerate(conditions):
+            self.returned(condition.field, reader, node.at(index, "field").position)
+
+    def returned(self, path: str, reader: Operation, position: Position) -> None:
+        """The first segment of `path` must be a field of the reader's result, if it declares any."""
+        first = path.split(".")[0]
+        if reader.returns and first not in reader.returns:
+            self.report.add(
+                position,
+                "unknown_field",
+                f"{reader.name} returns no field {first!r}",
+                choices=tuple(reader.returns),
+                given=first,
+            )
+
+    def parameters(
+        self, operation: Operation, values: JsonObject, node: Node, what: str, *, roots: Iterable[str] = ()
+    ) -> None:
+        """Parameters written in configuration must satisfy the operation; references are allowed only from `roots`."""
+        self.texts(node, roots)
+        for problem in check_value(operation.parameters_schema, values):
+            if not refers(values, problem.path):
+                self.value_problem(problem, node, f"{what}: {operation.name}")
+
+    def value_problem(self, problem: ValueProblem, node: Node, what: str) -> None:
+        """One problem of a value at its place below `node`."""
+        unknown = problem.code in ("unknown_parameter", "missing_parameter")
+        position = node.key_position(*problem.path) if unknown else node.at(*problem.path).position
+        shown = f"{what}: {problem.dotted}: {problem.text}" if problem.path else f"{what}: {problem.text}"
+        given = str(problem.path[-1]) if problem.code == "unknown_parameter" else problem.suggestion or None
+        self.report.add(position, problem.code, shown, choices=problem.choices, given=given)
+
+    def texts(self, node: Node, roots: Iterable[str]) -> None:
+        """Below `node`, `${` may stand only in whole references that begin with one of `roots`."""
+        allowed = tuple(roots)
+        for part in node.walk():
+            if not isinstance(part.value, str) or "${" not in part.value:
+                continue
+            found = reference_in(part.value)
+            if found is None:
+                self.report.add(
+                    part.position,
+                    "partial_reference",
+                    "a reference must be the whole value, such as ${parameters.name}; nothing is pasted into a text",
+                )
+            elif found.root not in allowed:
+                self.report.add(
+                    part.position,
+                    "unknown_reference",
+                    f"{part.value} cannot be used here",
+                    choices=tuple(f"${{{root}.…}}" for root in allowed) or ("no reference",),
+                )
+
+
+def refers(value: JsonValue, path: tuple[str | int, ...]) -> bool:
+    """Whether what stands at `path` is a reference, whose value only a run will know."""
+    for part in path:
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        else:
+            return False
+    return isinstance(value, str) and reference_in(value) is not None
+
+
+def split(document: Node, section: str, report: Report) -> tuple[Node, Named]:
+    """A document without its section of named entries, and that section."""
+    head = {key: node for key, node in document.mapping.items() if key != section}
+    keys = {key: position for key, position in document.keys.items() if key != section}
+    found = document.mapping.get(section)
+    if found is None or found.value is None:
+        found = Node(document.position, {})
+    elif not isinstance(found.value, dict):
+        report.add(found.position, "wrong_type", f"{section} must be a mapping of named entries")
+        found = Node(found.position, {})
+    return Node(document.position, head, keys), Named(section, found)

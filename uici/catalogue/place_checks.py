@@ -1,0 +1,99 @@
+"""Stage three for environments and targets: platforms, connections, bindings, names."""
+
+from __future__ import annotations
+
+from uici.catalogue.draft import Draft
+from uici.catalogue.reading import Node
+from uici.catalogue.shapes import parse
+from uici.model.masking import is_secret_key
+from uici.model.secret import is_reference
+
+AUTO = "auto"
+"""The value of environments.yml's `default` that asks UICI to find out where it is."""
+
+
+def check_places(draft: Draft) -> None:
+    """Report whatever is wrong with environments and targets."""
+    _environments(draft)
+    _targets(draft)
+
+
+def _environments(draft: Draft) -> None:
+    names = draft.environment_entries.names
+    if draft.default_environment != AUTO and draft.default_environment not in names:
+        draft.report.add(
+            draft.default_position,
+            "unknown_environment",
+            f"default names {draft.default_environment!r}, which is no environment",
+            choices=(AUTO, *names),
+            given=draft.default_environment,
+        )
+    for name, environment in draft.environments.items():
+        node = draft.environment_entries.entry(name)
+        connection = node.mapping.get("connection", Node(node.position, {}))
+        _no_inline_secrets(draft, connection, f"environments.{name}.connection")
+        executor = draft.executors.get(environment.platform)
+        if executor is None:
+            draft.report.add(
+                node.at("platform").position,
+                "unknown_platform",
+                f"environments.{name}: no executor for {environment.platform!r} is installed",
+                choices=sorted(draft.executors),
+                given=environment.platform,
+            )
+        elif isinstance(connection.value, dict):
+            parse(executor.settings_model, connection, draft.report, what=f"environments.{name}.connection")
+
+
+def _no_inline_secrets(draft: Draft, node: Node, what: str) -> None:
+    for key, value in node.mapping.items():
+        literal = isinstance(value.value, str) and value.value != "" and not is_reference(value.value)
+        if is_secret_key(key) and literal and not _is_place(key):
+            draft.report.add(
+                value.position,
+                "inline_secret",
+                f"{what}.{key}: a secret is given by reference only: ${{env:NAME}} or ${{file:/path}}",
+            )
+        _no_inline_secrets(draft, value, f"{what}.{key}")
+    for index, item in enumerate(node.items):
+        _no_inline_secrets(draft, item, f"{what}.{index}")
+
+
+def _is_place(key: str) -> bool:
+    """Keys such as `token_file` tell where a secret lies, which is no secret."""
+    return key.lower().endswith(("_file", "_path", "_url", "_name", "_seconds"))
+
+
+def _targets(draft: Draft) -> None:
+    owners: dict[str, str] = {}
+    for name in draft.target_entries.names:
+        owners[name.lower()] = name
+    for name, target in draft.targets.items():
+        node = draft.target_entries.entry(name)
+        for index, alias in enumerate(target.aliases):
+            owner = owners.setdefault(alias.lower(), name)
+            if owner != name:
+                draft.report.add(
+                    node.at("aliases", index).position,
+                    "duplicate_name",
+                    f"targets.{name}: the alias {alias!r} already means the target {owner!r}",
+                )
+        for environment_name in target.bindings:
+            _binding(draft, name, environment_name, node.at("bindings"))
+
+
+def _binding(draft: Draft, target: str, environment_name: str, bindings: Node) -> None:
+    if environment_name not in draft.environment_entries.names:
+        draft.report.add(
+            bindings.key_position(environment_name),
+            "unknown_environment",
+            f"targets.{target} is bound in {environment_name!r}, which is no environment",
+            choices=draft.environment_entries.names,
+            given=environment_name,
+        )
+        return
+    environment = draft.environments.get(environment_name)
+    executor = draft.executors.get(environment.platform) if environment is not None else None
+    node = bindings.at(environment_name)
+    if executor is not None and isinstance(node.value, dict):
+        parse(executor.binding_model, node, draft.report, what=f"targets.{target}.bindings.{environment_name}")

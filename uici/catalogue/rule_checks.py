@@ -1,0 +1,103 @@
+"""Stage three for findings, strategies and policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from uici.catalogue.draft import Draft
+from uici.catalogue.reading import Node
+from uici.model.call import Risk
+from uici.model.site import Remedy, RemedyStep
+
+
+def check_rules(draft: Draft) -> None:
+    """Report whatever is wrong with the rules."""
+    _findings(draft)
+    _strategies(draft)
+    _policies(draft)
+
+
+def _findings(draft: Draft) -> None:
+    for name, rule in draft.findings.items():
+        for index, evidence in enumerate(rule.when):
+            place = draft.finding_entries.entry(name).at("when", index)
+            reader = draft.reader(evidence.operation, place.at("operation").position, f"the finding {name!r}")
+            draft.texts(place, ())
+            if reader is not None:
+                draft.conditions(evidence.all, reader, place.at("all"))
+
+
+def _strategies(draft: Draft) -> None:
+    for name, strategy in draft.strategies.items():
+        node = draft.strategy_entries.entry(name)
+        what = f"the strategy {name!r}"
+        _steps(draft, strategy.diagnose, node.at("diagnose"), f"{what}: diagnose", reading=True)
+        seen: set[str] = set()
+        for index, remedy in enumerate(strategy.remedies):
+            place = node.at("remedies", index)
+            if remedy.name in seen:
+                draft.report.add(
+                    place.at("name").position, "duplicate_name", f"{what} has two remedies {remedy.name!r}"
+                )
+            seen.add(remedy.name)
+            _steps(draft, remedy.steps, place.at("steps"), f"{what}, {remedy.name}", reading=False)
+            _wanted(draft, remedy, place, what)
+            _verify(draft, remedy, place, what)
+
+
+def _steps(draft: Draft, steps: Iterable[RemedyStep], node: Node, what: str, *, reading: bool) -> None:
+    for index, step in enumerate(steps):
+        place = node.at(index)
+        position = place.at("operation").position
+        known = draft.reader if reading else draft.operation
+        operation = known(step.operation, position, what)
+        if operation is not None:
+            parameters = place.mapping.get("parameters", Node(place.position, {}))
+            draft.parameters(operation, step.parameters, parameters, what)
+
+
+def _wanted(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
+    for kind, names in (("any", remedy.when.any), ("all", remedy.when.all), ("none", remedy.when.none)):
+        for index, name in enumerate(names):
+            position = place.at("when", kind, index).position
+            if name not in draft.finding_entries.names:
+                draft.report.add(
+                    position,
+                    "unknown_finding",
+                    f"{what}, {remedy.name}: no finding is called {name!r}",
+                    choices=sorted(draft.finding_entries.names),
+                    given=name,
+                )
+
+
+def _verify(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
+    verify = remedy.verify
+    if verify.interval > verify.within:
+        draft.report.add(
+            place.at("verify", "interval").position,
+            "threshold_conflict",
+            f"{what}, {remedy.name}: verify.interval ({verify.interval:g} s) is longer than within "
+            f"({verify.within:g} s), so nobody would look a second time",
+        )
+
+
+def _policies(draft: Draft) -> None:
+    policies, node = draft.policies, draft.policies_node
+    if policies.risk.auto_approve_up_to is Risk.DESTRUCTIVE:
+        draft.report.add(
+            node.at("risk", "auto_approve_up_to").position,
+            "destructive_never_automatic",
+            "what is destructive always needs a person's approval",
+            choices=tuple(risk.value for risk in Risk if risk is not Risk.DESTRUCTIVE),
+        )
+    cooldown, give_up = policies.cooldown.seconds, policies.give_up
+    if cooldown is None or give_up.ineffective_runs is None or give_up.within_seconds is None:
+        return
+    least = cooldown * (give_up.ineffective_runs - 1)
+    if give_up.within_seconds <= least:
+        draft.report.add(
+            node.at("give_up", "within_seconds").position,
+            "threshold_conflict",
+            f"with a cooldown of {cooldown:g} s, {give_up.ineffective_runs} runs take more than {least:g} s, "
+            f"so giving up within {give_up.within_seconds:g} s would never happen",
+        )

@@ -1,0 +1,183 @@
+"""Values against JSON Schema (2020-12), with errors that people can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+
+from uici.model.base import JsonObject, JsonValue
+from uici.model.call import SELECTION_KEY
+
+_SHOWN = 80
+_KINDS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+_LIMITS: Mapping[str, str] = {
+    "minimum": "must be at least {limit}",
+    "maximum": "must be at most {limit}",
+    "exclusiveMinimum": "must be more than {limit}",
+    "exclusiveMaximum": "must be less than {limit}",
+    "minLength": "must have at least {limit} characters",
+    "maxLength": "must have at most {limit} characters",
+    "pattern": "must match the pattern {limit}",
+    "minItems": "must have at least {limit} items",
+    "maxItems": "must have at most {limit} items",
+    "minProperties": "must have at least {limit} entries",
+    "maxProperties": "must have at most {limit} entries",
+    "const": "must be {limit!r}",
+    "multipleOf": "must be a multiple of {limit}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueProblem:
+    """One thing wrong with a value: where, what was given, what is allowed."""
+
+    code: str
+    path: tuple[str | int, ...]
+    text: str
+    choices: tuple[str, ...] = ()
+    suggestion: str = ""
+
+    @property
+    def dotted(self) -> str:
+        """The path as people write it."""
+        return ".".join(map(str, self.path))
+
+    def __str__(self) -> str:
+        shown = f"{self.dotted}: {self.text}" if self.path else self.text
+        if self.choices:
+            shown += f"; valid choices {', '.join(self.choices)}"
+        return shown + (f"; did you mean {self.suggestion!r}?" if self.suggestion else "")
+
+
+def check_value(schema: JsonObject, value: JsonValue) -> tuple[ValueProblem, ...]:
+    """Everything in which `value` does not satisfy `schema`.
+
+    Types are strict, as JSON Schema has them: a boolean is no number, a text never becomes one. What an earlier
+    call will give (`{"$select": ...}`) is not judged.
+    """
+    found: list[ValueProblem] = []
+    for error in Draft202012Validator(schema).iter_errors(value):
+        if not _holds_selection(error.instance) or error.validator in ("additionalProperties", "required"):
+            found.extend(_problems(error))
+    return tuple(found)
+
+
+def with_defaults(schema: JsonObject, value: JsonObject) -> JsonObject:
+    """`value` with the defaults of the schema's properties that it does not give."""
+    defaults = {
+        name: sub["default"]
+        for name, sub in schema.get("properties", {}).items()
+        if isinstance(sub, dict) and "default" in sub and name not in value
+    }
+    return {**value, **defaults}
+
+
+def schema_problem(schema: JsonValue) -> str | None:
+    """Why `schema` is not a usable JSON Schema; None when it is.
+
+    References are refused, since they could reach outside the file; so are patterns that do not compile.
+    """
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        where = ".".join(map(str, error.absolute_path))
+        return f"{where}: {error.message}" if where else str(error.message)
+    for node in _mappings(schema):
+        for key in ("$ref", "$dynamicRef"):
+            if key in node:
+                return f"{key} is not allowed; write the schema out"
+        pattern = node.get("pattern")
+        if isinstance(pattern, str):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                return f"pattern {pattern!r} is not a regular expression: {error}"
+    return None
+
+
+def _problems(error: ValidationError) -> Iterator[ValueProblem]:
+    path = tuple(error.absolute_path)
+    schema: Any = error.schema
+    rule, limit = str(error.validator), _as_any(error.validator_value)
+    if rule == "additionalProperties" and isinstance(error.instance, dict):
+        allowed = tuple(schema.get("properties", {}))
+        for name in error.instance:
+            if name not in allowed:
+                text = f"is not known here (given {_shown(name)})"
+                yield ValueProblem("unknown_parameter", (*path, name), text, allowed, _near(str(name), allowed))
+    elif rule == "required" and isinstance(error.instance, dict):
+        missing = error.message.split("'")[1] if "'" in error.message else ""
+        yield ValueProblem("missing_parameter", (*path, missing), "is required, but was not given")
+    elif rule == "type":
+        kinds: list[str] = limit if isinstance(limit, list) else [limit]
+        wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
+        yield ValueProblem("wrong_type", path, f"must be {wanted}, not {_kind(error.instance)}")
+    elif rule == "enum":
+        choices = tuple(str(choice) for choice in limit)
+        near = _near(error.instance, choices) if isinstance(error.instance, str) else ""
+        yield ValueProblem("wrong_value", path, f"{_shown(error.instance)} is not allowed", choices, near)
+    elif rule in _LIMITS:
+        text = _LIMITS[rule].format(limit=limit)
+        yield ValueProblem("out_of_bounds", path, f"{text}; given {_shown(error.instance)}")
+    elif rule in ("anyOf", "oneOf") and error.context:
+        text = "; or ".join(str(problem) for part in error.context for problem in _problems(part))
+        yield ValueProblem("wrong_value", path, f"fits none of what is allowed: {text}"[:500])
+    else:
+        yield ValueProblem("wrong_value", path, error.message[:300])
+
+
+def _as_any(value: Any) -> Any:
+    """The schema's word, whose type depends on the keyword."""
+    return value
+
+
+def _kind(value: JsonValue) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text {_shown(value)}"
+    return "a mapping" if isinstance(value, dict) else "a list"
+
+
+def _shown(value: JsonValue) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _near(given: str, choices: tuple[str, ...]) -> str:
+    near = get_close_matches(given, choices, n=1, cutoff=0.6)
+    return near[0] if near else ""
+
+
+def _holds_selection(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        return SELECTION_KEY in value or any(_holds_selection(item) for item in value.values())
+    return isinstance(value, list) and any(_holds_selection(item) for item in value)
+
+
+def _mappings(value: JsonValue) -> Iterator[JsonObject]:
+    if isinstance(value, dict):
+        yield value
+        for item in value.values():
+            yield from _mappings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _mappings(item)

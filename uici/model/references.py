@@ -1,0 +1,75 @@
+"""References inside configuration: `${parameters.replicas}` stands for a whole value and keeps its type.
+
+Nothing is ever pasted into a text: a text that merely contains `${` is an error of the catalogue, and values that
+come in through a reference are never looked at for references again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from uici.model.base import JsonValue
+
+_SYNTAX = re.compile(r"\$\{([a-z]+)((?:\.[A-Za-z0-9_-]+)*)\}")
+
+
+class Omitted:
+    """The value of a reference to something optional that was not given: its key disappears."""
+
+
+OMITTED = Omitted()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One reference: where it begins, and the path below."""
+
+    root: str
+    path: tuple[str, ...]
+
+    @property
+    def dotted(self) -> str:
+        """Root and path as written."""
+        return ".".join((self.root, *self.path))
+
+
+def reference_in(text: str) -> Reference | None:
+    """The reference that `text` as a whole is; None when it is none."""
+    found = _SYNTAX.fullmatch(text)
+    if found is None:
+        return None
+    return Reference(found[1], tuple(part for part in found[2].split(".") if part))
+
+
+def is_partial(value: JsonValue) -> bool:
+    """Whether `value` is a text that contains `${` without being a reference as a whole."""
+    return isinstance(value, str) and "${" in value and reference_in(value) is None
+
+
+def references(value: JsonValue) -> Iterator[Reference]:
+    """Every reference in `value`."""
+    if isinstance(value, str):
+        found = reference_in(value)
+        if found is not None:
+            yield found
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from references(item)
+
+
+def resolve(value: JsonValue, lookup: Callable[[Reference], JsonValue]) -> JsonValue:
+    """`value` with every reference replaced by what `lookup` gives; entries whose value is OMITTED disappear."""
+    if isinstance(value, str):
+        found = reference_in(value)
+        return value if found is None else lookup(found)
+    if isinstance(value, dict):
+        resolved = {key: resolve(item, lookup) for key, item in value.items()}
+        return {key: item for key, item in resolved.items() if item is not OMITTED}
+    if isinstance(value, list | tuple):
+        return [item for item in (resolve(item, lookup) for item in value) if item is not OMITTED]
+    return value
