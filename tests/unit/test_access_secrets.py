@@ -88,4 +88,4 @@ def test_tree(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tree_tells_all_that_is_missing_at_once() -> None:
     with pytest.raises(Problem) as caught:
         resolve_tree({"a/b": "${env:UICI_NOT_ONE}", "list": [0, "${env:UICI_NOT_TWO}"]})
-    assert [each["where"] for each in caught.value.errors] == ["/a~1b", "/list/1"]
+    assert [each["pointer"] for each in caught.value.errors] == ["/a~1b", "/list/1"]

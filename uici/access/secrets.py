@@ -157,7 +157,7 @@ def resolve_tree(document: JsonObject, *, where: str = "") -> JsonObject:
             where=first.where,
             allowed=first.allowed,
             hint=first.hint,
-            errors=tuple({"where": each.where, "code": each.code, "detail": each.detail} for each in problems),
+            errors=tuple({"pointer": each.where, "code": each.code, "detail": each.detail} for each in problems),
         )
     return resolved
 

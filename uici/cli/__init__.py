@@ -1,0 +1,13 @@
+"""The same powers in a terminal.
+
+Belongs here: commands, rendering, exit codes. Everything that changes a service goes through the HTTP API, so a
+terminal has no power that a token does not give; only `serve`, `token`, `init`, `check` and the offline preview
+work on files.
+"""
+
+
+def main() -> None:
+    """Entry point of the `uici` command."""
+    from uici.cli.app import app  # here, so that importing this package costs nothing
+
+    app()

@@ -102,34 +102,23 @@ def validated(model: type[_Model], document: JsonObject) -> _Model:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         errors = tuple(
             {
-                "where": "/" + "/".join(str(part) for part in each["loc"]),
+                "pointer": "/" + "/".join(str(part) for part in each["loc"]),
                 "code": each["type"],
                 "detail": each["msg"].removeprefix("Value error, "),
             }
             for each in found
         )
         first = errors[0]
-        known = _keys(model.model_json_schema(), found[0]["loc"]) if first["code"] == "extra_forbidden" else []
+        known = list(model.model_fields) if first["code"] == "extra_forbidden" else []
         raise Problem(
             ProblemKind.UNPROCESSABLE,
             "invalid_body",
-            f"{first['where']}: {first['detail']}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
-            where=first["where"],
+            f"{first['pointer']}: {first['detail']}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
+            where=first["pointer"],
             allowed=known,
             hint="GET /openapi.json describes the body with examples",
             errors=errors,
         ) from None
-
-
-def _keys(schema: JsonObject, location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where an unknown one was found."""
-    here = schema
-    for part in location[:-1]:
-        here = here["items"] if isinstance(part, int) else here["properties"][part]
-        for choice in [here, *here.get("anyOf", ())]:
-            if "$ref" in choice:
-                here = schema["$defs"][choice["$ref"].rsplit("/", 1)[1]]
-    return list(here.get("properties", ()))
 
 
 def parse_object(body: bytes, max_depth: int) -> JsonObject:

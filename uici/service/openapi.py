@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,7 +11,9 @@ from pydantic import BaseModel
 
 from uici.model.base import JsonObject, JsonValue
 from uici.service.problems import MEDIA_TYPE
+from uici.service.requests import WrittenPlan
 
+_REFERENCE: Final = "#/components/schemas/{model}"
 Responses = dict[int | str, dict[str, Any]]
 
 CID: Final = "sha256:" + "4f" * 32
@@ -55,7 +56,7 @@ _PROBLEM: Final[JsonObject] = {
     "detail": "there is no operation 'restart_servise'; did you mean 'restart_service'?",
     "instance": "/api/v1/plans:preview",
     "code": "unknown_operation",
-    "where": "/plan/steps/0/operation",
+    "where": "/steps/0/operation",
     "allowed": ["restart_service", "start_service"],
 }
 _PROBLEM_SCHEMA: Final[JsonObject] = {
@@ -98,8 +99,7 @@ def json_answer(status: int, description: str, example: JsonValue) -> Responses:
 def json_request(schema: JsonObject | type[BaseModel], *examples: JsonObject) -> JsonObject:
     """A JSON body, which the routes read by themselves so that nobody without a token makes them parse."""
     if not isinstance(schema, dict):
-        # Nested types are inlined by name below; see `describe`.
-        schema = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema = schema.model_json_schema(ref_template=_REFERENCE)
     named = {f"example {number}": {"value": example} for number, example in enumerate(examples, 1)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": named}}}}
 
@@ -124,9 +124,9 @@ def describe(app: FastAPI) -> None:
             components["securitySchemes"] = _SECURITY_SCHEMES
             schemas = components.setdefault("schemas", {})
             schemas["Problem"] = _PROBLEM_SCHEMA
+            schemas |= _definitions(WrittenPlan)
             for path in document["paths"].values():
                 for operation in path.values():
-                    schemas.update(_lifted(operation))
                     # The framework documents a body of its own for 422; ours are problems.
                     if operation["responses"].get("422", {}).get("content", {}).get("application/json"):
                         operation["responses"]["422"] = problems(422)[422]
@@ -138,10 +138,10 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _lifted(operation: JsonObject) -> Mapping[str, JsonValue]:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    found: Mapping[str, JsonValue] = body.pop("$defs", {})
-    return found
+def _definitions(model: type[BaseModel]) -> JsonObject:
+    schema = model.model_json_schema(ref_template=_REFERENCE)
+    definitions: JsonObject = schema.pop("$defs", {})
+    return definitions | {model.__name__: schema}
 
 
 _TAGS: Final = [

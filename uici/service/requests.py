@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from uici.model.base import JsonObject
 from uici.model.operation import NAME
@@ -18,7 +18,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class StepBody(_Body):
+class Step(_Body):
     """One operation on one target."""
 
     operation: str = Field(pattern=NAME)
@@ -26,13 +26,16 @@ class StepBody(_Body):
     parameters: JsonObject = Field(default_factory=dict)
 
 
-class PlanBody(_Body):
-    """A plan written by hand."""
+class WrittenPlan(_Body):
+    """A plan written by hand, for the description of the API; `uici.planning` parses it and knows the site."""
 
     environment: Name | None = Field(default=None, description="the site's default when left out")
-    steps: list[StepBody] = Field(min_length=1, max_length=50)
+    steps: list[Step] = Field(min_length=1, max_length=50)
     reason: Words = ""
     verify: VerifySettings | None = None
+
+
+AnyPlan = Annotated[JsonObject, WithJsonSchema({"$ref": f"#/components/schemas/{WrittenPlan.__name__}"})]
 
 
 class PreviewBody(_Body):
@@ -40,7 +43,7 @@ class PreviewBody(_Body):
 
     environment: Name | None = None
     incident: Name | None = None
-    plan: PlanBody | None = None
+    plan: AnyPlan | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> PreviewBody:
@@ -52,7 +55,7 @@ class PreviewBody(_Body):
 class StartBody(_Body):
     """A plan to run."""
 
-    plan: PlanBody
+    plan: AnyPlan
     reason: Words = ""
 
 

@@ -1,0 +1,187 @@
+"""Commands that work on this machine's files: init, serve, token, check, demo, version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uici.access.roles import Role
+from uici.cli.context import ConfigOption, Options, OutputFormat, StateOption, options_of
+from uici.model.errors import Problem, ProblemKind
+
+if TYPE_CHECKING:
+    from uici.catalogue.diagnostics import Diagnostic
+
+_HIGHEST_PORT = 65_535
+
+tokens = typer.Typer(help="Create, list and revoke tokens, in the state database itself.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("init")(init)
+    app.command("serve")(serve)
+    app.command("check")(check)
+    app.command("demo")(demo)
+    app.command("version")(show_version)
+    app.add_typer(tokens, name="token")
+
+
+def init(context: typer.Context, directory: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
+    """Write a commented starter configuration into DIR."""
+    from uici.catalogue.starter import write_starter
+
+    written = write_starter(directory)
+    options = options_of(context)
+    listing = "\n".join(str(path) for path in written)
+    options.show(
+        {"directory": str(directory), "files": [str(path) for path in written]}, lambda out, _: out.print(listing)
+    )
+    options.say(f"next: uici check --config {directory}; uici serve --config {directory}")
+
+
+def serve(
+    config: ConfigOption = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", metavar="HOST:PORT", help="Default: platform.yml's.")
+    ] = None,
+    state: StateOption = None,
+) -> None:
+    """Run the server: webhook, API and healing."""
+    from uici import bootstrap
+
+    raise typer.Exit(bootstrap.serve(config, _address(listen), database(state)))
+
+
+def check(context: typer.Context, config: ConfigOption = None) -> None:
+    """Check the configuration; print every problem, or a summary."""
+    from uici.catalogue.executors import discover_executors
+    from uici.catalogue.loading import load_site
+    from uici.catalogue.locations import config_directory
+
+    # What is wrong is raised, and printed by the root command.
+    site = load_site(config_directory(config), executors=discover_executors())
+    summary = {
+        "ok": True,
+        "environments": len(site.environments),
+        "targets": len(site.targets),
+        "operations": len(site.operations),
+        "strategies": len(site.strategies),
+        "findings": len(site.findings),
+    }
+    counted = ", ".join(f"{count} {name}" for name, count in summary.items() if name != "ok")
+    options_of(context).show(summary, lambda out, _: out.print(f"the configuration is good: {counted}"))
+
+
+def show_diagnostics(options: Options, diagnostics: Iterable[Diagnostic]) -> None:
+    """Print problems of configuration, one per line."""
+    from uici.cli.rendering import printable
+
+    found = list(diagnostics)
+    if options.output is OutputFormat.JSON:
+        problems = [
+            {
+                "where": f"{each.file}:{each.line}:{each.column}",
+                "code": each.code,
+                "detail": each.text,
+                "allowed": list(each.choices),
+                "did_you_mean": each.suggestion or None,
+            }
+            for each in found
+        ]
+        options.show({"ok": False, "problems": problems}, lambda out, _: None)
+        return
+    for each in found:
+        typer.echo(printable(str(each)))
+    options.say(f"{len(found)} problem{'s' if len(found) != 1 else ''} found")
+
+
+def demo() -> None:
+    """Break three services on this machine and watch them being healed; ends by itself."""
+    from uici.cli import demo as demonstration
+
+    raise typer.Exit(demonstration.run())
+
+
+def show_version(context: typer.Context) -> None:
+    """Print the version."""
+    options_of(context).show(
+        {"version": version("uici")}, lambda out, document: out.print(f"uici {document['version']}")
+    )
+
+
+@tokens.command("create")
+def create_token(
+    context: typer.Context,
+    role: Annotated[Role, typer.Option("--role", help="What the token may do.")],
+    name: Annotated[str, typer.Option("--name", help="Whose it is; shown wherever the token acts.")] = "",
+    expires: Annotated[
+        float | None, typer.Option("--expires", metavar="DAYS", min=0.001, max=36500, help="Default: never.")
+    ] = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+) -> None:
+    """Create a token and print it, once."""
+    from uici import bootstrap
+
+    until = datetime.now(UTC) + timedelta(days=expires) if expires is not None else None
+    token = bootstrap.open_tokens(config, database(state)).create(role, name, until)
+    # Alone on stdout, in every format, so that TOKEN=$(uici token create ...) is right.
+    typer.echo(token)
+
+
+@tokens.command("list")
+def list_tokens(context: typer.Context, config: ConfigOption = None, state: StateOption = None) -> None:
+    """List tokens; never what they are."""
+    from uici import bootstrap
+    from uici.cli.rendering import show_list
+
+    rows = [info.model_dump(mode="json") for info in bootstrap.open_tokens(config, database(state)).list()]
+    columns = ("id", "name", "role", "created_at", "expires_at", "revoked_at")
+    options_of(context).show({"tokens": rows}, lambda out, _: show_list(out, rows, columns, "there are no tokens"))
+
+
+@tokens.command("revoke")
+def revoke_token(
+    context: typer.Context,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The part between the underscores: uici_ID_...")],
+    config: ConfigOption = None,
+    state: StateOption = None,
+) -> None:
+    """Revoke a token for ever."""
+    from uici import bootstrap
+
+    info = bootstrap.open_tokens(config, database(state)).revoke(id_)
+    options_of(context).show(
+        info.model_dump(mode="json"), lambda out, _: out.print(f"{info.id} ({info.name}) is revoked")
+    )
+
+
+def database(state: str | None) -> str | None:
+    """`--state`, checked. Raises Problem for what is no database URL."""
+    if state is None or re.fullmatch(r"(sqlite|postgresql)(\+\w+)?://\S+", state):
+        return state
+    raise Problem(
+        ProblemKind.INVALID,
+        "invalid_state",
+        f"{state!r} is not a database URL",
+        where="--state",
+        allowed=("sqlite:///path/to/uici.db",),
+        hint="three slashes begin a relative path, four an absolute one",
+    )
+
+
+def _address(listen: str | None) -> str | None:
+    port = (listen or "").rpartition(":")[2]
+    if listen is None or (re.fullmatch(r"\S+:\d{1,5}", listen) and int(port) <= _HIGHEST_PORT):
+        return listen
+    raise Problem(
+        ProblemKind.INVALID, "invalid_address", f"{listen!r} is not an address to listen on", where="--listen",
+        allowed=("HOST:PORT", "[IPv6]:PORT"),
+    )  # fmt: skip
