@@ -91,7 +91,11 @@ class LocalRig:
         self._service.write_text(SERVICE)
         self._port = free_port()
         self._owner = LocalExecutor(
-            ExecutorContext(environment="rig", settings={"directory": str(self.directory)}, identity=NOBODY)
+            ExecutorContext(
+                environment="rig",
+                settings={"directory": str(self.directory), "settle_seconds": 0.1},
+                identity=NOBODY,
+            )
         )
 
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> LocalExecutor:
@@ -99,7 +103,7 @@ class LocalRig:
         return LocalExecutor(
             ExecutorContext(
                 environment="rig",
-                settings={"directory": str(self.directory), "manage": False},
+                settings={"directory": str(self.directory), "manage": False, "settle_seconds": 0.1},
                 identity=identity,
                 layers=layers,
             )
@@ -132,7 +136,9 @@ class LocalRig:
         return self.environment_now()["HEALTH"]
 
     def environment_now(self) -> dict[str, str]:
-        return psutil.Process(min(self.instances().items())[1]).environ()
+        # Read raw: psutil's environ() turns carriage returns into newlines.
+        raw = Path(f"/proc/{min(self.instances().items())[1]}/environ").read_bytes()
+        return dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
 
     def instances(self) -> dict[str, int]:
         output = self._supervisorctl("status")
