@@ -131,7 +131,8 @@ def create_token(
     from uici import bootstrap
 
     until = datetime.now(UTC) + timedelta(days=expires) if expires is not None else None
-    token = bootstrap.open_tokens(config, database(state)).create(role, name, until)
+    with bootstrap.open_tokens(config, database(state)) as store:
+        token = store.create(role, name, until)
     # Alone on stdout, in every format, so that TOKEN=$(uici token create ...) is right.
     typer.echo(token)
 
@@ -142,7 +143,8 @@ def list_tokens(context: typer.Context, config: ConfigOption = None, state: Stat
     from uici import bootstrap
     from uici.cli.rendering import show_list
 
-    rows = [info.model_dump(mode="json") for info in bootstrap.open_tokens(config, database(state)).list()]
+    with bootstrap.open_tokens(config, database(state)) as store:
+        rows = [info.model_dump(mode="json") for info in store.list()]
     columns = ("id", "name", "role", "created_at", "expires_at", "revoked_at")
     options_of(context).show({"tokens": rows}, lambda out, _: show_list(out, rows, columns, "there are no tokens"))
 
@@ -157,7 +159,8 @@ def revoke_token(
     """Revoke a token for ever."""
     from uici import bootstrap
 
-    info = bootstrap.open_tokens(config, database(state)).revoke(id_)
+    with bootstrap.open_tokens(config, database(state)) as store:
+        info = store.revoke(id_)
     options_of(context).show(
         info.model_dump(mode="json"), lambda out, _: out.print(f"{info.id} ({info.name}) is revoked")
     )

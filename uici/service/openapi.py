@@ -100,6 +100,8 @@ def json_request(schema: JsonObject | type[BaseModel], *examples: JsonObject) ->
     """A JSON body, which the routes read by themselves so that nobody without a token makes them parse."""
     if not isinstance(schema, dict):
         schema = schema.model_json_schema(ref_template=_REFERENCE)
+        if "plan" in schema["properties"]:
+            schema["properties"]["plan"] = {"$ref": _REFERENCE.format(model=WrittenPlan.__name__)}
     named = {f"example {number}": {"value": example} for number, example in enumerate(examples, 1)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": named}}}}
 

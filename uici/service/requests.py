@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from uici.model.base import JsonObject
 from uici.model.operation import NAME
@@ -35,15 +35,12 @@ class WrittenPlan(_Body):
     verify: VerifySettings | None = None
 
 
-AnyPlan = Annotated[JsonObject, WithJsonSchema({"$ref": f"#/components/schemas/{WrittenPlan.__name__}"})]
-
-
 class PreviewBody(_Body):
     """What is to be previewed: an incident or a plan. An alert payload is sent as it is, with its `alerts`."""
 
     environment: Name | None = None
     incident: Name | None = None
-    plan: AnyPlan | None = None
+    plan: JsonObject | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> PreviewBody:
@@ -55,7 +52,7 @@ class PreviewBody(_Body):
 class StartBody(_Body):
     """A plan to run."""
 
-    plan: AnyPlan
+    plan: JsonObject
     reason: Words = ""
 
 
