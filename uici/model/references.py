@@ -15,6 +15,14 @@ from uici.model.base import JsonValue
 _SYNTAX = re.compile(r"\$\{([a-z]+)((?:\.[A-Za-z0-9_-]+)*)\}")
 
 
+class MissingItemError(LookupError):
+    """A reference inside a list leads nowhere; leaving the item out would shift the others."""
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__(f"${{{reference.dotted}}} has no value here")
+        self.reference = reference
+
+
 class Omitted:
     """The value of a reference to something optional that was not given: its key disappears."""
 
@@ -63,7 +71,10 @@ def references(value: JsonValue) -> Iterator[Reference]:
 
 
 def resolve(value: JsonValue, lookup: Callable[[Reference], JsonValue]) -> JsonValue:
-    """`value` with every reference replaced by what `lookup` gives; entries whose value is OMITTED disappear."""
+    """`value` with every reference replaced by what `lookup` gives; entries whose value is OMITTED disappear.
+
+    Raises MissingItemError when an item of a list would disappear.
+    """
     if isinstance(value, str):
         found = reference_in(value)
         return value if found is None else lookup(found)
@@ -71,5 +82,12 @@ def resolve(value: JsonValue, lookup: Callable[[Reference], JsonValue]) -> JsonV
         resolved = {key: resolve(item, lookup) for key, item in value.items()}
         return {key: item for key, item in resolved.items() if item is not OMITTED}
     if isinstance(value, list | tuple):
-        return [item for item in (resolve(item, lookup) for item in value) if item is not OMITTED]
+        return [_item(item, lookup) for item in value]
     return value
+
+
+def _item(value: JsonValue, lookup: Callable[[Reference], JsonValue]) -> JsonValue:
+    resolved = resolve(value, lookup)
+    if resolved is OMITTED:
+        raise MissingItemError(next(references(value)))
+    return resolved

@@ -14,7 +14,7 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN, CallTemplate, Operation, Translation
 from uici.model.parameters import ValueProblem, check_value, with_defaults
 from uici.model.plan import Plan, PreparedPlan, PreparedStep, Step
-from uici.model.references import OMITTED, Reference, resolve
+from uici.model.references import OMITTED, MissingItemError, Reference, resolve
 from uici.model.site import Site
 from uici.translation.undoing import resolve_inverse, undo_text
 
@@ -202,7 +202,11 @@ class _Translator:
             if spec is None:
                 found.append(_unknown("call", template.call, tuple(specs)))
                 continue
-            arguments: JsonObject = _resolved(template.arguments, parameters, binding)
+            try:
+                arguments: JsonObject = _resolved(template.arguments, parameters, binding)
+            except MissingItemError as error:
+                found.append(_missing_item(operation, error.reference, binding))
+                continue
             wrong = [_argument(operation, spec, problem) for problem in check_value(spec.arguments, arguments)]
             found.extend(wrong)
             if not wrong:
@@ -252,6 +256,14 @@ def _argument(operation: Operation, spec: CallSpec, problem: ValueProblem) -> _F
     return _Found(
         "invalid_argument", f"{operation.name}: {spec.name}: argument {problem}", problem.dotted, problem.choices
     )
+
+
+def _missing_item(operation: Operation, reference: Reference, binding: JsonObject) -> _Found:
+    known = tuple(f"{reference.root}.{name}" for name in binding) if reference.root == "target" else ()
+    detail = f"{operation.name} needs {reference.dotted}, which the target's binding does not have"
+    if reference.root != "target":
+        detail = f"{operation.name} needs {reference.dotted}, which was not given"
+    return _Found("missing_value", detail, reference.dotted, known)
 
 
 def _reserved(value: JsonValue) -> bool:

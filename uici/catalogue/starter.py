@@ -1,0 +1,50 @@
+"""The starter tree that `uici init` writes: real YAML files that ship with UICI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uici.catalogue.locations import shipped_config
+from uici.model.errors import Problem, ProblemKind
+
+
+def starter_files() -> dict[str, Path]:
+    """The starter's files by their path inside the folder to be written."""
+    source = shipped_config() / "starter"
+    return {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.yml"))}
+
+
+def write_starter(directory: Path) -> list[Path]:
+    """Write the starter tree into `directory`, which is made when it is missing, and return the files written.
+
+    Raises Problem (CONFLICT) when one of the files is there already, and (INVALID) when the folder cannot be
+    written to; nothing that exists is ever overwritten.
+    """
+    files = starter_files()
+    present = [name for name in files if (directory / name).exists()]
+    if present:
+        raise Problem(
+            ProblemKind.CONFLICT,
+            "files_exist",
+            f"{directory} already holds {', '.join(present)}",
+            where=str(directory),
+            hint="choose an empty folder, or move these files away",
+        )
+    written: list[Path] = []
+    try:
+        for name, source in files.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as stream:
+                stream.write(source.read_bytes())
+            written.append(path)
+        # Where the shipped defaults keep the store and what the executors own.
+        (directory / "state").mkdir(exist_ok=True)
+    except OSError as error:
+        raise Problem(
+            ProblemKind.INVALID,
+            "cannot_write",
+            f"{error.filename or directory} cannot be written: {error.strerror or error}",
+            where=str(directory),
+        ) from None
+    return written
