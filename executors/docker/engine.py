@@ -1,0 +1,306 @@
+"""One connection to one Docker engine: requests with a deadline, and what their failures mean."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from executors.docker.settings import DockerSettings
+from uici.model.base import JsonObject, JsonValue
+from uici.model.call import CallError, FailureKind
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_POOL = 16
+# The engine answers 500 to these although nothing was begun, or what was begun has been taken back.
+_EVIDENTLY_NOT_DONE = (
+    "port is already allocated",
+    "address already in use",
+    "oci runtime create failed",
+    "failed to create task",
+    "failed to create shim",
+    "executable file not found",
+    "no such image",
+)
+_NOT_SENT = (ConnectionRefusedError, FileNotFoundError, PermissionError, NotADirectoryError)
+
+
+class Deadline:
+    """How long a call may still take."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left; never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the engine answered: a success, always."""
+
+    status: int
+    content: bytes
+    truncated: bool = False
+
+    def json(self) -> Any:
+        """The body as JSON; None when it is empty or is none."""
+        try:
+            return json.loads(self.content) if self.content.strip() else None
+        except ValueError:
+            return None
+
+
+class Engine:
+    """Pooled and safe for several threads. The SDK is imported, and the engine asked, at the first request."""
+
+    def __init__(self, settings: DockerSettings, environment: str) -> None:
+        self.settings = settings
+        self.environment = environment
+        self._client: Any = None
+        self._totals: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"the Docker engine of environment {self.environment!r} ({self.settings.base_url})"
+
+    def close(self) -> None:
+        """Close all connections; a later request opens new ones."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def api_version(self) -> tuple[int, int]:
+        """The API version spoken, for example (1, 41). Raises CallError when the engine cannot be asked."""
+        major, minor = str(self._connected().api_version).split(".")[:2]
+        return int(major), int(minor)
+
+    def totals(self) -> tuple[int, int]:
+        """CPUs and bytes of memory of the engine's machine: a limit as high as these is none."""
+        if self._totals is None:
+            info = self.get(("info",)).json() or {}
+            self._totals = int(info.get("NCPU") or 0), int(info.get("MemTotal") or 0)
+        return self._totals
+
+    def get(
+        self,
+        path: Sequence[str],
+        query: Mapping[str, JsonValue] | None = None,
+        *,
+        deadline: Deadline | None = None,
+        limit: int = MAX_ANSWER_BYTES,
+    ) -> Answer:
+        """A request that changes nothing. Raises CallError: TEMPORARY for whatever may pass."""
+        return self.request("GET", path, query, deadline=deadline, limit=limit)
+
+    def post(
+        self,
+        path: Sequence[str],
+        query: Mapping[str, JsonValue] | None = None,
+        body: JsonValue = None,
+        *,
+        deadline: Deadline | None = None,
+        extra_seconds: float = 0.0,
+        secrets: Iterable[str] = (),
+    ) -> Answer:
+        """A request that changes something; see `request`."""
+        return self.request(
+            "POST", path, query, body, mutates=True, deadline=deadline, extra_seconds=extra_seconds, secrets=secrets
+        )
+
+    def delete(self, path: Sequence[str], query: Mapping[str, JsonValue] | None = None) -> Answer:
+        """A request that removes something; see `request`."""
+        return self.request("DELETE", path, query, mutates=True)
+
+    def request(
+        self,
+        method: str,
+        path: Sequence[str],
+        query: Mapping[str, JsonValue] | None = None,
+        body: JsonValue = None,
+        *,
+        mutates: bool = False,
+        deadline: Deadline | None = None,
+        extra_seconds: float = 0.0,
+        limit: int = MAX_ANSWER_BYTES,
+        secrets: Iterable[str] = (),
+    ) -> Answer:
+        """Send one request, once.
+
+        `extra_seconds` is what the engine is told to wait itself (a stop's grace); `secrets` are values to keep
+        out of messages. Raises CallError: TEMPORARY when nothing was sent, or for reads whatever may pass;
+        PERMANENT when the engine refused; UNKNOWN when a change was sent and no clear answer came.
+        """
+        if any(part in ("", ".", "..") or "\0" in part for part in path):
+            # HTTP clients and servers fold these away, so that another thing than the one written would be reached.
+            raise CallError(FailureKind.PERMANENT, "bad_path", f"{path!r:.200} is no path: a segment names nothing")
+        client = self._connected()
+        wait = self.settings.timeout_seconds + extra_seconds
+        limits = deadline if deadline is not None and deadline.left() < wait else Deadline(wait)
+        if limits.left() == 0:
+            raise CallError(FailureKind.TEMPORARY, "deadline_exceeded", f"no time was left to ask {self.where}")
+        url = f"{client.base_url}/v{client.api_version}/" + "/".join(quote(part, safe="") for part in path)
+        failures = importlib.import_module("requests.exceptions")
+        try:
+            with client.request(
+                method,
+                url,
+                params=_query(query),
+                data=None if body is None else json.dumps(body),
+                headers={"Content-Type": "application/json"},
+                timeout=(self.settings.timeout_seconds, max(0.05, limits.left())),
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                content, truncated = self._read(response, limit, limits)
+                status = int(response.status_code)
+        except (failures.RequestException, OSError) as error:
+            raise self._lost(error, mutates) from None
+        if status >= HTTPStatus.MULTIPLE_CHOICES and status != HTTPStatus.NOT_MODIFIED:
+            raise self._refused(method, path, status, content, mutates, secrets)
+        return Answer(status, content, truncated)
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> Any:
+        try:
+            docker: Any = importlib.import_module("docker")
+        except ImportError:
+            raise CallError(
+                FailureKind.PERMANENT,
+                "docker_sdk_missing",
+                f"environment {self.environment!r} needs the Docker SDK, which is not installed: "
+                "pip install 'uici[docker]'",
+            ) from None
+        try:
+            client = docker.APIClient(
+                base_url=self.settings.base_url,
+                version=self.settings.api_version,
+                timeout=self.settings.timeout_seconds,
+                max_pool_size=_POOL,
+            )
+        except docker.errors.DockerException as error:
+            # Nothing of the call itself was sent, so whatever happened is temporary.
+            raise self._unreachable(error) from None
+        # Proxies and netrc have no meaning on a socket, and looking for them costs a millisecond of every request.
+        client.trust_env = not self.settings.base_url.startswith("unix:")
+        return client
+
+    def _read(self, response: Any, limit: int, deadline: Deadline) -> tuple[bytes, bool]:
+        content = bytearray()
+        for chunk in response.iter_content(65536):
+            content += chunk
+            if len(content) > limit:
+                return bytes(content[:limit]), True
+            if deadline.left() == 0:
+                raise TimeoutError("the answer did not end")
+        return bytes(content), False
+
+    def _unreachable(self, error: BaseException) -> CallError:
+        reason = _root(error)
+        return CallError(
+            FailureKind.TEMPORARY,
+            "docker_unreachable",
+            f"{self.where} cannot be reached: {type(reason).__name__}: {str(reason)[:200]}; "
+            "check that it runs and that UICI may open its socket",
+        )
+
+    def _lost(self, error: BaseException, mutates: bool) -> CallError:
+        names = {type(link).__name__ for link in _chain(error)}
+        if any(isinstance(link, _NOT_SENT) for link in _chain(error)) or names & {
+            "NewConnectionError",
+            "ConnectTimeout",
+            "ConnectTimeoutError",
+            "NameResolutionError",
+        }:
+            return self._unreachable(error)
+        timed_out = bool(names & {"ReadTimeout", "ReadTimeoutError", "TimeoutError"})
+        code = "docker_timeout" if timed_out else "docker_connection_lost"
+        what = "gave no whole answer in time" if timed_out else "ended the connection before it answered"
+        if mutates:
+            return CallError(
+                FailureKind.UNKNOWN, code, f"{self.where} {what}; whether it carried the request out is not known"
+            )
+        return CallError(FailureKind.TEMPORARY, code, f"{self.where} {what}; nothing was asked to change")
+
+    def _refused(
+        self, method: str, path: Sequence[str], status: int, content: bytes, mutates: bool, secrets: Iterable[str]
+    ) -> CallError:
+        said = _message(content)
+        for secret in sorted(set(secrets), key=len, reverse=True):
+            if len(secret) > 2:  # shorter ones would mask half of every sentence and hide nothing
+                said = said.replace(secret, "***")
+        text = f"{self.where} answered {status} to {method} /{'/'.join(path)[:200]}: {said}"
+        detail: JsonObject = {"status": status}
+        if status == HTTPStatus.NOT_FOUND:
+            return CallError(FailureKind.PERMANENT, _missing(path, said), text, detail=detail)
+        if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS):
+            return CallError(FailureKind.TEMPORARY, "docker_busy", text, detail=detail)
+        if status == HTTPStatus.NOT_IMPLEMENTED:
+            return CallError(FailureKind.PERMANENT, "docker_not_supported", text, detail=detail)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            if any(sign in said.lower() for sign in _EVIDENTLY_NOT_DONE):
+                return CallError(FailureKind.PERMANENT, "docker_failed", text, detail=detail)
+            kind = FailureKind.UNKNOWN if mutates else FailureKind.TEMPORARY
+            return CallError(kind, "docker_error", text, detail=detail)
+        codes = {HTTPStatus.CONFLICT: "docker_conflict", HTTPStatus.FORBIDDEN: "docker_not_permitted"}
+        return CallError(FailureKind.PERMANENT, codes.get(HTTPStatus(status), "docker_refused"), text, detail=detail)
+
+
+def _missing(path: Sequence[str], said: str) -> str:
+    if "no such image" in said.lower() or path[0] == "images":
+        return "image_not_found"
+    return "container_not_found" if path[0] == "containers" else "not_found"
+
+
+def _query(query: Mapping[str, JsonValue] | None) -> dict[str, str]:
+    def text(value: JsonValue) -> str:
+        if isinstance(value, bool):
+            return "1" if value else "0"
+        return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+    return {key: text(value) for key, value in (query or {}).items()}
+
+
+def _message(content: bytes) -> str:
+    text = content.decode("utf-8", "replace").strip()
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict) and isinstance(said.get("message"), str):
+        text = said["message"]
+    return " ".join(text.split())[:600] or "no reason given"
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """The error, its causes and contexts, and the errors that urllib3 keeps among the arguments."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if link is None or link in found:
+            continue
+        found.append(link)
+        waiting += [link.__cause__, link.__context__, getattr(link, "reason", None)]
+        waiting += [part for part in link.args if isinstance(part, BaseException)]
+    return found
+
+
+def _root(error: BaseException) -> BaseException:
+    chain = _chain(error)
+    return next((link for link in chain if isinstance(link, OSError) and link.errno is not None), chain[-1])

@@ -1,0 +1,248 @@
+"""The executor of Docker environments: parses a call, finds its containers, and lets the right module do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, cast
+
+from pydantic import ValidationError
+
+from executors.docker import calls
+from executors.docker.calls import (
+    ARGUMENTS,
+    CALL_SPECS,
+    OPEN_CALL,
+    Configure,
+    Deploy,
+    EngineRequest,
+    Exec,
+    Logs,
+    OnTarget,
+    Recreate,
+    Scale,
+    Stop,
+    Update,
+)
+from executors.docker.changes import Changes
+from executors.docker.engine import Deadline, Engine
+from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of, tag_of
+from executors.docker.lookup import Lookup, Reference
+from executors.docker.open_calls import engine_request, run_inside
+from executors.docker.proof import Proof
+from executors.docker.readings import logs_of, usage_of
+from executors.docker.recreate import Recreation, Terms
+from executors.docker.self_guard import SelfGuard
+from executors.docker.settings import DockerBinding, DockerSettings
+from executors.probes import run_probe
+from uici.model.base import Frozen, JsonObject
+from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.ports import ConnectionReport, ExecutorContext
+
+_RECREATING = frozenset({"container.configure", "container.deploy", "container.rollback"})
+
+
+class DockerExecutor:
+    """Containers of one Docker engine. Implements `uici.ports.Executor`."""
+
+    platform: ClassVar[str] = "docker"
+    call_specs: ClassVar[Mapping[str, CallSpec]] = CALL_SPECS
+    settings_model: ClassVar[type[Frozen]] = DockerSettings
+    binding_model: ClassVar[type[Frozen]] = DockerBinding
+
+    def __init__(self, context: ExecutorContext) -> None:
+        """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
+        try:
+            settings = DockerSettings.model_validate(context.settings)
+        except ValidationError as error:
+            raise CallError(
+                FailureKind.PERMANENT,
+                "bad_settings",
+                f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
+            ) from None
+        self._engine = Engine(settings, context.environment)
+        self._lookup = Lookup(self._engine)
+        self._guard = SelfGuard(self._engine, self._lookup, context.identity, context.layers.executor)
+        self._recreation = Recreation(self._engine, self._lookup)
+        self._changes = Changes(self._engine, self._lookup, self._recreation)
+        self._proof = Proof(self._engine, self._changes)
+
+    @classmethod
+    def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
+        """Whether this call mutates, and its risk. Raises CallError(PERMANENT, `unknown_call`)."""
+        return calls.classify(name, arguments)
+
+    def perform(self, call: Call) -> JsonObject:
+        """Carry out one call and return its result. Raises CallError; never retries."""
+        spec = calls.spec_of(call.name)
+        deadline = Deadline(min(call.timeout_seconds, spec.timeout_seconds))
+        arguments = calls.parsed(ARGUMENTS[call.name], call.name, call.arguments)
+        if isinstance(arguments, EngineRequest):
+            mutates, _ = calls.classify(OPEN_CALL, call.arguments)
+            if mutates:
+                self._guard.check_request(arguments)
+                self._lookup.forget()
+            return engine_request(self._engine, arguments, mutates, deadline)
+        on_target = cast(OnTarget, arguments)
+        if not spec.mutates:
+            return self._read(call.name, on_target, deadline)
+        self._guard.check_binding(on_target.target)
+        if call.name in _RECREATING:
+            self._recover(on_target)
+        if call.name in ("container.start", "container.stop", "container.restart", "container.exec"):
+            return self._act_by_reference(call.name, on_target, deadline)
+        return self._act_on_inspected(call.name, on_target, deadline)
+
+    def before(self, call: Call) -> JsonObject:
+        """State to compare with later; read-only. Raises CallError when the engine cannot be asked."""
+        if not calls.spec_of(call.name).provable:
+            return {}
+        arguments = cast(OnTarget, calls.parsed(ARGUMENTS[call.name], call.name, call.arguments))
+        return self._proof.before(call.name, arguments, self._lookup.members(arguments.target))
+
+    def happened(self, call: Call, before: JsonObject) -> Happened:
+        """Whether the containers show that the call was carried out.
+
+        A replacement that was left half done is first ended, forward or back. Raises CallError when the engine
+        cannot be asked.
+        """
+        if not calls.spec_of(call.name).provable:
+            return Happened.UNKNOWN
+        arguments = cast(OnTarget, calls.parsed(ARGUMENTS[call.name], call.name, call.arguments))
+        if call.name in _RECREATING:
+            self._guard.check_binding(arguments.target)
+            self._recover(arguments)
+        return self._proof.happened(call.name, arguments, before, self._lookup.members(arguments.target))
+
+    def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
+        """Bindings of what an alert's labels name: by id, by name, then by compose service. Raises CallError."""
+        return self._lookup.find(labels)
+
+    def check(self) -> ConnectionReport:
+        """Whether the engine answers, and its version; never raises."""
+        try:
+            self._engine.get(("_ping",))
+            version = self._engine.get(("version",)).json() or {}
+        except CallError as error:
+            return ConnectionReport(ok=False, detail=error.message)
+        return ConnectionReport(
+            ok=True,
+            detail=f"{self._engine.where} answers, API {version.get('ApiVersion', '?')}",
+            version=str(version.get("Version", "")),
+        )
+
+    def close(self) -> None:
+        """Close the connections. Containers keep running."""
+        self._engine.close()
+
+    def _recover(self, arguments: OnTarget) -> bool:
+        binding = arguments.target
+        timeout = arguments.health_timeout_seconds if isinstance(arguments, Recreate) else 60.0
+        return self._recreation.recover(binding, Terms(binding.stop_seconds, timeout, binding.health))
+
+    def _act_by_reference(self, name: str, arguments: OnTarget, deadline: Deadline) -> JsonObject:
+        """Calls that need no more of a container than its id."""
+        members = self._lookup.references(arguments.target, deadline)
+        if not members and self._recover(arguments):
+            members = self._lookup.references(arguments.target, deadline)
+        self._refuse(arguments.target, members)
+        if isinstance(arguments, Exec):
+            running = [one for one in self._lookup.members(arguments.target, deadline) if one.state == "running"]
+            if not running:
+                raise CallError(
+                    FailureKind.PERMANENT,
+                    "not_running",
+                    f"{arguments.target} does not run on {self._engine.where}; start it first",
+                )
+            return run_inside(self._engine, running[0].id, running[0].name, arguments.argv, deadline)
+        grace = arguments.grace if isinstance(arguments, Stop) else 0
+        verb = name.removeprefix("container.")
+        try:
+            return self._changes.signal(verb, members, grace, deadline)
+        except CallError as error:
+            if error.code != "container_not_found" or error.kind is not FailureKind.PERMANENT:
+                raise
+            # It was there a moment ago: replaced by another of its name, or gone.
+            self._lookup.forget()
+            members = self._lookup.references(arguments.target, deadline)
+            self._refuse(arguments.target, members)
+            return self._changes.signal(verb, members, grace, deadline)
+
+    def _act_on_inspected(self, name: str, arguments: OnTarget, deadline: Deadline) -> JsonObject:
+        inspected = self._lookup.inspected(arguments.target, deadline)
+        members = [Facts.of(found) for found in inspected]
+        self._refuse(arguments.target, [Reference(one.id, one.name) for one in members])
+        if isinstance(arguments, Scale):
+            return self._changes.scale(inspected, arguments, deadline)
+        if isinstance(arguments, Update):
+            return self._changes.update(members, arguments, deadline)
+        if isinstance(arguments, Configure):
+            return self._changes.configure(inspected, arguments)
+        return self._changes.deploy(inspected, cast(Deploy | Recreate, arguments))
+
+    def _refuse(self, binding: DockerBinding, members: Sequence[Reference]) -> None:
+        """Raises CallError for what does not exist and for what is UICI itself."""
+        if not members:
+            raise self._lookup.missing(binding)
+        for member in members:
+            self._guard.check_container(member.id, member.name)
+
+    def _read(self, name: str, arguments: OnTarget, deadline: Deadline) -> JsonObject:
+        binding = arguments.target
+        members = [self._told_apart(one, deadline) for one in self._lookup.members(binding, deadline)]
+        status = status_of(members, max(1, len(members)))
+        if name == "container.status":
+            return status
+        if name == "container.health":
+            return _health(binding, members, status)
+        if not members:
+            raise self._lookup.missing(binding)
+        if isinstance(arguments, Logs):
+            return logs_of(self._engine, [(one.id, one.name) for one in members], arguments.lines, deadline)
+        if name == "container.usage":
+            running = [one.id for one in members if one.pid is not None]
+            return usage_of(self._engine, running, deadline)
+        return self._described(members, status)
+
+    def _told_apart(self, facts: Facts, deadline: Deadline) -> Facts:
+        """`stopped` instead of `exited` for what was stopped on request; costs one request for what has ended."""
+        if facts.state == "exited" and not facts.oom_killed and self._lookup.was_stopped(facts):
+            return replace(facts, state="stopped")
+        return facts
+
+    def _described(self, members: Sequence[Facts], status: JsonObject) -> JsonObject:
+        first = members[0]
+        cpus, memory = self._engine.totals()
+        previous = first.labels.get(LABEL_PREVIOUS_IMAGE)
+        return {
+            "configuration": {
+                "image": first.image,
+                "version": first.version,
+                "replicas": len(members),
+                # A limit as high as the machine is how no limit is written again once there was one.
+                "cpus": first.nano_cpus / 1e9 if 0 < first.nano_cpus < cpus * 1_000_000_000 else None,
+                "memory_bytes": first.memory if 0 < first.memory < memory else None,
+                "environment": dict(first.environment),
+                "command": list(first.command),
+            },
+            "previous_version": (tag_of(previous) or previous) if previous else None,
+            "deployed_at": first.labels.get(LABEL_DEPLOYED_AT),
+            "status": status,
+        }
+
+
+def _health(binding: DockerBinding, members: Sequence[Facts], status: JsonObject) -> JsonObject:
+    checks: list[JsonObject] = []
+    if not members:
+        checks.append({"name": "exists", "ok": False, "detail": f"{binding} does not exist"})
+    for one in members:
+        running = one.state == "running"
+        ended = "" if one.exit_code is None else f", exit code {one.exit_code}"
+        checks.append({"name": f"{one.name} runs", "ok": running, "detail": f"{one.state}{ended}"})
+        if one.health != "none":
+            detail = one.health + (f": {one.health_output}" if one.health != "healthy" and one.health_output else "")
+            checks.append({"name": f"{one.name} health check", "ok": one.health == "healthy", "detail": detail})
+    if binding.health is not None and all(check["ok"] for check in checks):
+        # Asked last: what does not run cannot answer, and the wait for it would only cost time.
+        checks.append(dict(run_probe(binding.health)))
+    return {"healthy": all(check["ok"] for check in checks), "state": status["state"], "checks": checks}
