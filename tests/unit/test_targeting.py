@@ -181,7 +181,7 @@ def test_owners_of_pods(pod: str, owner: str) -> None:
 
 
 def test_a_pod_that_two_targets_may_own_is_ambiguous() -> None:
-    both = {name: {"bindings": {"local": {}}} for name in ("web", "web-7d4b9c6f5")}
+    both: dict[str, Any] = {name: {"bindings": {"local": {}}} for name in ("web", "web-7d4b9c6f5")}
     found = resolve(alert(pod="web-7d4b9c6f5-x2x8z"), _site(both), NOBODY)
     assert found.target is None
     assert set(found.candidates) == set(both)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.sites import NOW
+from uici.model.incident import Finding, Incident, IncidentState
+from uici.model.verdict import Verdict
+from uici.notify.masking import masked
+from uici.notify.messages import Tried, escalation_message
+from uici.notify.notifiers import LogNotifier, WebhookNotifier
+
+
+def _incident(**changes: Any) -> Incident:
+    usual: dict[str, Any] = {
+        "id": "inc-1", "key": "local/web", "environment": "local", "target": "web", "state": IncidentState.OPEN,
+        "outcome": None, "reason": "", "opened_at": NOW, "closed_at": None, "severity": "critical",
+        "title": "Down on web", "run_id": "run-1", "superseded_by": None,
+    }  # fmt: skip
+    return Incident(**{**usual, **changes})
+
+
+def test_an_escalation_says_what_where_what_was_tried_why_and_what_to_do() -> None:
+    message = escalation_message(
+        incident=_incident(),
+        why="give-up: 3 runs did not help",
+        findings=[Finding(name="oom_killed", summary="killed for memory", operation="s", evidence={"exit_code": 137})],
+        tried=[Tried(remedy="restart", verdict=Verdict.INEFFECTIVE, undone=True), Tried(remedy="more_memory")],
+        what_to_do=["raise the limit"],
+    )
+    assert message["where"] == {"environment": "local", "target": "web", "place": "local/web"}
+    assert message["what"]["findings"][0]["evidence"] == {"exit_code": 137}
+    assert [item["remedy"] for item in message["tried"]] == ["restart", "more_memory"]
+    assert message["why"] == "give-up: 3 runs did not help"
+    assert message["what_to_do"][0] == "raise the limit"
+    for words in (
+        "Down on web",
+        "local/web",
+        "3 runs",
+        "oom_killed",
+        "restart (ineffective, undone)",
+        "raise the limit",
+    ):
+        assert words in message["text"]
+    json.dumps(message, allow_nan=False)
+
+
+def test_an_incident_without_target_says_how_to_name_one() -> None:
+    message = escalation_message(incident=_incident(target=None, environment=None, run_id=None), why="no target")
+    assert "unknown environment/unknown target" in message["text"]
+    assert any("targets.yml" in step for step in message["what_to_do"])
+
+
+def test_secrets_are_masked_everywhere_in_a_message() -> None:
+    secret = "hunter2-hunter2"
+    message = escalation_message(
+        incident=_incident(title=f"Down {secret}"),
+        why=f"it said {secret}",
+        findings=[Finding(name="x", summary="s", operation="o", evidence={secret: [f"line {secret}", {"a": secret}]})],
+        tried=[Tried(remedy="restart", detail=secret)],
+        what_to_do=[f"use {secret}"],
+        secrets=[secret, ""],
+    )
+    assert secret not in json.dumps(message)
+    assert "***" in message["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("DB_PASSWORD=abc123 port=5", "abc123"),
+        ('{"api_key": "abc123"}', "abc123"),
+        ("token: abc123;", "abc123"),
+        ("Authorization: Bearer abc123def", "abc123def"),
+        ("postgres://user:abc123@db/x", "abc123"),
+        ("secret='abc 123'", "abc 123"),
+        ("Basic dXNlcjphYmMxMjM=", "dXNlcjphYmMxMjM"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str, hidden: str) -> None:
+    assert hidden not in masked(text)
+    assert hidden not in json.dumps(masked({"lines": [text], "n": 5}))
+
+
+@pytest.mark.parametrize("text", ["the token bucket is empty", "passing 5 = 5", "port=5", "http://db:80/x", "basic"])
+def test_plain_words_stay(text: str) -> None:
+    assert masked(text) == text
+
+
+def test_keys_that_name_secrets_hide_their_values_and_types_stay() -> None:
+    assert masked({"password": "x", "count": 5, "ok": True, "none": None, "f": (1.5,)}) == {
+        "password": "***", "count": 5, "ok": True, "none": None, "f": [1.5],
+    }  # fmt: skip
+
+
+def test_masking_costs_no_more_than_the_length_of_the_text() -> None:
+    started = time.process_time()
+    for text in ("a" * 500_000, "://" * 100_000, "token " * 100_000, 'secret="' * 60_000, "Bearer " * 80_000):
+        masked(text)
+    assert time.process_time() - started < 20  # quadratic behaviour would take hours
+
+
+def test_the_log_is_told() -> None:
+    with capture_logs() as logs:
+        LogNotifier().send({"title": "x"})
+    assert logs == [{"event": "human_told", "log_level": "warning", "notifier": "log", "message": {"title": "x"}}]
+
+
+@contextmanager
+def _receiver(status: int) -> Iterator[tuple[str, list[tuple[str, str | None, Any]]]]:
+    got: list[tuple[str, str | None, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.path, self.headers.get("Content-Type"), json.loads(body)))
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/hook/T0KEN-IN-URL", got
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_webhook_gets_the_message_as_json_once() -> None:
+    with _receiver(204) as (url, got):
+        WebhookNotifier(url, timeout=20).send({"title": "größer", "n": 1})
+    assert got == [("/hook/T0KEN-IN-URL", "application/json", {"title": "größer", "n": 1})]
+
+
+@pytest.mark.parametrize("status", [300, 302, 400, 429, 500])
+def test_only_a_2xx_accepts(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="root")
+    with _receiver(status) as (url, got), pytest.raises(OSError, match=str(status)) as caught:
+        WebhookNotifier(url, timeout=20).send({})
+    assert len(got) == 1
+    assert "T0KEN" not in str(caught.value)
+    assert "T0KEN" not in caplog.text
+
+
+def test_a_receiver_that_is_gone_is_an_os_error_without_the_url() -> None:
+    with _receiver(200) as (url, _):
+        pass
+    with pytest.raises(OSError, match="could not be reached") as caught:
+        WebhookNotifier(url, timeout=20).send({})
+    assert "T0KEN" not in str(caught.value)
+
+
+def test_a_message_that_is_no_json_is_refused_before_it_is_sent() -> None:
+    with _receiver(200) as (url, got), pytest.raises(ValueError, match="JSON"):
+        WebhookNotifier(url, timeout=20).send({"x": float("nan")})
+    assert got == []
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/T0KEN", "http://", "T0KEN", "http://[bad/T0KEN"])
+def test_what_is_no_web_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="URL") as caught:
+        WebhookNotifier(url, timeout=5)
+    assert "T0KEN" not in str(caught.value)
