@@ -46,7 +46,7 @@ check: $(DEV_READY)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
-	$(BIN)/uici check
+	env -u UICI_CONFIG_DIR $(BIN)/uici check
 	bash -n .ci/run
 
 bench: $(DEV_READY)

@@ -99,6 +99,12 @@ def network_tripwire(_tripwire: None) -> Iterator[list[str]]:
         pytest.fail("\n".join(_violations), pytrace=False)
 
 
+def pytest_configure() -> None:
+    """Forget what the caller's shell says about a site or a server of its own."""
+    for name in ("UICI_CONFIG_DIR", "UICI_URL", "UICI_TOKEN", "UICI_TOKEN_FILE", "UICI_INSTANCE"):
+        os.environ.pop(name, None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail when CI requires it, a test whose marked component is not here."""
     for marker in item.iter_markers("component"):
