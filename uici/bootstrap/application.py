@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,19 +121,23 @@ def state_url(text: str, directory: Path | None) -> str:
     url = sqlalchemy.make_url(text)
     if url.get_backend_name() != "sqlite" or not url.database or Path(url.database).is_absolute():
         return text
-    base = directory
+    base = directory / "state" if directory is not None else None
     if base is None:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "uici"
     return str(url.set(database=str((base / url.database).absolute())))
 
 
-def open_tokens(config: Path | None, state: str | None) -> TokenStore:
+@contextmanager
+def open_tokens(config: Path | None, state: str | None) -> Iterator[TokenStore]:
     """The tokens of a state, for the command line beside a running service. Raises as `Application` does."""
     directory = config_directory(config)
     site = load_site(directory, executors=discover_executors())
     store = Store(state_url(state or site.platform.state, directory))
     store.migrate()
-    return TokenStore(store)
+    try:
+        yield TokenStore(store)
+    finally:
+        store.close()
 
 
 def offline_preview(config: Path | None, document: JsonObject, environment: str | None) -> JsonObject:

@@ -127,9 +127,12 @@ class Engine:
                 notification_listener_polling_interval_sec=1.0,
             )
         )
-        self._part = DBOS.workflow(name="uici_run_part", max_recovery_attempts=settings.max_recovery_attempts)(
-            self._run_part
-        )
+
+        # A plain function: the decorator marks what it wraps, which a bound method does not allow.
+        def part(run_id: str, number: int) -> str:
+            return self._run_part(run_id, number)
+
+        self._part = DBOS.workflow(name="uici_run_part", max_recovery_attempts=settings.max_recovery_attempts)(part)
         DBOS.launch()
         self._recover()
         self._ticker.start()
@@ -139,7 +142,7 @@ class Engine:
         self._stopping.set()
         self._tick.set()
         self._ticker.join(timeout)
-        DBOS.destroy(workflow_completion_timeout_sec=max(1, int(timeout)))
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=max(1, int(timeout)))
         self._lease.drop()
 
     def wake(self) -> None:

@@ -25,12 +25,18 @@ class _Counts:
             for name, help_, column, label in (
                 ("uici_alerts", "Alerts by outcome; `open` while undecided.", alerts.c.outcome, "outcome"),
                 ("uici_incidents", "Incidents by state.", incidents.c.state, "state"),
-                ("uici_runs", "Runs by outcome; `open` while under way.", runs.c.outcome, "outcome"),
+                ("uici_runs", "Runs by state.", runs.c.state, "state"),
+                (
+                    "uici_outcomes",
+                    "Runs by outcome; `none` while under way, or asked for by a human.",
+                    runs.c.outcome,
+                    "outcome",
+                ),
                 ("uici_verdicts", "Runs by verdict; `none` where nothing was judged.", runs.c.verdict, "verdict"),
                 ("uici_messages", "Messages to people by state.", outbox.c.state, "state"),
             ):
                 family = GaugeMetricFamily(name, help_, labels=[label])
-                missing = "none" if label == "verdict" else "open"
+                missing = "open" if name == "uici_alerts" else "none"
                 for value, count in connection.execute(select(column, func.count()).group_by(column)):
                     family.add_metric([value or missing], count)
                 yield family

@@ -175,6 +175,8 @@ def _outcome(answer: Answer, decisions: Sequence[Decision]) -> str:
     denials = [item for item in decisions if item.answer is Answer.DENY]
     if all(item.guard == "autonomy" for item in denials):
         return "would be recorded, not run"
+    if all(item.guard in ("cooldown", "lock") or item.rule == "max_concurrent" for item in denials):
+        return "would wait for its turn"
     return "would be refused"
 
 
