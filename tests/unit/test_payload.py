@@ -1,31 +1,23 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.real.components import payloads_folder, require_component
 from uici.intake.payload import LabelLimits, fingerprint_of, parse_notification, parse_time
 from uici.model.alert import AlertStatus
 from uici.model.errors import Problem, ProblemKind
 
 
-def _payloads() -> Path | None:
-    shared = Path(os.environ.get("UICI_SHARED") or Path(__file__).parents[2].parent / "shared") / "payloads"
-    return shared if shared.is_dir() else None
-
-
 @pytest.fixture
 def payloads() -> list[Path]:
-    folder = _payloads()
-    if folder is None:
-        reason = "the captured payloads are not here; UICI_SHARED names the folder that holds payloads/"
-        if "payloads" in os.environ.get("UICI_REQUIRE", "").replace(",", " ").split():
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require_component("payloads")
+    folder = payloads_folder()
+    assert folder is not None
     return sorted(folder.glob("*.json"))
 
 
@@ -53,6 +45,7 @@ def _refused(body: bytes, max_depth: int = 32) -> Problem:
     return caught.value
 
 
+@pytest.mark.component("payloads")
 def test_every_captured_payload_is_read_with_its_own_fingerprints(payloads: list[Path]) -> None:
     assert payloads
     for path in payloads:

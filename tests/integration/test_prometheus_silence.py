@@ -1,0 +1,55 @@
+"""`alert_fires` against the real server: what its ALERTS series and its rules really look like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.prometheus import Prometheus as RealPrometheus
+from tests.real.prometheus import prometheus
+from tests.unit.sites import alert
+from uici.model.site import Prometheus
+from uici.verification.prometheus import alert_fires
+
+RULES = r"""
+groups:
+- name: g
+  rules:
+  - {alert: Firing, expr: 'vector(1) == 1', labels: {service: 'we"ird\va{l}ue'}}
+  - {alert: 'Odd "name" \ here', expr: 'vector(1) == 1'}
+  - {alert: Silent, expr: 'vector(0) == 1'}
+  - {alert: Pending, expr: 'vector(1) == 1', for: 1h}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPrometheus]:
+    directory: Path = tmp_path_factory.mktemp("prometheus")
+    with prometheus(directory, rules=RULES) as real:
+        deadline = time.monotonic() + 60
+        while len({item["labels"]["alertname"] for item in real.alerts()}) < 3:
+            assert time.monotonic() < deadline, "the rules were not evaluated"
+            time.sleep(0.1)
+        while not real.query('ALERTS{alertname="Firing"}'):
+            assert time.monotonic() < deadline, "no ALERTS series came"
+            time.sleep(0.1)
+        yield real
+
+
+@pytest.mark.component("prometheus")
+@pytest.mark.parametrize(
+    ("labels", "fires"),
+    [
+        ({"alertname": "Firing", "service": 'we"ird\\va{l}ue', "cluster": "added on the way"}, True),
+        ({"alertname": "Firing", "service": "another"}, False),
+        ({"alertname": 'Odd "name" \\ here'}, True),
+        ({"alertname": "Silent"}, False),
+        ({"alertname": "Pending"}, False),
+        ({"alertname": "NoSuchRule"}, None),
+    ],
+)
+def test_what_the_real_server_says(server: RealPrometheus, labels: dict[str, str], fires: bool | None) -> None:
+    assert alert_fires(Prometheus(url=server.url, timeout=30), None, alert(**labels)) is fires
