@@ -7,7 +7,6 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.real.components import require_component
 
 # Fixtures of the real engine live beside it.
-pytest_plugins = ("tests.real.docker",) if find_spec("tests.real.docker") else ()
+pytest_plugins = ("tests.real.docker",)
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(

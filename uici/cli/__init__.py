@@ -2,7 +2,7 @@
 
 Belongs here: commands, rendering, exit codes. Everything that changes a service goes through the HTTP API, so a
 terminal has no power that a token does not give; only `serve`, `token`, `init`, `check` and the offline preview
-work on files.
+work on files. Does not belong here: decisions of any kind, and the HTTP API itself (`uici.service`).
 """
 
 

@@ -1,5 +1,8 @@
 """The stages of a run, one visible list. Each is a function (services, run) -> run, called at least once:
 it looks before it acts, and what it writes can be written again.
+
+Belongs here: the stages and their order. Does not belong here: the engine that calls them, slots and approvals as rows
+(`uici.runs`), and the judgements that the stages ask other rooms for.
 """
 
 from __future__ import annotations
