@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import SchemaError, ValidationError
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import SELECTION_KEY
+from uici.model.masking import is_secret_key
 
 _SHOWN = 80
 _KINDS = {
@@ -39,6 +42,34 @@ _LIMITS: Mapping[str, str] = {
     "const": "must be {limit!r}",
     "multipleOf": "must be a multiple of {limit}",
 }
+
+
+def _is_integer(checker: Any, value: object) -> bool:
+    # JSON Schema takes 3.0 for an integer; what is sent to a platform should be what was meant.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker: Any, value: object) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _matches(validator: Any, pattern: str, value: object, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and _compiled(pattern).search(value) is None:
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # In JSON Schema `$` is the very end of a text; Python's also stands before a final newline.
+    ends = pattern.endswith("$") and not pattern.endswith("\\$")
+    return re.compile(pattern[:-1] + r"\Z" if ends else pattern)
+
+
+_Validator: Any = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    validators={"pattern": _matches},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +101,7 @@ def check_value(schema: JsonObject, value: JsonValue) -> tuple[ValueProblem, ...
     call will give (`{"$select": ...}`) is not judged.
     """
     found: list[ValueProblem] = []
-    for error in Draft202012Validator(schema).iter_errors(value):
+    for error in _Validator(schema).iter_errors(value):
         if not _holds_selection(error.instance) or error.validator in ("additionalProperties", "required"):
             found.extend(_problems(error))
     return tuple(found)
@@ -125,19 +156,41 @@ def _problems(error: ValidationError) -> Iterator[ValueProblem]:
     elif rule == "type":
         kinds: list[str] = limit if isinstance(limit, list) else [limit]
         wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
-        yield ValueProblem("wrong_type", path, f"must be {wanted}, not {_kind(error.instance)}")
+        given = "what was given" if _is_secret(path) else _kind(error.instance)
+        yield ValueProblem("wrong_type", path, f"must be {wanted}, not {given}")
     elif rule == "enum":
         choices = tuple(str(choice) for choice in limit)
         near = _near(error.instance, choices) if isinstance(error.instance, str) else ""
         yield ValueProblem("wrong_value", path, f"{_shown(error.instance)} is not allowed", choices, near)
     elif rule in _LIMITS:
         text = _LIMITS[rule].format(limit=limit)
-        yield ValueProblem("out_of_bounds", path, f"{text}; given {_shown(error.instance)}")
+        given = "" if _is_secret(path) else f"; given {_shown(error.instance)}"
+        yield ValueProblem("out_of_bounds", path, text + given)
     elif rule in ("anyOf", "oneOf") and error.context:
         text = "; or ".join(str(problem) for part in error.context for problem in _problems(part))
         yield ValueProblem("wrong_value", path, f"fits none of what is allowed: {text}"[:500])
     else:
-        yield ValueProblem("wrong_value", path, error.message[:300])
+        yield ValueProblem("wrong_value", path, f"does not satisfy {rule}" if _is_secret(path) else error.message[:300])
+
+
+def _is_secret(path: tuple[str | int, ...]) -> bool:
+    return any(is_secret_key(str(part)) for part in path)
+
+
+def unusable_text(value: JsonValue) -> str | None:
+    """Why `value` cannot be sent to any platform whatever its schema says; None when it can."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return "holds half of a surrogate pair, which is no character"
+    elif isinstance(value, float) and not math.isfinite(value):
+        return "holds a number that is not finite"
+    elif isinstance(value, dict):
+        return next((text for pair in value.items() for part in pair if (text := unusable_text(part))), None)
+    elif isinstance(value, list | tuple):
+        return next((text for item in value if (text := unusable_text(item))), None)
+    return None
 
 
 def _as_any(value: Any) -> Any:

@@ -12,7 +12,7 @@ from uici.model.condition import Condition, select
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN, CallTemplate, Operation, Translation
-from uici.model.parameters import ValueProblem, check_value, with_defaults
+from uici.model.parameters import ValueProblem, check_value, unusable_text, with_defaults
 from uici.model.plan import Plan, PreparedPlan, PreparedStep, Step
 from uici.model.references import OMITTED, MissingItemError, Reference, resolve
 from uici.model.site import Site
@@ -48,7 +48,7 @@ def prepare(
     if errors:
         raise _refusal(errors, len(plan.steps))
     if layers.translation:
-        _refuse_self(steps, identity)
+        _refuse_self(steps, site, identity)
     return PreparedPlan(plan=plan, steps=tuple(steps))
 
 
@@ -242,6 +242,9 @@ def _call(
 
 
 def _parameters(operation: Operation, parameters: JsonObject) -> list[_Found]:
+    unusable = unusable_text(parameters)
+    if unusable is not None:
+        return [_Found("wrong_value", f"{operation.name}: a parameter {unusable}", "parameters")]
     found = [
         _Found(problem.code, f"{operation.name}: parameter {problem}", f"parameters.{problem.dotted}", problem.choices)
         for problem in check_value(operation.parameters_schema, parameters)
@@ -317,11 +320,12 @@ def _selected_or_null(value: JsonValue, results: Mapping[str, JsonValue]) -> Jso
     return value
 
 
-def _refuse_self(steps: list[PreparedStep], identity: SelfIdentity) -> None:
+def _refuse_self(steps: list[PreparedStep], site: Site, identity: SelfIdentity) -> None:
     for number, prepared in enumerate(steps, start=1):
         if not prepared.operation.mutates and not any(call.mutates for call in prepared.calls):
             continue
-        reached = identity.is_named_by([prepared.step.target])
+        target = site.targets[prepared.step.target]
+        reached = identity.is_target((prepared.step.target, *target.aliases), prepared.binding)
         for call in prepared.calls:
             reached = reached or identity.is_reached_by(call.arguments)
         if reached is not None:
