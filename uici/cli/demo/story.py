@@ -1,0 +1,126 @@
+"""The scenes of the demo, and its closing table."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from uici.cli.demo.stage import SERVICES, DemoStage
+from uici.cli.rendering import event_line, moment_of, show_preview
+from uici.model.base import JsonObject
+from uici.model.errors import Problem
+
+_SHOWN = frozenset(
+    "incident_opened incident_refused diagnosed planned guarded approval_requested approved slot_taken call_sent "
+    "call_done call_failed step_failed undone alert_resolved verified run_ended".split()
+)
+
+
+def run() -> int:
+    """Play the whole story; 0 when every service is healed and every refusal held, else 1."""
+    out = Console(highlight=False)
+    began = time.monotonic()
+    story = _Story(out)
+    try:
+        with DemoStage() as stage:
+            story.play(stage)
+    except (Problem, httpx.HTTPError) as error:
+        out.print(f"[red]the demo could not go on:[/] {error}")
+        return 1
+    out.print(story.table)
+    out.print(f"ended after {time.monotonic() - began:.0f} s; nothing is left running")
+    return 0 if story.failures == 0 else 1
+
+
+class _Story:
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self.failures = 0
+        self.table = Table("what happened", "what UICI did", "outcome", "seconds", title="summary")
+
+    def play(self, stage: DemoStage) -> None:
+        self._scene("three services start under the supervisor")
+        for service in SERVICES:
+            self._finished(stage, self._request(stage, service, "start_service"))
+        stage.until("three healthy services", lambda: all(map(stage.healthy, SERVICES)))
+        self._out.print(f"[green]{', '.join(SERVICES)} are healthy[/]")
+
+        self._scene("shop is killed; first only a preview of what would be done")
+        stage.kill("shop")
+        alert = stage.alert("ServiceDown", "shop")
+        show_preview(self._out, stage.operator.post("/plans:preview", stage.payload(alert)))
+
+        self._scene("now the same alert for real, over HTTP in Alertmanager's format")
+        self._heal(stage, "shop", alert, "shop was killed")
+
+        self._scene("search hangs: its process lives, but does not answer")
+        stage.hang("search")
+        self._heal(stage, "search", stage.alert("ServiceUnhealthy", "search"), "search hung")
+
+        self._scene("version 2.0 of mail is deployed; its risk is high, so the run waits for an approver")
+        self._finished(stage, self._request(stage, "mail", "deploy_version", version="2.0"), approve=True)
+        stage.until("mail to fail", lambda: not stage.healthy("mail"))
+        self._out.print("[yellow]2.0 has a bad configuration: mail is down. Rolling back needs an approval as well.[/]")
+        self._heal(stage, "mail", stage.alert("ServiceDown", "mail"), "mail got a bad configuration", approve=True)
+
+        self._scene("an alert about UICI itself: it never remediates itself")
+        began = time.monotonic()
+        incident = stage.send(stage.alert("ServiceDown", "uici"))["incidents"][0]
+        self._timeline(stage, incident["id"])
+        self._row("alert about UICI itself", "nothing", incident["outcome"], "refused", began)
+
+    def _heal(self, stage: DemoStage, service: str, alert: JsonObject, what: str, *, approve: bool = False) -> None:
+        began = time.monotonic()
+        incident = stage.send(alert)["incidents"][0]["id"]
+        run = stage.operator.get(f"/incidents/{incident}")["run"]
+        if approve:
+            self._approve(stage, run)
+        # As Prometheus and Alertmanager would: once the service answers, the alert is resolved.
+        stage.until(f"{service} to answer", lambda: stage.healthy(service))
+        healthy_after = time.monotonic() - began
+        stage.send(stage.alert("", service, resolved=alert))
+        ended = self._finished(stage, run)
+        self._timeline(stage, incident)
+        self._out.print(f"{service} answered {healthy_after:.1f} s after its alert")
+        self._row(what, ", ".join(ended["tried"]), str(ended["outcome"]), "healed", began)
+
+    def _request(self, stage: DemoStage, service: str, operation: str, **parameters: str) -> str:
+        step = {"operation": operation, "target": service, "parameters": parameters}
+        started = stage.operator.post("/runs", {"plan": {"steps": [step], "reason": "the demo asks for it"}})
+        return str(started["id"])
+
+    def _approve(self, stage: DemoStage, run: str) -> None:
+        stage.until("the question", lambda: stage.operator.get(f"/runs/{run}")["waiting_for"] == "approval")
+        cid = stage.operator.get(f"/runs/{run}")["cid"]
+        decided = stage.approver.post(f"/runs/{run}:approve", {"cid": cid, "comment": "seen, go ahead"})
+        approval = decided["approvals"][-1]
+        self._out.print(f"[cyan]approved by {approval['decided_by']}[/] for exactly {cid[:19]}…")
+
+    def _finished(self, stage: DemoStage, run: str, *, approve: bool = False) -> JsonObject:
+        if approve:
+            self._approve(stage, run)
+        stage.until(f"the end of {run}", lambda: stage.operator.get(f"/runs/{run}")["state"] == "ended")
+        return stage.operator.get(f"/runs/{run}")
+
+    def _timeline(self, stage: DemoStage, incident: str) -> None:
+        events = [
+            event for event in stage.operator.get(f"/incidents/{incident}")["timeline"] if event["type"] in _SHOWN
+        ]
+        for event in events:
+            # Decisions and identifiers are in `uici incidents ID`; here one line is to fit a terminal.
+            short = {name: value for name, value in event["data"].items() if name in _TOLD and value not in ("", None)}
+            self._out.print(event_line({**event, "data": short}, moment_of(events[0])))
+
+    def _row(self, what: str, did: str, outcome: str, wanted: str, began: float) -> None:
+        self.failures += outcome != wanted
+        colour = "green" if outcome == wanted else "red"
+        self.table.add_row(what, did, f"[{colour}]{outcome}[/]", f"{time.monotonic() - began:.1f}")
+
+    def _scene(self, title: str) -> None:
+        self._out.rule(f"[bold]{title}[/]", align="left")
+
+
+_TOLD = frozenset("alert findings remedy answer call outcome verdict layer reason".split())
