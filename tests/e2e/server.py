@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import free_port
+from tests.real.components import free_port
 from uici.access.roles import Role
 from uici.bootstrap import open_tokens
 from uici.model.base import JsonObject
