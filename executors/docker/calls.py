@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeVar
@@ -17,7 +18,7 @@ OPEN_CALL = "engine.request"
 # passed; for a longer one the proof says "unknown" instead of "no".
 PROVABLE_GRACE = 10.0
 _IN_FLIGHT = 15.0
-_VARIABLE = r"^[^=\x00\s][^=\x00]{0,254}$"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
 
 
 class OnTarget(Frozen):
@@ -330,7 +331,8 @@ _Arguments = TypeVar("_Arguments", bound=Frozen)
 def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Arguments:
     """`arguments` as the frozen type `kind`. Raises CallError(PERMANENT, `bad_arguments`); values are not repeated."""
     try:
-        return kind.model_validate(arguments)
+        # As JSON, which arguments are: strict, yet with lists where tuples are meant.
+        return kind.model_validate_json(json.dumps(arguments), strict=True)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"

@@ -65,6 +65,7 @@ class Engine:
         self.settings = settings
         self.environment = environment
         self._client: Any = None
+        self._version = ""
         self._totals: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -82,7 +83,8 @@ class Engine:
 
     def api_version(self) -> tuple[int, int]:
         """The API version spoken, for example (1, 41). Raises CallError when the engine cannot be asked."""
-        major, minor = str(self._connected().api_version).split(".")[:2]
+        self._connected()
+        major, minor = self._version.split(".")[:2]
         return int(major), int(minor)
 
     def totals(self) -> tuple[int, int]:
@@ -149,7 +151,7 @@ class Engine:
         limits = deadline if deadline is not None and deadline.left() < wait else Deadline(wait)
         if limits.left() == 0:
             raise CallError(FailureKind.TEMPORARY, "deadline_exceeded", f"no time was left to ask {self.where}")
-        url = f"{client.base_url}/v{client.api_version}/" + "/".join(quote(part, safe="") for part in path)
+        url = f"{client.base_url}/v{self._version}/" + "/".join(quote(part, safe="") for part in path)
         failures = importlib.import_module("requests.exceptions")
         try:
             with client.request(
@@ -173,7 +175,13 @@ class Engine:
     def _connected(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = self._connect()
+                client = self._connect()
+                try:
+                    self._version = self._spoken(client)
+                except CallError:
+                    client.close()
+                    raise
+                self._client = client
             return self._client
 
     def _connect(self) -> Any:
@@ -186,19 +194,41 @@ class Engine:
                 f"environment {self.environment!r} needs the Docker SDK, which is not installed: "
                 "pip install 'uici[docker]'",
             ) from None
+        address = self.settings.base_url
         try:
-            client = docker.APIClient(
-                base_url=self.settings.base_url,
-                version=self.settings.api_version,
-                timeout=self.settings.timeout_seconds,
-                max_pool_size=_POOL,
-            )
+            # With a fixed version it sends nothing yet; ours is asked for below.
+            client = docker.APIClient(base_url=address, version="1.41", timeout=self.settings.timeout_seconds)
         except docker.errors.DockerException as error:
-            # Nothing of the call itself was sent, so whatever happened is temporary.
-            raise self._unreachable(error) from None
-        # Proxies and netrc have no meaning on a socket, and looking for them costs a millisecond of every request.
-        client.trust_env = not self.settings.base_url.startswith("unix:")
+            raise CallError(
+                FailureKind.PERMANENT, "bad_settings", f"{self.where} cannot be addressed: {str(error)[:200]}"
+            ) from None
+        if address.startswith("unix:"):
+            # Proxies and netrc have no meaning on a socket, and looking for them costs a part of every request.
+            client.trust_env = False
+            adapter = importlib.import_module("executors.docker.transport").OnePoolAdapter
+            client.mount(
+                "http+docker://",
+                adapter(f"http+{address}", self.settings.timeout_seconds, pool_connections=1, max_pool_size=_POOL),
+            )
         return client
+
+    def _spoken(self, client: Any) -> str:
+        """The API version to speak. Nothing of a call itself has been sent yet, so any failure is temporary."""
+        if self.settings.api_version != "auto":
+            return self.settings.api_version
+        failures = importlib.import_module("requests.exceptions")
+        try:
+            with client.request("GET", f"{client.base_url}/version", timeout=self.settings.timeout_seconds) as answer:
+                version = json.loads(answer.content)["ApiVersion"] if answer.ok else None
+        except (failures.RequestException, OSError) as error:
+            raise self._unreachable(error) from None
+        except (ValueError, KeyError, TypeError):
+            version = None
+        if not isinstance(version, str):
+            raise CallError(
+                FailureKind.TEMPORARY, "docker_unreachable", f"{self.where} did not say which API version it speaks"
+            )
+        return version
 
     def _read(self, response: Any, limit: int, deadline: Deadline) -> tuple[bytes, bool]:
         content = bytearray()

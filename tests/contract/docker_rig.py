@@ -1,0 +1,200 @@
+"""The rig of the platform `docker`: a small HTTP service as a compose-labelled container on a real engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from executors.docker import DockerExecutor
+from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from tests.real.components import free_port
+from tests.real.docker import IMAGE, DockerEngine
+from uici.model.base import JsonObject
+from uici.model.call import Call
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.ports import ExecutorContext
+
+SERVICE, PROJECT = "victim", "uici-rig"
+NAME = f"{PROJECT}-{SERVICE}-1"
+_LABELS = {
+    "com.docker.compose.service": SERVICE,
+    "com.docker.compose.project": PROJECT,
+    "com.docker.compose.container-number": "1",
+    "com.docker.compose.oneoff": "False",
+}
+# A version that is not well at once never stays on Docker: its container is replaced by the old one again.
+_TAGS = {"good": "good", "bad": "late"}
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def make_call(name: str, **arguments: object) -> Call:
+    spec = DockerExecutor.call_specs[name]
+    mutates, risk = DockerExecutor.classify(name, dict(arguments))
+    return Call(
+        id="c1",
+        name=name,
+        arguments=dict(arguments),
+        mutates=mutates,
+        risk=risk,
+        timeout_seconds=spec.timeout_seconds,
+        in_flight_seconds=spec.in_flight_seconds,
+        provable=spec.provable,
+    )
+
+
+class Mutations:
+    """Counts changes of containers by the engine's own event stream; what health checks do is no change."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._since = time.time()
+        self.actions: list[tuple[str, str]] = []
+        """(action, container's name) of all events so far."""
+
+    def count(self) -> int:
+        """How many until now. Asked in time: the engine keeps the last 256 events only."""
+        now = time.time()
+        query = {"since": f"{self._since:.9f}", "until": f"{now:.9f}", "decode": True, "filters": {"type": "container"}}
+        for event in self._client.events(**query):
+            if not event["Action"].startswith(("exec_", "health_status", "attach", "top")):
+                self.actions.append((event["Action"], event["Actor"]["Attributes"]["name"]))
+        self._since = now
+        return len(self.actions)
+
+
+class DockerRig:
+    """See tests.contract.rig.Rig."""
+
+    platform = "docker"
+    prefix = "container"
+
+    def __init__(self, engine: DockerEngine) -> None:
+        self._engine = engine
+        self._client = engine.client()
+        self._port = free_port()
+        self._events = Mutations(self._client)
+        self._executors: list[DockerExecutor] = []
+
+    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> DockerExecutor:
+        context = ExecutorContext(
+            environment="rig", settings={"base_url": self._engine.url}, identity=identity, layers=layers
+        )
+        self._executors.append(DockerExecutor(context))
+        return self._executors[-1]
+
+    def binding(self) -> JsonObject:
+        return {
+            "service": SERVICE,
+            "project": PROJECT,
+            "health": {"http": f"http://127.0.0.1:{self._port}/health", "timeout": 1.0},
+            "stop_seconds": 1,
+        }
+
+    def reset(self) -> JsonObject:
+        self._remove_all()
+        made = self._client.create_container(
+            f"{IMAGE}:good",
+            name=NAME,
+            labels=_LABELS,
+            environment={"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue"},
+            host_config=self._client.create_host_config(network_mode="host"),
+        )
+        self._client.start(made["Id"])
+        until(self._answers, "the service answers")
+        self.mutations()
+        return self.binding()
+
+    def version(self, name: str) -> str:
+        return _TAGS.get(name, name)
+
+    def version_now(self) -> str:
+        tag = self._inspected()[0]["Config"]["Image"].rpartition(":")[2]
+        return next(name for name, own in _TAGS.items() if own == tag)
+
+    def environment_now(self) -> dict[str, str]:
+        raw = Path(f"/proc/{self._inspected()[0]['State']['Pid']}/environ").read_bytes()
+        return dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
+
+    def instances(self) -> dict[str, int]:
+        return {one["Id"]: one["State"]["Pid"] for one in self._inspected()}
+
+    def crash(self) -> None:
+        for pid in self.instances().values():
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not self.instances(), "the engine has noticed")
+
+    def hang(self) -> None:
+        for container in self.instances():
+            for process in self._client.top(container)["Processes"]:
+                os.kill(int(process[1]), signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def unreachable(self) -> Iterator[None]:
+        if not self._engine.is_own:
+            pytest.skip("the engine is not the tests' own, so it is not stopped")
+        self._engine.stop()
+        try:
+            yield
+        finally:
+            self._engine.start()
+
+    def mutations(self) -> int:
+        return self._events.count()
+
+    def actions(self) -> list[tuple[str, str]]:
+        """(action, container's name) of all changes so far."""
+        self._events.count()
+        return self._events.actions
+
+    def named(self, text: str) -> JsonObject:
+        return {"container": text}
+
+    def self_by_name(self) -> SelfIdentity:
+        return SelfIdentity(names=frozenset({NAME}))
+
+    def self_by_id(self) -> SelfIdentity:
+        return SelfIdentity(containers=frozenset(self.instances()))
+
+    def open_read(self) -> tuple[str, JsonObject]:
+        return "engine.request", {"method": "GET", "path": ["containers", NAME, "json"]}
+
+    def open_change(self) -> tuple[str, JsonObject]:
+        return "engine.request", {"method": "POST", "path": ["containers", NAME, "stop"], "query": {"t": 1}}
+
+    def close(self) -> None:
+        for executor in self._executors:
+            executor.close()
+        self._remove_all()
+        self._client.close()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/health", timeout=1.0, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _inspected(self) -> list[dict[str, Any]]:
+        """What runs, oldest first."""
+        listed = self._client.containers(filters={"label": [f"com.docker.compose.project={PROJECT}"]})
+        found = [self._client.inspect_container(one["Id"]) for one in sorted(listed, key=lambda one: one["Created"])]
+        return [one for one in found if one["State"]["Running"]]
+
+    def _remove_all(self) -> None:
+        listed = self._client.containers(all=True, filters={"label": [f"com.docker.compose.project={PROJECT}"]})
+        for container in listed:
+            self._client.remove_container(container["Id"], force=True, v=True)
