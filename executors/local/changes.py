@@ -28,13 +28,14 @@ _STOP_MARGIN_SECONDS = 5.0  # between supervisord's SIGKILL and the kernel's las
 
 
 class ProgramChanges:
-    """The mutating named calls. Every method raises CallError."""
+    """One mutating named call; make a new one for the next. Every method raises CallError."""
 
     def __init__(self, files: ProgramFiles, supervisor: Supervisor, settings: LocalSettings, guard: SelfGuard) -> None:
         self._files = files
         self._supervisor = supervisor
         self._settings = settings
         self._guard = guard
+        self._acted = False
 
     def start(self, binding: LocalBinding, deadline: float) -> JsonObject:
         """program.start."""
@@ -202,13 +203,28 @@ class ProgramChanges:
             else:
                 raise not_found(binding.program)
             self._supervisor.ensure()
-            present = self._observe(specification)
+            try:
+                present = self._observe(specification)
+            except CallError as error:
+                raise self._classed(error) from None
             self._guard.check_program(
                 binding.program,
                 specification.instances,
                 [instance.pid for instance in present if instance.pid is not None],
             )
-            yield specification
+            try:
+                yield specification
+            except CallError as error:
+                raise self._classed(error) from None
+
+    def _classed(self, error: CallError) -> CallError:
+        """What one request to supervisord may say of itself is not what the whole call may say."""
+        kind = error.kind
+        if kind is FailureKind.TEMPORARY and self._acted:
+            kind = FailureKind.UNKNOWN  # a stop was sent before the start could not be
+        elif kind is FailureKind.UNKNOWN and not self._acted:
+            kind = FailureKind.TEMPORARY  # no process was touched yet, and files and reloads bear repeating
+        return CallError(kind, error.code, error.message, detail=error.detail)
 
     def _observe(self, specification: Specification) -> tuple[Instance, ...]:
         return observe(self._files, self._supervisor, specification.instances, manage=False)
@@ -242,6 +258,7 @@ class ProgramChanges:
 
     def _start(self, instances: tuple[str, ...], deadline: float) -> None:
         for name in instances:
+            self._acted = True
             with _allowing("already_started"):
                 self._supervisor.call("supervisor.startProcess", name, False)
         settled = time.monotonic() + self._settings.settle_seconds
@@ -282,6 +299,7 @@ class ProgramChanges:
             self._files.forget(name)
 
     def _ask_to_end(self, instance: Instance) -> None:
+        self._acted = True
         if not instance.supervised:
             _signal_orphan(instance, signal.SIGTERM)
         elif not instance.stopping:

@@ -54,16 +54,21 @@ class LocalExecutor:
         """See `uici.ports.Executor.perform`."""
         spec = _validated(call)
         deadline = time.monotonic() + call.timeout_seconds
+        mutates, _ = calls.classify(call.name, call.arguments)
         try:
             if spec.open:
-                return self._rpc(call)
+                return self._rpc(call, mutates)
             binding = _binding(call.arguments["target"])
-            if spec.mutates:
+            if mutates:
                 return self._change(call.name, binding, call.arguments, deadline)
             return self._read(call.name, binding, call.arguments)
+        except CallError as error:
+            if error.kind is FailureKind.UNKNOWN and not mutates:
+                raise _asked_only(error) from None
+            raise
         except OSError as error:
             raise CallError(
-                FailureKind.UNKNOWN if spec.mutates else FailureKind.TEMPORARY,
+                FailureKind.UNKNOWN if mutates else FailureKind.TEMPORARY,
                 "files_failed",
                 f"{call.name}: {error.strerror or type(error).__name__} {error.filename or ''}".rstrip(),
             ) from None
@@ -205,22 +210,25 @@ class LocalExecutor:
         }
         return methods[name]()
 
-    def _rpc(self, call: Call) -> JsonObject:
+    def _rpc(self, call: Call, mutates: bool) -> JsonObject:
         _, supervisor = self._open()
         method = calls.full_method(call.arguments["method"])
         params = list(call.arguments.get("params", []))
-        mutates, _ = calls.classify(call.name, call.arguments)
         if mutates:
             supervisor.ensure()
-            if self._context.layers.executor:
-                self._guard.check_request(
-                    method,
-                    params,
-                    supervisor.call("supervisor.getAllProcessInfo"),
-                    int(supervisor.call("supervisor.getPID")),
-                    str(supervisor.socket),
-                )
+            try:
+                processes = supervisor.call("supervisor.getAllProcessInfo")
+                pid = int(supervisor.call("supervisor.getPID"))
+            except CallError as error:
+                raise _asked_only(error) from None
+            self._guard.check_request(method, params, processes, pid, str(supervisor.socket))
         return {"result": supervisor.call(method, *params, answer_seconds=call.timeout_seconds)}
+
+
+def _asked_only(error: CallError) -> CallError:
+    """A question without an answer has changed nothing: it may be asked again."""
+    kind = FailureKind.TEMPORARY if error.kind is FailureKind.UNKNOWN else error.kind
+    return CallError(kind, error.code, error.message, detail=error.detail)
 
 
 def _health(binding: LocalBinding, status: JsonObject) -> JsonObject:

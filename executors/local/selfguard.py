@@ -12,6 +12,23 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 
+_ON_ONE_GROUP = frozenset(
+    f"supervisor.{method}"
+    for method in (
+        "startProcess",
+        "startProcessGroup",
+        "stopProcess",
+        "stopProcessGroup",
+        "signalProcess",
+        "signalProcessGroup",
+        "addProcessGroup",
+        "removeProcessGroup",
+        "clearProcessLog",
+        "clearProcessLogs",
+        "sendProcessStdin",
+    )
+)
+
 
 class SelfGuard:
     """Refuses, with CallError(PERMANENT, `self_target`), what would act on UICI itself or on what contains it."""
@@ -35,7 +52,8 @@ class SelfGuard:
     ) -> None:
         """Refuse a request to supervisord that would act on UICI. `processes` is what supervisord runs.
 
-        What a request reaches is taken widely: every process, unless its first parameter names a group.
+        What a request reaches is taken widely: supervisord and every process, unless it is known to act on the
+        group that its first parameter names.
         """
         if not self._on:
             return
@@ -50,18 +68,15 @@ class SelfGuard:
                         socket,
                     )
             return
-        first = params[0] if params and isinstance(params[0], str) else None
-        group = first.partition(":")[0] if first is not None else None
-        if group is not None and any(group in (process["group"], process["name"]) for process in processes):
+        name = params[0] if params and isinstance(params[0], str) else None
+        if full_method(method) in _ON_ONE_GROUP and name is not None:
+            group = name.partition(":")[0]
+            self._check_names([name, group])
             processes = [process for process in processes if group in (process["group"], process["name"])]
-        elif full_method(method) in ("supervisor.shutdown", "supervisor.restart"):
+        else:
             self._check_pid(supervisor_pid, "this supervisord")
-            if socket.lower() in {name.lower() for name in self._identity.containing}:
+            if socket.lower() in {container.lower() for container in self._identity.containing}:
                 raise _refusal("this supervisord contains UICI")
-        elif first is not None:
-            processes = []  # it names nothing that exists; supervisord will say so
-        for text in filter(None, (first, group)):
-            self._check_names([text])
         for process in processes:
             self._check_names([process["name"], process["group"]])
             if process["pid"]:

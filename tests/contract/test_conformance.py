@@ -320,11 +320,12 @@ def test_check_says_that_the_platform_answers(driver: Driver) -> None:
 
 
 def arguments_of(name: str, rig: Rig) -> JsonObject:
-    return {
+    arguments: dict[str, JsonObject] = {
         "scale": {"replicas": 2},
         "configure": {"environment": {"COLOUR": "red"}},
         "deploy": {"version": rig.version("bad")},
-    }.get(name, {})
+    }
+    return arguments.get(name, {})
 
 
 def test_restart(driver: Driver) -> None:
