@@ -200,6 +200,12 @@ def test_min_healthy_is_exact_at_shares_that_binary_fractions_miss(share: float)
     assert blast_radius(context(group_members=10, group_healthy=count - 1, policies=edge)).answer is DENY
 
 
+@pytest.mark.parametrize(("share", "healthy", "answer"), [(0, 0, ALLOW), (1, 2, ALLOW), (1, 1, DENY)])
+def test_min_healthy_may_be_nothing_or_all(share: float, healthy: int, answer: Answer) -> None:
+    given = context(group_healthy=healthy, policies=policies(blast_radius={"min_healthy": share}))
+    assert blast_radius(given).answer is answer
+
+
 @pytest.mark.parametrize("share", [*ABSURD, 1.0001, 50])
 def test_min_healthy_denies_without_a_usable_share_even_for_a_lone_service(share: Any) -> None:
     given = context(group_members=0, policies=policies(blast_radius={"min_healthy": share}))

@@ -88,6 +88,22 @@ def test_the_first_rule_that_names_one_target_wins_and_an_ambiguous_one_decides_
     assert "several: a, b" in unsure.reason
 
 
+def test_a_rule_is_tried_only_when_its_when_matches() -> None:
+    rules = [
+        {"name": "ask", "use": "lookup", "label": "id", "when": ['kind="container"']},
+        {"name": "team", "use": "label", "label": "team", "when": ['kind="app"']},
+    ]
+    where = site(targeting={"rules": rules}, targets=WEB)
+    assert resolve(alert(team="web", kind="app"), where, NOBODY).target == "web"
+    unmet = resolve(alert(team="web", id="5"), where, NOBODY)
+    assert (unmet.target, unmet.needs_lookup) == (None, ())
+    assert "its `when` does not match" in unmet.reason
+    assert "has no label id" in resolve(alert(kind="container"), where, NOBODY).reason
+    asking = resolve(alert(kind="container", id="web"), where, NOBODY)
+    assert (asking.target, len(asking.needs_lookup)) == (None, 1)
+    assert resolve(alert(kind="container"), where, NOBODY).needs_lookup == ()
+
+
 def test_matchers_of_a_target_must_all_match() -> None:
     targets = {
         "eq": {"match": ['app="x"', 'team!="red"'], "bindings": {"local": {}}},

@@ -54,6 +54,7 @@ def _judge(
         ({9: True, 11: True}, False, None),  # healthy in time, still to prove that it lasts
         ({9: True, 12: True}, False, Verdict.EFFECTIVE),
         ({9: True, 11: False}, False, Verdict.INEFFECTIVE),
+        ({10: True, 12: True}, False, None),  # the last moment of `within` is still in time
         ({11: True, 14: True}, False, Verdict.EFFECTIVE),  # late, but nobody looked and judged in between
         ({5: False, 11: True}, False, Verdict.INEFFECTIVE),
         ({0: True, 3: True, 15: False}, True, Verdict.INEFFECTIVE),
