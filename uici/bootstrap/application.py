@@ -58,7 +58,7 @@ class Application:
         classes = discover_executors()
         directory = config_directory(config)
         self.site: Site = load_site(directory, executors=classes)
-        url = state_url(state or self.site.platform.state, directory)
+        url = state_url(state, self.site, directory)
         self.store = Store(url)
         self.store.migrate()
         self._clock = clock or SystemClock()
@@ -114,14 +114,16 @@ class Application:
         return lambda: notifiers
 
 
-def state_url(text: str, directory: Path | None) -> str:
-    """The state's URL with an absolute path. A relative one starts at the configuration's folder, or without one
-    at the user's state folder (https://specifications.freedesktop.org/basedir-spec/latest/).
+def state_url(given: str | None, site: Site, directory: Path | None) -> str:
+    """The state's URL with an absolute path.
+
+    A relative path on the command line starts at the present folder; one in platform.yml at the configuration's folder,
+    or without one at the user's state folder (https://specifications.freedesktop.org/basedir-spec/latest/).
     """
-    url = sqlalchemy.make_url(text)
-    if url.get_backend_name() != "sqlite" or not url.database or Path(url.database).is_absolute():
-        return text
-    base = directory / "state" if directory is not None else None
+    url = sqlalchemy.make_url(given or site.platform.state)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return given or site.platform.state
+    base = Path.cwd() if given else directory
     if base is None:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "uici"
     return str(url.set(database=str((base / url.database).absolute())))
@@ -132,7 +134,7 @@ def open_tokens(config: Path | None, state: str | None) -> Iterator[TokenStore]:
     """The tokens of a state, for the command line beside a running service. Raises as `Application` does."""
     directory = config_directory(config)
     site = load_site(directory, executors=discover_executors())
-    store = Store(state_url(state or site.platform.state, directory))
+    store = Store(state_url(state, site, directory))
     store.migrate()
     try:
         yield TokenStore(store)

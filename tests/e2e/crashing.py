@@ -1,0 +1,58 @@
+"""A `uici serve` that kills itself at one boundary of a run, given by UICI_TEST_CRASH_AT.
+
+`<stage>:before` and `<stage>:after` are the boundaries of a stage: before it begins, and after it has written its
+row but before the engine has journalled it. `call:announced` and `call:performed` are those around a mutating call.
+Faults are injected from outside; the code under test has no hook for them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from uici.runs import engine
+from uici.runs.data import RunData
+from uici.runs.services import Services
+from uici.runs.stages import acting
+
+BOUNDARY = "UICI_TEST_CRASH_AT"
+
+
+def main() -> None:
+    """Arm the boundary, then be `uici`."""
+    wanted = os.environ.get(BOUNDARY, "")
+    stage, _, when = wanted.partition(":")
+    advance, announce, settle = engine.advance, acting._announce, acting._settle
+
+    def crashing_advance(services: Services, data: RunData) -> RunData:
+        if (data.stage.value, "before") == (stage, when):
+            die()
+        after = advance(services, data)
+        if (data.stage.value, "after") == (stage, when):
+            die()
+        return after
+
+    def crashing_announce(*arguments: Any) -> bool:
+        announced = announce(*arguments)
+        if wanted == "call:announced":
+            die()
+        return announced
+
+    def crashing_settle(*arguments: Any, **more: Any) -> None:
+        if wanted == "call:performed":
+            die()
+        settle(*arguments, **more)
+
+    engine.advance = crashing_advance
+    acting._announce = crashing_announce
+    acting._settle = crashing_settle
+
+    from uici.cli import main as uici
+
+    uici()
+
+
+def die() -> None:
+    """As the kernel does: no handler, no flush, no farewell."""
+    os.kill(os.getpid(), signal.SIGKILL)
