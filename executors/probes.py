@@ -28,7 +28,7 @@ class Probe(Frozen):
     http: str | None = Field(default=None, max_length=2048, description="URL; a redirect is not followed")
     tcp: str | None = Field(default=None, max_length=300, description="host:port; IPv6 addresses in brackets")
     expect_status: int = Field(default=200, ge=100, le=599)
-    timeout: float = Field(default=2.0, gt=0, le=60, description="seconds for the whole probe")
+    timeout: float = Field(default=2.0, gt=0, le=60, description="seconds for each wait: to connect, for the answer")
 
     @field_validator("http")
     @classmethod

@@ -162,7 +162,7 @@ class LocalExecutor:
         if specification is None:
             raise not_found(binding.program)
         if name == "program.logs":
-            return self._logs(specification, arguments.get("lines", 200))
+            return self._logs(specification, int(arguments.get("lines", 200)))
         if name == "program.usage":
             return usage_document(instances)
         return {
@@ -201,7 +201,7 @@ class LocalExecutor:
             "program.start": lambda: changes.start(binding, deadline),
             "program.stop": lambda: changes.stop(binding, deadline),
             "program.restart": lambda: changes.restart(binding, deadline),
-            "program.scale": lambda: changes.scale(binding, arguments["replicas"], deadline),
+            "program.scale": lambda: changes.scale(binding, int(arguments["replicas"]), deadline),
             "program.configure": lambda: changes.configure(
                 binding, _variables(arguments.get("environment", {})), tuple(arguments.get("remove", ())), deadline
             ),

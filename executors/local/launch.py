@@ -1,4 +1,4 @@
-"""Becomes the program of a specification: `python -I -S launch.py <specification.json> <instance>`.
+"""Becomes the program of a specification: `python -I -S -X utf8 launch.py <specification.json> <instance>`.
 
 supervisord runs this instead of the program itself, so that no argument, no variable and no path that
 people or models write ever stands in an ini file, where `%`, `;`, quotes and newlines have a meaning. It
@@ -17,8 +17,11 @@ CANNOT_START = 127  # what a shell answers for a command that it cannot run
 def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot; survives exec, unlike a name.
 
-    Raises OSError when there is no such process.
+    Raises OSError when there is no such process. Always 0 where the kernel has no /proc (macOS): there a
+    process is told from another by its id alone.
     """
+    if not os.path.isdir("/proc/self"):
+        return 0
     with open(f"/proc/{pid}/stat", "rb") as file:
         # The second field is the command in parentheses and may hold anything, parentheses too.
         return int(file.read().rpartition(b")")[2].split()[19])

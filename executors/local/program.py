@@ -105,11 +105,22 @@ class ProgramFiles:
         self._log_megabytes = log_megabytes
 
     def make(self) -> None:
-        """Create the folders, for their owner only. Raises OSError."""
+        """Create the folders, for their owner only: variables of the programs, perhaps secrets, are in them.
+
+        Raises OSError; CallError(PERMANENT, `bad_directory`) for a folder that others use for other things.
+        """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.root, self.programs, self.logs, self.run):
+        open_to_others = self.root.stat().st_mode & 0o077
+        if open_to_others and not (self.root / "programs").is_dir() and any(self.root.iterdir()):
+            raise CallError(
+                FailureKind.PERMANENT,
+                "bad_directory",
+                f"{self.root} is open to others and holds other things; give supervisord a folder of its own",
+            )
+        if open_to_others:
+            self.root.chmod(0o700)
+        for folder in (self.programs, self.logs, self.run):
             folder.mkdir(exist_ok=True, mode=0o700)
-            folder.chmod(0o700)  # variables of the programs, perhaps secrets, are below
 
     def read(self, program: str) -> Specification | None:
         """The installed specification, None when there is none.
@@ -150,6 +161,8 @@ class ProgramFiles:
                     sys.executable,
                     "-I",
                     "-S",
+                    "-X",
+                    "utf8",  # variables are passed as they were written, whatever the locale
                     str(_LAUNCHER),
                     str(self.specification_path(specification.program)),
                     instance,

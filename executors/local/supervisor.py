@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+import psutil
 import structlog
 
 from executors.local.program import ProgramFiles, write_atomically
@@ -223,10 +224,10 @@ class Supervisor:
         """The process of a supervisord with our configuration, by its pid file; a stale file means none."""
         try:
             pid = int(self.pidfile.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
+            command = psutil.Process(pid).cmdline()
+        except (OSError, ValueError, psutil.Error):
             return None
-        return pid if os.fsencode(self.configuration) in command else None
+        return pid if str(self.configuration) in command else None
 
     def _write_configuration(self) -> None:
         text = (

@@ -179,6 +179,14 @@ def test_a_directory_that_an_ini_cannot_hold_is_refused(tmp_path: Path, name: st
     assert (error.kind, error.code) == (FailureKind.PERMANENT, "bad_directory")
 
 
+def test_a_folder_that_others_use_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "something").touch()
+    error = refused(Place(tmp_path).executor(directory=str(tmp_path)), "program.start", target=sleeper())
+    assert (error.kind, error.code) == (FailureKind.PERMANENT, "bad_directory")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
 def test_no_directory_at_all_is_refused() -> None:
     executor = LocalExecutor(ExecutorContext(environment="test", settings={}, identity=NOBODY))
     assert refused(executor, "program.status", target=sleeper()).code == "bad_directory"
