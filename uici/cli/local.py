@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uici.access.roles import Role
-from uici.cli.context import ConfigOption, Options, OutputFormat, StateOption, options_of
+from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, StateOption, options_of
 from uici.model.errors import Problem, ProblemKind
 
 if TYPE_CHECKING:
@@ -60,13 +60,21 @@ def serve(
 
 
 def check(context: typer.Context, config: ConfigOption = None) -> None:
-    """Check the configuration; print every problem, or a summary."""
+    """Check the configuration and run the verbs' own tests; print every problem, or a summary."""
     from uici.catalogue.executors import discover_executors
     from uici.catalogue.loading import load_site
     from uici.catalogue.locations import config_directory
+    from uici.translation.verb_tests import run_verb_tests
 
+    options = options_of(context)
+    executors = discover_executors()
     # What is wrong is raised, and printed by the root command.
-    site = load_site(config_directory(config), executors=discover_executors())
+    site = load_site(config_directory(config), executors=executors)
+    failures = [str(failure) for failure in run_verb_tests(site, executors)]
+    if failures:
+        shown = "\n".join(failures)
+        options.show({"ok": False, "failures": failures}, lambda out, _: out.print(shown, soft_wrap=True))
+        raise typer.Exit(Exit.NO)
     summary = {
         "ok": True,
         "environments": len(site.environments),
@@ -74,9 +82,10 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
         "operations": len(site.operations),
         "strategies": len(site.strategies),
         "findings": len(site.findings),
+        "verb tests": sum(len(tests) for tests in site.verb_tests.values()),
     }
     counted = ", ".join(f"{count} {name}" for name, count in summary.items() if name != "ok")
-    options_of(context).show(summary, lambda out, _: out.print(f"the configuration is good: {counted}"))
+    options.show(summary, lambda out, _: out.print(f"the configuration is good: {counted}"))
 
 
 def show_diagnostics(options: Options, diagnostics: Iterable[Diagnostic]) -> None:

@@ -80,7 +80,7 @@ def runs(
 
 
 def watch(context: typer.Context, run_id: RunId) -> None:
-    """Follow a run until it ends. Exits 0 when it healed, 1 when it did not."""
+    """Follow a run until it ends. Exits 0 when it worked, 1 when it did not."""
     options = options_of(context)
     _follow(options, options.client(), run_id)
 
@@ -95,7 +95,7 @@ def run(
     ] = None,
     environment: EnvironmentOption = None,
     reason: Reason = "",
-    watch_: Annotated[bool, typer.Option("--watch", "-w", help="Follow it; exits 1 when it did not heal.")] = False,
+    watch_: Annotated[bool, typer.Option("--watch", "-w", help="Follow it; exits 1 when it did not work.")] = False,
 ) -> None:
     """Run one operation on one target, through the same guards as any other plan."""
     from uici.cli.rendering import show_details
@@ -189,7 +189,8 @@ def _follow(options: Options, client: Client, run_id: str) -> None:
         ended = client.get(f"/runs/{segment(run_id)}")
     else:
         ended = _timeline(client, run_id)
-    healed = ended.get("outcome") == "healed"
+    # A run that a person started belongs to no incident, so it has a verdict and no outcome.
+    healed = ended.get("outcome") == "healed" or (not ended.get("outcome") and ended.get("verdict") == "effective")
     raise typer.Exit(Exit.OK if healed else Exit.NO)
 
 

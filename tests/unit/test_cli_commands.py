@@ -1,0 +1,174 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from uici.cli.app import app, hoisted
+
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens there
+RUNNER = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("UICI_URL", "UICI_TOKEN", "UICI_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["runs", "-o", "json"], ["-o", "json", "runs"]),
+        (["runs", "--output=json", "x"], ["--output=json", "runs", "x"]),
+        (["--server", "s", "runs", "--token", "t"], ["--server", "s", "--token", "t", "runs"]),
+        (["run", "a", "b", "-p", "x=--token"], ["run", "a", "b", "-p", "x=--token"]),
+        (["runs", "--", "-o", "json"], ["runs", "--", "-o", "json"]),
+        (["runs", "-o"], ["-o", "runs"]),
+    ],
+)
+def test_global_options_may_stand_anywhere(given: list[str], expected: list[str]) -> None:
+    assert hoisted(given) == expected
+
+
+COMMANDS = [
+    "init", "serve", "check", "preview", "run", "incidents", "runs", "watch", "approve", "reject", "cancel", "freeze",
+    "unfreeze", "operations", "targets", "environments", "demo", "version",
+    "token create", "token list", "token revoke",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command: str) -> None:
+    result = RUNNER.invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_the_help_documents_the_exit_codes() -> None:
+    result = RUNNER.invoke(app, ["--help"])
+    assert "Exit codes: 0" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["runs", "--nothing"],
+        ["approve", "run_1"],
+        ["token", "create"],
+        ["token", "create", "--role", "king"],
+        ["token", "create", "--role", "admin", "--expires", "0"],
+        ["runs", "--limit", "0"],
+        ["runs", "-o", "xml"],
+        ["preview"],
+        ["preview", "a.json", "--incident", "x"],
+        ["preview", "missing.json"],
+        ["serve", "--listen", "nowhere"],
+        ["serve", "--listen", "host:99999"],
+        ["serve", "--state", "uici.db"],
+        ["token", "list", "--state", "uici.db"],
+        ["runs", "--server", "ftp://x", "--token", "t"],
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["incidents", "x"], ["freeze"], ["watch", "run_1"], ["operations"]])
+def test_no_token_exits_3(arguments: list[str]) -> None:
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 3
+    assert "no_token" in result.stderr
+    assert "uici token create" in result.stderr
+
+
+def test_an_unreachable_server_exits_3() -> None:
+    result = RUNNER.invoke(app, ["runs", "--server", NOWHERE, "--token", "x"])
+    assert result.exit_code == 3
+    assert "unreachable" in result.stderr
+    assert result.stdout == ""
+
+
+def test_problems_as_json() -> None:
+    result = RUNNER.invoke(app, ["runs", "-o", "json", "--server", NOWHERE, "--token", "x"])
+    assert json.loads(result.stderr)["code"] == "unreachable"
+
+
+def test_a_token_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("secret-token\n")
+    result = RUNNER.invoke(app, ["runs", "--server", NOWHERE, "--token-file", str(file)])
+    assert "unreachable" in result.stderr
+    assert "secret-token" not in result.output
+    result = RUNNER.invoke(app, ["runs", "--token-file", str(tmp_path / "missing")])
+    assert result.exit_code == 2
+
+
+def test_tokens_live_in_the_state(tmp_path: Path) -> None:
+    state = ["--state", f"sqlite:///{tmp_path}/uici.db"]
+    created = RUNNER.invoke(app, ["token", "create", "--role", "viewer", "--name", "night", "--expires", "2", *state])
+    assert created.exit_code == 0
+    token = created.stdout.strip()
+    assert created.stdout == token + "\n"
+    id_ = token.split("_")[1]
+    listed = RUNNER.invoke(app, ["token", "list", "-o", "json", *state])
+    (info,) = json.loads(listed.stdout)["tokens"]
+    assert (info["id"], info["name"], info["role"], info["revoked_at"]) == (id_, "night", "viewer", None)
+    assert token.split("_", 2)[2] not in listed.stdout
+    assert RUNNER.invoke(app, ["token", "revoke", id_, *state]).exit_code == 0
+    assert json.loads(RUNNER.invoke(app, ["token", "list", "-o", "json", *state]).stdout)["tokens"][0]["revoked_at"]
+    assert RUNNER.invoke(app, ["token", "revoke", "nobody", *state]).exit_code == 1
+
+
+def test_a_starter_tree_is_written_and_is_good(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    first = RUNNER.invoke(app, ["init", str(folder)])
+    assert first.exit_code == 0, first.output
+    assert (folder / "platform.yml").is_file()
+    checked = RUNNER.invoke(app, ["check", "--config", str(folder)])
+    assert checked.exit_code == 0, checked.output
+    assert "the configuration is good" in checked.stdout
+    again = RUNNER.invoke(app, ["init", str(folder)])
+    assert again.exit_code == 1
+
+
+def test_check_prints_every_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "platform.yml").write_text("servise: {}\n")
+    (folder / "targets.yml").write_text("targets:\n  web: {bindings: {lokal: {program: x, command: [x]}}}\n")
+    result = RUNNER.invoke(app, ["check", "--config", str(folder)])
+    assert result.exit_code == 1
+    assert f"{folder}/platform.yml:1:1: " in result.stdout
+    assert "did you mean 'service'?" in result.stdout
+    assert f"{folder}/targets.yml:2:" in result.stdout
+    as_json = json.loads(RUNNER.invoke(app, ["check", "--config", str(folder), "-o", "json"]).stdout)
+    assert as_json["ok"] is False
+    assert len(as_json["problems"]) == len(result.stdout.splitlines())
+    # Every command that needs the configuration says the same.
+    assert RUNNER.invoke(app, ["token", "list", "--config", str(folder)]).exit_code == 1
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["check", "--config", str(tmp_path / "missing")])
+    assert result.exit_code == 1
+    assert "no_such_folder" in result.stdout
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"version": "4"}'])
+def test_a_payload_that_is_none(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "payload.json"
+    file.write_text(content)
+    result = RUNNER.invoke(app, ["preview", str(file)])
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+
+
+def test_version() -> None:
+    assert RUNNER.invoke(app, ["version"]).stdout.startswith("uici 0.")
+    assert "version" in json.loads(RUNNER.invoke(app, ["version", "-o", "json"]).stdout)

@@ -1,0 +1,120 @@
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from uici.cli import rendering
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07[red]x[/red] \u202egnp.exe\x9b31m"
+
+
+def drawn(render: Any, document: Any, width: int = 120) -> str:
+    out = io.StringIO()
+    render(Console(file=out, width=width, highlight=False, markup=False), document)
+    return out.getvalue()
+
+
+PREVIEW: dict[str, Any] = {
+    "environment": "local",
+    "target": "web",
+    "strategy": "service_down",
+    "remedy": "restart",
+    "cid": "sha256:" + "ab" * 32,
+    "risk": "medium",
+    "answer": "needs_approval",
+    "plan": {},
+    "steps": [
+        {
+            "operation": "restart_service",
+            "target": "web",
+            "parameters": {"grace": 5},
+            "risk": "medium",
+            "undo": "cannot be undone: a restart leaves nothing to restore",
+            "calls": [
+                {
+                    "id": "restart",
+                    "name": "program.restart",
+                    "arguments": {"target": {"program": "web", "command": ["/bin/sleep", "1000"]}, "text": "x" * 500},
+                    "mutates": True,
+                    "risk": "medium",
+                }
+            ],
+        }
+    ],
+    "guards": [
+        {
+            "guard": "risk",
+            "answer": "needs_approval",
+            "rule": "auto_approve_up_to",
+            "value": "low",
+            "reason": "too risky",
+        }
+    ],
+    "findings": [{"name": "hanging", "summary": "It does not answer"}],
+    "notes": ["a note"],
+    "outcome": "would wait for approval",
+}
+
+
+def test_a_preview_shows_each_exact_call_whole() -> None:
+    text = drawn(rendering.show_preview, {"previews": [PREVIEW]})
+    shown = [
+        PREVIEW["cid"],
+        "program.restart",
+        "changes something",
+        "needs_approval",
+        "auto_approve_up_to",
+        "too risky",
+    ]
+    shown += ["cannot be undone: a restart leaves nothing to restore", "hanging", "a note", "would wait for approval"]
+    assert [each for each in shown if each not in text] == []
+    lines = "".join(line.removeprefix("    ") for line in text.split("risk)\n", 1)[1].split("guards")[0].splitlines())
+    assert json.loads(lines) == PREVIEW["steps"][0]["calls"][0]["arguments"]
+
+
+def test_several_previews_and_none() -> None:
+    assert drawn(rendering.show_preview, {"previews": [PREVIEW, PREVIEW]}).count("program.restart") == 2
+    assert "nothing would be done" in drawn(rendering.show_preview, {"previews": []})
+    assert "nothing would be sent" in drawn(rendering.show_preview, {"previews": [PREVIEW | {"steps": []}]})
+
+
+def test_foreign_text_is_shown_and_never_obeyed() -> None:
+    rows = [{"id": HOSTILE, "title": HOSTILE, "nested": {"key": HOSTILE}, "list": [HOSTILE]}]
+    event = {"time": "2026-01-01T00:00:00+00:00", "type": HOSTILE, "data": {HOSTILE: HOSTILE}}
+    preview = json.loads(json.dumps(PREVIEW).replace("web", json.dumps(HOSTILE)[1:-1]))
+    texts = [
+        drawn(lambda out, _: rendering.show_list(out, rows, ("id", "title", "nested", "list"), "none"), None, 400),
+        drawn(rendering.show_details, {"title": HOSTILE, "rows": rows, "timeline": [event]}, 400),
+        drawn(rendering.show_preview, preview, 400),
+        drawn(lambda out, _: out.print(rendering.event_line(event)), None, 400),
+        rendering.printable(HOSTILE),
+    ]
+    for text in texts:
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)
+        assert "[red]x[/red]" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "-"),
+        ("", "-"),
+        (True, "true"),
+        (0, "0"),
+        ([], "-"),
+        (["a", "b"], "a, b"),
+        ({"a": 1}, '{"a": 1}'),
+        ("x" * 1000, "x" * 299 + "…"),
+        ("2026-13-99T99:99:99Z", "2026-13-99T99:99:99Z"),
+    ],
+)
+def test_cells(value: Any, shown: str) -> None:
+    assert rendering.cell(value).plain == shown
+
+
+def test_an_empty_list_says_so() -> None:
+    assert (
+        drawn(lambda out, _: rendering.show_list(out, [], ("id",), "there are no runs"), None) == "there are no runs\n"
+    )
