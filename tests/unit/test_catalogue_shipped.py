@@ -104,7 +104,16 @@ def test_one_verb_is_made_of_open_calls_alone(site: Site) -> None:
         ({"alertname": "Watchdog", "severity": "none"}, "heartbeat"),
         ({"alertname": "InfoInhibitor", "severity": "none"}, "inhibitor"),
         ({"alertname": "InstanceDown", "severity": "info"}, "information"),
+        ({"alertname": "RedisDown"}, "service_down"),
+        ({"alertname": "KubePodNotReady"}, "unhealthy"),
+        ({"alertname": "KubeContainerWaiting"}, "crash_loop"),
+        ({"alertname": "KubeDeploymentReplicasMismatch"}, "unhealthy"),
+        ({"alertname": "KubeStatefulSetUpdateNotRolledOut"}, "bad_deployment"),
         ({"alertname": "CertificateExpiresSoon"}, None),
+        ({"alertname": "KubeNodeNotReady"}, None),
+        ({"alertname": "KubeletDown"}, None),
+        ({"alertname": "HostOutOfMemory"}, None),
+        ({"alertname": "QueueSlowdown"}, None),
     ],
 )
 def test_known_alerts_find_their_strategy(site: Site, labels: dict[str, str], strategy: str | None) -> None:
