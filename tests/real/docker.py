@@ -78,6 +78,13 @@ class DockerEngine:
         return self._directory is not None
 
     @property
+    def pid(self) -> int:
+        """Of dockerd."""
+        if self._process is None:
+            raise RuntimeError("the engine does not run")
+        return self._process.pid
+
+    @property
     def log(self) -> Path:
         """What dockerd wrote."""
         return self._home / "dockerd.log"
@@ -181,6 +188,7 @@ class DockerEngine:
                 client.close()
         finally:
             self.stop()
+            self._end_leftovers()
             for mount in sorted(self._mounts(), reverse=True):
                 subprocess.run(["umount", "--lazy", mount], check=False)
             shutil.rmtree(self._home, ignore_errors=True)
@@ -217,11 +225,23 @@ class DockerEngine:
         self._end_containerd()
 
     def _end_containerd(self) -> None:
-        # A killed dockerd cannot end the containerd that it started; the next one would wait for it.
+        # A killed dockerd cannot end the containerd that it started, and the next one would wait for it for ever.
+        file = self._home / "exec/containerd/containerd.pid"
         with suppress(OSError, ValueError):
-            pid = int((self._home / "exec/containerd/containerd.pid").read_text())
+            pid = int(file.read_text())
             if b"containerd" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
+        file.unlink(missing_ok=True)
+
+    def _end_leftovers(self) -> None:
+        """End what an engine that could not be started any more has left: shims, and what runs in its images."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                shim = f"{self._home}/".encode() in (process / "cmdline").read_bytes()
+                mounts = (process / "mountinfo").read_text().splitlines()
+                inside = any(line.split()[4] == "/" and f"{self._home}/data" in line for line in mounts)
+                if shim or inside:
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
