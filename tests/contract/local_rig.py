@@ -214,4 +214,12 @@ def stop_supervisor(directory: Path) -> None:
     for process in reversed(family):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(family, timeout=10)
+    # Whoever adopts a zombie takes its time; a dead process holds nothing any more.
+    until(lambda: not any(_lives(process) for process in family), "supervisord and its services are gone")
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
