@@ -95,13 +95,16 @@ class SelfGuard:
             yield from (str(value) for key, value in body.items() if key.lower() == "container")
 
     def _resolved(self, reference: str) -> str | None:
+        reference = reference.lstrip("/")
         if not reference:
             return None
         try:
             found = self._engine.get(("containers", reference, "json")).json()
         except CallError as error:
-            if error.kind is FailureKind.PERMANENT:
+            if error.code == "container_not_found":
                 return None  # there is no such container, so it is not ours
+            if error.kind is FailureKind.PERMANENT:
+                raise self._refusal(f"the engine cannot say what {reference!r:.100} is") from None
             raise
         return str(found["Id"])
 
