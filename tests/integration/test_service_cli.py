@@ -1,0 +1,186 @@
+"""The command line as people run it: a process of its own, a real server, exit codes, and what is on which stream."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.service_rig import PLATFORM, Served, alert, notification, serving
+from uici.access.roles import Role
+
+POLICIES = "autonomy: approve\nrisk: {auto_approve_up_to: low}\n"
+DEADLINE = 60
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "config").mkdir()
+    (folder / "config" / "policies.yml").write_text(POLICIES)
+    with serving(folder, platform=PLATFORM) as served:
+        try:
+            yield served
+        finally:
+            # The services of these tests outlive UICI on purpose; the tests do not.
+            stop_supervisor(folder)
+
+
+def stop_supervisor(folder: Path) -> None:
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in part for part in process.info["cmdline"] or ()):
+            children = process.children(recursive=True)
+            for each in [process, *children]:
+                each.terminate()
+            psutil.wait_procs([process, *children], timeout=DEADLINE)
+
+
+def uici(served: Served, *arguments: str, role: Role = Role.ADMIN, **more: Any) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UICI_")}
+    environment |= {"UICI_URL": served.url, "UICI_TOKEN": served.tokens[role]}
+    command = [sys.executable, "-c", "from uici.cli import main; main()", *arguments]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False, **more
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert served.tokens[role] not in done.stdout + done.stderr
+    return done
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_looking(served: Served) -> None:
+    names = {each["name"] for each in answer(uici(served, "operations", "-o", "json"))["operations"]}
+    assert {"restart_service", "scale_service"} <= names
+    assert "web" in uici(served, "targets").stdout
+    assert "local" in uici(served, "environments", role=Role.VIEWER).stdout
+    assert "replicas" in uici(served, "operations", "scale_service").stdout
+    assert "there are no runs" in uici(served, "runs", "--state", "nothing").stdout
+
+
+def test_incidents(served: Served) -> None:
+    (incident,) = served.alert(notification(alert("ForTheTerminal"))).json()["incidents"]
+    assert incident["id"] in uici(served, "incidents").stdout
+    assert answer(uici(served, "incidents", incident["id"], "-o", "json"))["id"] == incident["id"]
+    assert "ForTheTerminal" in uici(served, "incidents", incident["id"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "role", "code", "said"),
+    [
+        (["incidents", "nothing"], Role.VIEWER, 1, "unknown_incident"),
+        (["runs", "nothing"], Role.VIEWER, 1, "unknown_run"),
+        (["watch", "nothing"], Role.VIEWER, 1, "unknown_run"),
+        (["approve", "nothing", "--cid", "x"], Role.APPROVER, 1, "unknown_run"),
+        (["operations", "restart_servise"], Role.VIEWER, 1, "did you mean 'restart_service'"),
+        (["run", "restart_servise", "web"], Role.OPERATOR, 2, "did you mean 'restart_service'"),
+        (["run", "restart_service", "wep"], Role.OPERATOR, 2, "did you mean 'web'"),
+        (["run", "scale_service", "web", "-p", "replica=2"], Role.OPERATOR, 2, "did you mean 'replicas'"),
+        (["run", "scale_service", "web", "-p", "replicas=two"], Role.OPERATOR, 2, "JSON value"),
+        (["run", "scale_service", "web", "-p", "replicas=0"], Role.OPERATOR, 2, "replicas"),
+        (["run", "scale_service", "web"], Role.OPERATOR, 2, "replicas"),
+        (["run", "restart_service", "web", "-e", "mars"], Role.OPERATOR, 2, "mars"),
+        (["run", "restart_service", "web"], Role.VIEWER, 3, "permission_missing"),
+        (["approve", "nothing", "--cid", "x"], Role.OPERATOR, 3, "permission_missing"),
+        (["freeze"], Role.VIEWER, 3, "permission_missing"),
+        (["runs"], Role.ALERTMANAGER, 3, "permission_missing"),
+    ],
+)
+def test_refusals(served: Served, arguments: list[str], role: Role, code: int, said: str) -> None:
+    done = uici(served, *arguments, role=role)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_wrong_token_exits_3(served: Served) -> None:
+    done = uici(served, "runs", "--token", served.expired)
+    assert done.returncode == 3
+    assert "invalid_token" in done.stderr
+
+
+def test_previews(served: Served, tmp_path: Path) -> None:
+    payload = tmp_path / "payload.json"
+    payload.write_text(json.dumps(notification(alert("ServiceDown", service="web"))))
+    (preview,) = answer(uici(served, "preview", str(payload), "-o", "json"))["previews"]
+    assert (preview["environment"], preview["target"], preview["strategy"]) == ("local", "web", "service_down")
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"steps": [{"operation": "restart_service", "target": "web"}]}))
+    shown = uici(served, "preview", "--plan", str(plan))
+    assert "program.restart" in shown.stdout
+    assert "needs_approval" in shown.stdout
+    piped = uici(served, "preview", "--plan", "-", "-o", "json", input=plan.read_text())
+    assert answer(piped)["previews"][0]["cid"] in shown.stdout
+    assert uici(served, "preview", str(payload), "--environment", "mars").returncode == 2
+
+
+def waiting(served: Served, run_id: str) -> dict[str, Any]:
+    """The run's details once it asks for approval."""
+    for _ in range(DEADLINE * 5):
+        details = answer(uici(served, "runs", run_id, "-o", "json"))
+        if details["approvals"]:
+            return details
+        if details["state"] == "ended":
+            break
+    raise AssertionError(details)
+
+
+def test_a_run_that_is_approved_and_watched(served: Served) -> None:
+    begun = uici(served, "run", "start_service", "web", "--watch")
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+    started = uici(served, "run", "restart_service", "web", "--reason", "a test", "-o", "json", role=Role.OPERATOR)
+    run_id = answer(started)["id"]
+    assert run_id in started.stderr
+    cid = waiting(served, run_id)["cid"]
+    wrong = uici(served, "approve", run_id, "--cid", "sha256:" + "0" * 64, role=Role.APPROVER)
+    assert wrong.returncode == 1
+    assert cid in wrong.stderr
+    allowed = uici(served, "approve", run_id, "--cid", cid, "--comment", "go", role=Role.APPROVER, input="")
+    assert allowed.returncode == 0, allowed.stderr
+    watched = uici(served, "watch", run_id, role=Role.VIEWER)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert "call sent" in watched.stdout
+    assert "effective" in watched.stdout
+    details = answer(uici(served, "runs", run_id, "-o", "json"))
+    assert details["actor"].startswith("the operator#")
+    assert details["approvals"][0]["decided_by"].startswith("the approver#")
+    assert details["approvals"][0]["comment"] == "go"
+    events = [json.loads(line) for line in uici(served, "watch", run_id, "-o", "json").stdout.splitlines()]
+    assert events[0]["type"] == "uici.run_requested"
+    assert events[-1]["type"] == "uici.run_ended"
+
+
+def test_a_run_that_is_rejected_exits_1(served: Served) -> None:
+    run_id = answer(uici(served, "run", "restart_service", "web", "-o", "json"))["id"]
+    cid = waiting(served, run_id)["cid"]
+    assert uici(served, "reject", run_id, "--cid", cid).returncode == 0
+    assert uici(served, "watch", run_id).returncode == 1
+    assert uici(served, "reject", run_id, "--cid", cid).returncode == 1
+
+
+def test_a_run_that_is_cancelled_exits_1(served: Served) -> None:
+    run_id = answer(uici(served, "run", "restart_service", "web", "-o", "json"))["id"]
+    waiting(served, run_id)
+    assert uici(served, "cancel", run_id, "--reason", "changed my mind").returncode == 0
+    assert uici(served, "watch", run_id).returncode == 1
+
+
+def test_the_brake(served: Served) -> None:
+    frozen = answer(uici(served, "freeze", "--reason", "maintenance", "-o", "json", role=Role.OPERATOR))
+    assert (frozen["frozen"], frozen["reason"]) == (True, "maintenance")
+    try:
+        stopped = uici(served, "run", "start_service", "web", "--watch")
+        assert stopped.returncode == 1
+        assert "maintenance" in stopped.stdout
+    finally:
+        assert answer(uici(served, "unfreeze", "-o", "json"))["frozen"] is False
