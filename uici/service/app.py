@@ -19,7 +19,7 @@ from uici.service.stream import Follower
 if TYPE_CHECKING:
     from uici.runs.control import Control
 
-_TOKEN_THREADS = 8
+_WEBHOOK_THREADS = 8
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -71,7 +71,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
         service=settings,
         intake=intake,
         follower=follower,
-        token_threads=CapacityLimiter(_TOKEN_THREADS),
+        webhook_threads=CapacityLimiter(_WEBHOOK_THREADS),
     )
     app.add_middleware(_SecurityHeaders)
     problems.install(app)

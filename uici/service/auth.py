@@ -26,7 +26,7 @@ def requires(permission: Permission, *, basic: bool = False) -> Callable[[Reques
         token = _token(request.headers.get("authorization"), context.intake.basic_auth_user if basic else None)
         tokens = context.control.tokens
         principal = tokens.cached(token) or await to_thread.run_sync(
-            tokens.authenticate, token, limiter=context.token_threads
+            tokens.authenticate, token, limiter=context.webhook_threads
         )
         if principal is None:
             _log.warning("authentication_failed", path=request.url.path, client=_client(request))

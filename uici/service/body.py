@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
@@ -45,7 +45,7 @@ class BodyTooLargeError(Exception):
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, at most `limit` bytes; never holds more than that and one chunk. Raises BodyTooLargeError."""
     declared = request.headers.get("content-length")
-    size = int(declared) if declared is not None and declared.isascii() and declared.isdigit() else None
+    size = int(declared) if declared is not None and re.fullmatch(r"[0-9]{1,18}", declared) else None
     if size is not None and size > limit:
         raise BodyTooLargeError(limit, size)
     encoding = request.headers.get("content-encoding", "identity")
@@ -65,9 +65,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def parsed(parse: Callable[[bytes], _T], body: bytes) -> _T:
-    """`parse(body)`, in a thread when the body is large."""
-    return parse(body) if len(body) <= _INLINE_BYTES else await to_thread.run_sync(parse, body)
+async def parsed(parse: Callable[[bytes], _T], body: bytes, threads: CapacityLimiter | None = None) -> _T:
+    """`parse(body)`, in a thread (of `threads`) when the body is large."""
+    return parse(body) if len(body) <= _INLINE_BYTES else await to_thread.run_sync(parse, body, limiter=threads)
 
 
 async def read_json_object(request: Request, context: Shared) -> JsonObject:

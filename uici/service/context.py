@@ -23,8 +23,8 @@ class Context:
     service: ServiceSettings
     intake: IntakeSettings
     follower: Follower
-    token_threads: CapacityLimiter
-    """Token look-ups have threads of their own, so slow requests never keep the webhook waiting for one."""
+    webhook_threads: CapacityLimiter
+    """For what the webhook must do in a thread (and all token look-ups): slow requests never take these."""
 
 
 def _context(request: Request) -> Context:

@@ -43,10 +43,12 @@ async def report_alerts(request: Request, caller: MayReport, context: Shared) ->
         body = await read_body(request, context.service.max_body_bytes)
     except BodyTooLargeError as error:
         # People are told, because Alertmanager will not send these alerts again.
-        await to_thread.run_sync(control.oversized, caller.actor, error.size)
+        await to_thread.run_sync(control.oversized, caller.actor, error.size, limiter=context.webhook_threads)
         raise error.problem() from None
     depth = context.service.max_json_depth
-    notification = await parsed(lambda content: parse_notification(content, max_depth=depth), body)
+    notification = await parsed(
+        lambda content: parse_notification(content, max_depth=depth), body, context.webhook_threads
+    )
     accepted = await _committed(control.submit(notification, caller.actor), context.intake.commit_seconds)
     return JSONResponse(_answer(accepted), status_code=202)
 
