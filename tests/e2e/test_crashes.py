@@ -43,7 +43,12 @@ def site(folder: Path, engine: DockerEngine, container: str, remedies: list[dict
 def running_container(engine: DockerEngine) -> str:
     name = f"web-{secrets.token_hex(4)}"
     client = engine.client()
-    client.create_container(f"{IMAGE}:good", name=name, host_config=client.create_host_config(network_mode="none"))
+    client.create_container(
+        f"{IMAGE}:good",
+        name=name,
+        host_config=client.create_host_config(network_mode="none"),
+        healthcheck={"test": ["CMD", "ls", "/www/health"], "interval": 300_000_000, "retries": 1},
+    )
     client.start(name)
     return name
 
@@ -100,9 +105,10 @@ def test_a_restart_is_never_done_twice(boundary: str, docker_engine: DockerEngin
 def test_an_undo_and_a_question_survive(boundary: str, docker_engine: DockerEngine, tmp_path: Path) -> None:
     """A remedy that does not help is undone and followed by the next one, whatever dies in between."""
     container = running_container(docker_engine)
-    never = {"within": 0.5, "stable_for": 0, "confirm_within": 0, "interval": 0.1}
+    lasting = {"within": 4, "stable_for": 6, "confirm_within": 0, "interval": 0.2}
+    spoil = {"operation": "set_configuration", "parameters": {"environment": {"SPOILS_AFTER": "2"}}}
     remedies = [
-        {"name": "change", "steps": [_configure("poisoned")], "verify": never},
+        {"name": "change", "steps": [spoil], "verify": lasting},
         {"name": "restart", "steps": ["restart_service"], "verify": VERIFY},
     ]
     config = site(tmp_path / "site", docker_engine, container, remedies)
@@ -122,13 +128,9 @@ def test_an_undo_and_a_question_survive(boundary: str, docker_engine: DockerEngi
         assert run["outcome"] in ("healed", "escalated"), server.explain(run_id)
         assert stuck_slots(config) == []
         variables = docker_engine.client().inspect_container(container)["Config"]["Env"]
-        assert not [variable for variable in variables if variable.startswith("POISON")], server.explain(run_id)
+        assert not [variable for variable in variables if variable.startswith("SPOILS")], server.explain(run_id)
         assert actions(docker_engine, container).count("restart") <= 1
     finally:
         server.stop()
         server.http.close()
         docker_engine.client().remove_container(container, force=True)
-
-
-def _configure(value: str) -> dict[str, Any]:
-    return {"operation": "set_configuration", "parameters": {"environment": {"POISON": value}}}

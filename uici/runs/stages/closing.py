@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from uici.model.alert import AlertOutcome
-from uici.model.incident import IncidentState
+from uici.model.base import JsonObject
+from uici.model.incident import Incident, IncidentState
 from uici.model.verdict import Verdict
+from uici.notify.messages import Tried, escalation_message
 from uici.runs import records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
@@ -93,30 +95,38 @@ def _close_incident(connection: Connection, services: Services, data: RunData) -
 
 def _tell(connection: Connection, services: Services, data: RunData) -> None:
     kind = _TELLING.get(data.outcome) if data.outcome is not None else None
-    if data.outcome is AlertOutcome.OBSERVED and "propose" in data.reason:
+    if data.outcome is AlertOutcome.OBSERVED and data.reason.startswith("autonomy: propose"):
         kind = "proposal"
     if kind is None and data.verdict is Verdict.INEFFECTIVE:
         kind = "escalation"
-    if kind is None:
-        return
-    steps = []
-    if data.cid is not None:
-        document = connection.execute(select(plans.c.document).where(plans.c.cid == data.cid)).scalar_one_or_none()
-        steps = [step["step"] for step in (document or {}).get("steps", [])]
-    enqueue(
-        connection,
-        f"end:{data.run_id}",
-        kind,
-        {
-            "title": f"{kind}: {data.target or 'unknown target'} in {data.environment or 'an unknown environment'}",
-            "reason": data.reason,
-            "incident": data.incident_id,
+    if kind is not None:
+        message = _message(connection, data)
+        enqueue(
+            connection,
+            f"end:{data.run_id}",
+            kind,
+            message,
+            services.clock.now(),
+            incident=data.incident_id,
+            run=data.run_id,
+        )
+
+
+def _message(connection: Connection, data: RunData) -> JsonObject:
+    document = connection.execute(select(plans.c.document).where(plans.c.cid == data.cid)).scalar_one_or_none()
+    steps = [step["step"] for step in (document or {}).get("steps", [])]
+    row = connection.execute(select(incidents).where(incidents.c.id == data.incident_id)).one_or_none()
+    if row is None:
+        place = f"{data.environment}/{data.target}"
+        return {
+            "title": f"the run {data.run_id} on {place} ended",
+            "why": data.reason,
             "run": data.run_id,
-            "findings": [finding.summary for finding in data.findings],
-            "tried": list(data.tried),
-            "steps": steps,
-        },
-        services.clock.now(),
-        incident=data.incident_id,
-        run=data.run_id,
-    )
+            "plan": steps,
+        }
+    incident = Incident.model_validate({name: getattr(row, name) for name in Incident.model_fields})
+    *earlier, last = data.tried or ("",)
+    tried = [Tried(remedy=name, verdict=Verdict.INEFFECTIVE) for name in earlier]
+    if last and data.acted:
+        tried.append(Tried(remedy=last, verdict=data.verdict, undone=bool(data.undone)))
+    return escalation_message(incident=incident, why=data.reason, findings=data.findings, tried=tried) | {"plan": steps}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, select
 
-from uici.diagnosis.findings import find
+from uici.diagnosis.findings import find, required_operations
 from uici.intake.targeting import TargetIndex
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import CallError
@@ -133,9 +133,13 @@ def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | N
 def look(
     services: Services, environment: str, target_name: str, strategy: Strategy
 ) -> tuple[tuple[Observation, ...], tuple[Finding, ...]]:
-    """Perform the strategy's read-only operations. One that fails is an observation with an error, not an end."""
+    """Perform the read-only operations that the strategy names and its findings need.
+
+    One that fails is an observation with an error, not an end.
+    """
+    rules = services.site().findings
     observations: list[Observation] = []
-    for step in strategy.diagnose:
+    for step in required_operations(strategy, rules):
         try:
             result = services.platforms.read(environment, target_name, step.operation, step.parameters)
         except (CallError, Problem) as error:
@@ -144,7 +148,7 @@ def look(
             )
         else:
             observations.append(Observation(operation=step.operation, parameters=step.parameters, result=result))
-    return tuple(observations), find(observations, services.site().findings)
+    return tuple(observations), find(observations, rules)
 
 
 def _note(
