@@ -14,6 +14,7 @@ import structlog
 
 from executors.local.observe import Instance, not_found, observe, ticks_of
 from executors.local.program import ProgramFiles, Specification, changed_environment
+from executors.local.proofs import unfinished
 from executors.local.selfguard import SelfGuard
 from executors.local.settings import LocalBinding, LocalSettings
 from executors.local.supervisor import Supervisor
@@ -146,9 +147,14 @@ class ProgramChanges:
                 self._install(former)
             return {"changed": False, "instances": []}
         present = self._observe(former)
-        # What was stopped on purpose stays stopped; what ended by itself is what a new configuration may cure.
-        affected = tuple(
-            instance.id for instance in present if instance.state != "stopped" or instance.id in former.pending
+        # What was stopped on purpose stays stopped; what ended by itself is what a new configuration may cure. The
+        # same change again, after its sender died, goes on where that one ended.
+        affected = (
+            unfinished(former, present)
+            if same
+            else tuple(
+                instance.id for instance in present if instance.state != "stopped" or instance.id in former.pending
+            )
         )
         running = tuple(instance.id for instance in present if instance.running)
         wanted = wanted.model_copy(update={"sequence": former.sequence + (not same), "pending": affected})
@@ -162,7 +168,7 @@ class ProgramChanges:
                 raise
             self._restore(former, wanted, affected, running, error)
         self._save(wanted.model_copy(update={"pending": ()}))
-        return {"changed": True, "instances": list(affected)}
+        return {"changed": bool(affected) or not same, "instances": list(affected)}
 
     def _restore(
         self,

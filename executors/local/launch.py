@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUPERVISOR_")}
         environment.update(launch["environment"])
         environment["UICI_INSTANCE"] = instance.rpartition("-")[2]
-        note = {"pid": os.getpid(), "ticks": start_ticks(os.getpid())}
+        note = {"pid": os.getpid(), "ticks": start_ticks(os.getpid()), "launch": specification["launch_digest"]}
         note_path = os.path.join(os.path.dirname(specification_path), "..", "run", f"{instance}.json")
         temporary = f"{note_path}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as file:

@@ -53,6 +53,8 @@ class Instance(Frozen):
     last_pid: int | None
     exit_code: int | None
     started: float | None
+    launch: str | None
+    """Digest of the launch with which the process of `identity` was started, as it noted itself."""
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -121,6 +123,7 @@ def _instance(name: str, info: Mapping[str, Any] | None, note: Note | None, log:
         last_pid=pid or (note.pid if note else None),
         exit_code=exit_code,
         started=_started(pid, info),
+        launch=note.launch if note is not None and (not pid or note.pid == pid) else None,
     )
 
 

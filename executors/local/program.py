@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from executors.local.settings import PROGRAM_PATTERN, LocalBinding, ProgramVersion
-from uici.model.base import Frozen, canonical_json
+from uici.model.base import Frozen, canonical_json, digest
 from uici.model.call import CallError, FailureKind
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
@@ -82,16 +82,22 @@ class Specification(Frozen):
         )
 
     @property
+    def launch_digest(self) -> str:
+        """Tells a process that was started with the present specification from an earlier one."""
+        return digest(self.launch.model_dump(mode="json"))
+
+    @property
     def instances(self) -> tuple[str, ...]:
         """Ids of the instances that there should be."""
         return tuple(f"{self.program}-{number}" for number in range(self.replicas))
 
 
 class Note(Frozen):
-    """What the launcher noted of a process: its id, and when it started in clock ticks since boot."""
+    """What the launcher noted of a process: its id, its start in clock ticks since boot, what it was to become."""
 
     pid: int
     ticks: int
+    launch: str
 
 
 class ProgramFiles:
@@ -131,6 +137,7 @@ class ProgramFiles:
         try:
             content = json.loads(path.read_bytes())
             content.pop("launch", None)
+            content.pop("launch_digest", None)
             return Specification.model_validate(content)
         except FileNotFoundError:
             return None
@@ -146,6 +153,7 @@ class ProgramFiles:
         """Install a specification: JSON first, then the ini that names its instances. Raises OSError."""
         content = specification.model_dump(mode="json")
         content["launch"] = specification.launch.model_dump(mode="json")
+        content["launch_digest"] = specification.launch_digest
         write_atomically(self.specification_path(specification.program), canonical_json(content).encode())
         ini = self.render(specification).encode()
         path = self.ini_path(specification.program)

@@ -63,7 +63,7 @@ def prove(
         return _of(all(renewed))
     if name == "program.scale":
         return _scaled(arguments["replicas"], before, now, instances)
-    return _configured(name, arguments, before, now)
+    return _configured(name, arguments, before, now, instances)
 
 
 def _scaled(replicas: int, before: JsonObject, now: Specification, instances: tuple[Instance, ...]) -> Happened:
@@ -74,7 +74,9 @@ def _scaled(replicas: int, before: JsonObject, now: Specification, instances: tu
     return _of(not alive or all(one.id in former or one.identity is not None for one in instances))
 
 
-def _configured(name: str, arguments: JsonObject, before: JsonObject, now: Specification) -> Happened:
+def _configured(
+    name: str, arguments: JsonObject, before: JsonObject, now: Specification, instances: tuple[Instance, ...]
+) -> Happened:
     present = {"version": now.version, "assigned": now.assigned, "removed": list(now.removed)}
     wanted = dict(present)
     if name == "program.configure":
@@ -85,9 +87,16 @@ def _configured(name: str, arguments: JsonObject, before: JsonObject, now: Speci
     else:
         wanted["version"] = before["previous_version"]
     if present == wanted:
-        # A change that was written but not yet run is completed by sending it again.
-        return _of(not now.pending)
+        # A change that was written but does not run yet is completed by sending it again.
+        return _of(not unfinished(now, instances))
     return _of(False) if all(present[key] == before[key] for key in present) else Happened.UNKNOWN
+
+
+def unfinished(specification: Specification, instances: tuple[Instance, ...]) -> tuple[str, ...]:
+    """The instances that a change under way still has to restart: none that was started with it already."""
+    return tuple(
+        one.id for one in instances if one.id in specification.pending and one.launch != specification.launch_digest
+    )
 
 
 def _renewed(instance: Instance, before: JsonObject) -> bool:

@@ -316,6 +316,9 @@ def test_a_change_cut_in_two_is_completed_by_sending_it_again(place: Place, name
     content["pending"] = ["sleeper-0", "sleeper-1"]
     path.write_text(json.dumps(content))
     call(executor, "supervisor.rpc", method="stopProcess", params=["sleeper-0"])
+    note_path = place.directory / "run" / "sleeper-0.json"
+    note_path.write_text(json.dumps({**json.loads(note_path.read_text()), "launch": "an earlier one"}))
+    done_already = call(executor, "program.status", target=binding)["instances"][1]["pid"]
     assert executor.happened(attempt, before) is Happened.NO
     assert executor.perform(attempt)["changed"] is True
     assert executor.happened(attempt, before) is Happened.YES
@@ -323,6 +326,7 @@ def test_a_change_cut_in_two_is_completed_by_sending_it_again(place: Place, name
     assert status["running"] == 2
     for instance in status["instances"]:
         assert psutil.Process(instance["pid"]).environ()["V"] == "b"
+    assert status["instances"][1]["pid"] == done_already
 
 
 def test_a_restart_whose_sender_died_is_proved_not_done_and_done_once(place: Place) -> None:
