@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from uici.catalogue.diagnostics import CatalogueError, Diagnostic, Report
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
-from uici.catalogue.locations import shipped_config
+from uici.catalogue.locations import shipped_config, shipped_operations
 from uici.catalogue.overlaying import FILES
 from uici.catalogue.reading import read_bytes
 
@@ -47,6 +48,13 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | WORDS, inner, max_size=4),
     max_leaves=12,
 )
+
+
+def places_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every part of a document, as what holds it and the key or number there."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from places_of(value[key])
 
 
 def outcome(folder: Path) -> list[str]:
@@ -96,18 +104,24 @@ def test_a_shipped_file_with_one_part_replaced_never_breaks_the_loader(data: st.
     document = yaml.safe_load(SHIPPED[name])
     # A copy without shared parts, of which one node is replaced by anything.
     document = json.loads(json.dumps(document, default=str))
-    places: list[tuple[Any, Any]] = []
-
-    def collect(value: Any) -> None:
-        for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-            places.append((value, key))
-            collect(value[key])
-
-    collect(document)
+    places = list(places_of(document))
     parent, key = data.draw(st.sampled_from(places))
     parent[key] = data.draw(VALUES)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / name).write_text(json.dumps(document))
+        outcome(Path(folder))
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_verb_with_one_part_replaced_never_breaks_the_loader(data: st.DataObject) -> None:
+    document = json.loads(json.dumps(yaml.safe_load((shipped_operations() / "reload_service.yml").read_text())))
+    places = list(places_of(document))
+    parent, key = data.draw(st.sampled_from(places))
+    parent[key] = data.draw(VALUES)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "operations").mkdir()
+        (Path(folder) / "operations" / "other_verb.yml").write_text(json.dumps(document))
         outcome(Path(folder))
 
 

@@ -184,6 +184,8 @@ def test_the_same_verb_twice_names_both_places(tmp_path: Path) -> None:
         ),
         ("targets", "targets: {web: {bindings: {locl: {program: web}}}}", "unknown_environment", 1, "'local'"),
         ("targets", "targets: {web: {bindings: {local: {progam: web}}}}", "unknown_key", 1, "did you mean 'program'"),
+        ("targets", "targets: {web: {bindings: {local: {program: web, environment: {A: '${env:A}'}}}}}",
+         "reference_in_binding", 1, "read its secret itself"),
         ("targets", "targets: {web: {bindings: {}}}", "wrong_value", 1, "bindings"),
         ("targets", "targets: {'a b': {bindings: {local: {program: web}}}}", "wrong_name", 1, "'a b'"),
         (

@@ -143,7 +143,8 @@ def test_known_alerts_find_their_strategy(site: Site, labels: dict[str, str], st
         ({"high_memory", "running"}, "out_of_memory", "restart_to_free_memory"),
         ({"missing", "not_running", "unhealthy"}, "service_down", None),
         ({"not_running", "disk_full", "unhealthy"}, "service_down", None),
-        ({"not_running", "stopped_on_request", "unhealthy"}, "service_down", None),
+        ({"not_running", "stopped_on_request", "unhealthy"}, "service_down", "start"),
+        ({"not_running", "stopped_on_request"}, "crash_loop", None),
         ({"running", "healthy"}, "service_down", None),
     ],
 )

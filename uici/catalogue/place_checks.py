@@ -92,6 +92,15 @@ def _binding(draft: Draft, target: str, environment_name: str, bindings: Node) -
             given=environment_name,
         )
         return
+    for part in bindings.at(environment_name).walk():
+        if isinstance(part.value, str) and is_reference(part.value):
+            # It would reach the service as the text that stands here, which nobody can have meant.
+            draft.report.add(
+                part.position,
+                "reference_in_binding",
+                f"targets.{target}.bindings.{environment_name}: a binding is taken as it stands, so references to "
+                "secrets are not filled in; let the service read its secret itself",
+            )
     environment = draft.environments.get(environment_name)
     executor = draft.executors.get(environment.platform) if environment is not None else None
     node = bindings.at(environment_name)
