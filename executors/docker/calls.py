@@ -207,7 +207,7 @@ _SPECS = (
         "container.usage",
         "What the containers use now",
         {
-            "cpu_percent": "100 = one core, over about 100 ms",
+            "cpu_percent": "100 = one core, since the last look of this minute, else over 100 ms or more",
             "memory_bytes": "without the page cache that can be dropped",
             "memory_limit_bytes": "null without a limit",
             "memory_percent": "of the limit",
@@ -228,7 +228,7 @@ _SPECS = (
         mutates=False,
         timeout=15,
     ),
-    _spec("container.start", "Start the containers that do not run", _INSTANCES),
+    _spec("container.start", "Start the containers that do not run", _INSTANCES, timeout=60, in_flight=5),
     _spec("container.stop", "Stop the containers", _INSTANCES, risk=Risk.HIGH),
     _spec("container.restart", "Restart the containers, one after another", _INSTANCES, risk=Risk.MEDIUM),
     _spec(

@@ -18,6 +18,7 @@ from uici.model.call import CallError, FailureKind
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _POOL = 16
+_NEWEST_API = "1.47"
 # The engine answers 500 to these although nothing was begun, or what was begun has been taken back.
 _EVIDENTLY_NOT_DONE = (
     "port is already allocated",
@@ -219,7 +220,7 @@ class Engine:
         failures = importlib.import_module("requests.exceptions")
         try:
             with client.request("GET", f"{client.base_url}/version", timeout=self.settings.timeout_seconds) as answer:
-                version = json.loads(answer.content)["ApiVersion"] if answer.ok else None
+                version = _understood(json.loads(answer.content)) if answer.ok else None
         except (failures.RequestException, OSError) as error:
             raise self._unreachable(error) from None
         except (ValueError, KeyError, TypeError):
@@ -289,6 +290,16 @@ class Engine:
             return CallError(kind, "docker_error", text, detail=detail)
         codes = {HTTPStatus.CONFLICT: "docker_conflict", HTTPStatus.FORBIDDEN: "docker_not_permitted"}
         return CallError(FailureKind.PERMANENT, codes.get(HTTPStatus(status), "docker_refused"), text, detail=detail)
+
+
+def _understood(said: JsonObject) -> str:
+    """The engine's own version, or the newest that this code was written for, unless the engine knows it no more."""
+    own, least = str(said["ApiVersion"]), str(said.get("MinAPIVersion") or "1.24")
+    return min(own, max(_NEWEST_API, least, key=_parts), key=_parts)
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _missing(path: Sequence[str], said: str) -> str:

@@ -30,7 +30,7 @@ from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Fact
 from executors.docker.lookup import Lookup, Reference
 from executors.docker.open_calls import engine_request, run_inside
 from executors.docker.proof import Proof
-from executors.docker.readings import logs_of, usage_of
+from executors.docker.readings import Samples, logs_of
 from executors.docker.recreate import Recreation, Terms
 from executors.docker.self_guard import SelfGuard
 from executors.docker.settings import DockerBinding, DockerSettings
@@ -62,6 +62,7 @@ class DockerExecutor:
             ) from None
         self._engine = Engine(settings, context.environment)
         self._lookup = Lookup(self._engine)
+        self._samples = Samples(self._engine)
         self._guard = SelfGuard(self._engine, self._lookup, context.identity, context.layers.executor)
         self._recreation = Recreation(self._engine, self._lookup)
         self._changes = Changes(self._engine, self._lookup, self._recreation)
@@ -201,7 +202,7 @@ class DockerExecutor:
             return logs_of(self._engine, [(one.id, one.name) for one in members], arguments.lines, deadline)
         if name == "container.usage":
             running = [one.id for one in members if one.pid is not None]
-            return usage_of(self._engine, running, deadline)
+            return self._samples.usage_of(running, deadline)
         return self._described(members, status)
 
     def _told_apart(self, facts: Facts, deadline: Deadline) -> Facts:

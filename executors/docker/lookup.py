@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from executors.docker.engine import Deadline, Engine
@@ -125,8 +125,9 @@ class Lookup:
         """
         if facts.started_at is None or facts.finished_at is None:
             return False
-        # The engine's own clock: up to half a second after the end, since the event follows it by milliseconds.
-        until = _moment(facts.finished_at) + timedelta(seconds=0.5)
+        # The event follows the end by milliseconds. The engine waits for a time that is still to come, so for what
+        # ended just now our own clock is the bound; a stop of ours has its event before its answer.
+        until = min(_moment(facts.finished_at) + timedelta(seconds=0.5), datetime.now(UTC))
         query: JsonObject = {
             "since": f"{_moment(facts.started_at).timestamp():.6f}",
             "until": f"{until.timestamp():.6f}",

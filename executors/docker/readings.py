@@ -1,7 +1,8 @@
-"""Logs and resource usage, read with one request each where the engine allows it."""
+"""Logs and resource usage, read with as few requests as the engine allows."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from uici.model.call import CallError, FailureKind
 MAX_LINE = 4096
 _MAX_LOG_BYTES = 64 * 1024 * 1024
 _SAMPLE_SECONDS = 0.1
+_KEPT_SECONDS = 60.0
 _ONE_SHOT_SINCE = (1, 41)
 
 
@@ -48,48 +50,79 @@ def logs_of(engine: Engine, containers: Sequence[tuple[str, str]], lines: int, d
     return {"lines": [text[:MAX_LINE] for _, text in collected[-lines:]], "truncated": truncated}
 
 
-def usage_of(engine: Engine, running: Sequence[str], deadline: Deadline) -> JsonObject:
-    """What the containers with these ids use together, over about 100 ms."""
-    one_shot = engine.api_version() >= _ONE_SHOT_SINCE
-    first = {} if not one_shot else {one: _sample(engine, one, True, deadline) for one in running}
-    if first:
-        time.sleep(_SAMPLE_SECONDS)
-    cpu, memory, limit, processes = 0.0, 0, 0, 0
-    unlimited = not running
-    for container_id in running:
-        # Engines before 1.41 take the two samples themselves, which lasts a second or two.
-        now = _sample(engine, container_id, one_shot, deadline)
-        before = first[container_id] if one_shot else {**now["precpu_stats"], "read": now.get("preread")}
-        cpu += _cpu_percent(before if not one_shot else {**before["cpu_stats"], "read": before["read"]}, now)
-        stats = now.get("memory_stats") or {}
-        memory += _memory(stats)
-        ceiling = int(stats.get("limit") or 0)
-        unlimited = unlimited or not ceiling or ceiling >= engine.totals()[1]
-        limit += ceiling
-        processes += int((now.get("pids_stats") or {}).get("current") or 0)
-    return {
-        "cpu_percent": round(cpu, 2),
-        "memory_bytes": memory,
-        "memory_limit_bytes": None if unlimited else limit,
-        "memory_percent": None if unlimited else round(100 * memory / limit, 2),
-        "processes": processes,
-    }
+class Samples:
+    """Usage of containers, with the last look at each kept: CPU time is a difference of two looks.
 
+    Safe for several threads. Engines up to 20.10 answer a second look within a second only when that second has
+    passed, so a look that is already there saves it.
+    """
 
-def _sample(engine: Engine, container_id: str, one_shot: bool, deadline: Deadline) -> dict[str, Any]:
-    query: JsonObject = {"stream": False, **({"one-shot": True} if one_shot else {})}
-    return dict(engine.get(("containers", container_id, "stats"), query, deadline=deadline).json())
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._last: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+
+    def usage_of(self, running: Sequence[str], deadline: Deadline) -> JsonObject:
+        """What the containers with these ids use together, since the last look or over about 100 ms."""
+        one_shot = self._engine.api_version() >= _ONE_SHOT_SINCE
+        now = {one: self._sample(one, one_shot, deadline) for one in running}
+        before = {one: self._before(one, sample, one_shot) for one, sample in now.items()}
+        without = [one for one, sample in before.items() if sample is None]
+        if without:
+            before.update({one: now[one] for one in without})
+            time.sleep(_SAMPLE_SECONDS)
+            now.update({one: self._sample(one, one_shot, deadline) for one in without})
+        with self._lock:
+            if len(self._last) > 1000:
+                self._last.clear()
+            self._last.update(now)
+        return self._sum([(before[one] or {}, now[one]) for one in running])
+
+    def _before(self, container_id: str, now: dict[str, Any], one_shot: bool) -> dict[str, Any] | None:
+        """An earlier look that is neither too near nor too far; None when there is none."""
+        if not one_shot:
+            # Older engines take two looks by themselves, which lasts a second or two.
+            return {"cpu_stats": now.get("precpu_stats") or {}, "read": now.get("preread")}
+        with self._lock:
+            last = self._last.get(container_id)
+        if (
+            last is None
+            or not _SAMPLE_SECONDS <= _seconds(now.get("read")) - _seconds(last.get("read")) <= _KEPT_SECONDS
+        ):
+            return None
+        # Less than before: it was restarted in between.
+        return last if _used(last) <= _used(now) else None
+
+    def _sum(self, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> JsonObject:
+        memory, limit, unlimited = 0, 0, not pairs
+        for _, now in pairs:
+            stats = now.get("memory_stats") or {}
+            memory += _memory(stats)
+            ceiling = int(stats.get("limit") or 0)
+            unlimited = unlimited or not ceiling or ceiling >= self._engine.totals()[1]
+            limit += ceiling
+        return {
+            "cpu_percent": round(sum(_cpu_percent(before, now) for before, now in pairs), 2),
+            "memory_bytes": memory,
+            "memory_limit_bytes": None if unlimited else limit,
+            "memory_percent": None if unlimited else round(100 * memory / limit, 2),
+            "processes": sum(int((now.get("pids_stats") or {}).get("current") or 0) for _, now in pairs),
+        }
+
+    def _sample(self, container_id: str, one_shot: bool, deadline: Deadline) -> dict[str, Any]:
+        query: JsonObject = {"stream": False, **({"one-shot": True} if one_shot else {})}
+        return dict(self._engine.get(("containers", container_id, "stats"), query, deadline=deadline).json())
 
 
 def _cpu_percent(before: dict[str, Any], now: dict[str, Any]) -> float:
-    used = _used(now.get("cpu_stats") or {}) - _used(before)
+    used = _used(now) - _used(before)
     # The engine's own time of reading is finer than its counter of the machine's CPU time.
     seconds = _seconds(now.get("read")) - _seconds(before.get("read"))
     return max(0.0, used / 1e9 / seconds * 100) if seconds > 0 else 0.0
 
 
-def _used(cpu_stats: dict[str, Any]) -> int:
-    return int((cpu_stats.get("cpu_usage") or {}).get("total_usage") or 0)
+def _used(sample: dict[str, Any]) -> int:
+    return int(((sample.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage") or 0)
 
 
 def _seconds(text: str | None) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,10 @@ def test_usage_does_not_wait_for_the_engines_own_second(ground: Ground, caplog: 
     assert len(sent) == 2
     assert all("one-shot=1" in request and "stream=0" in request for request in sent)
     assert usage["cpu_percent"] > 5
+    time.sleep(1.1)  # the engine's collector rests for a second between two looks
+    caplog.clear()
+    assert ground.do("container.usage", WEB)["cpu_percent"] > 5
+    assert len([request for request in requests_in(caplog) if "/stats" in request]) == 1
     assert usage["memory_limit_bytes"] == 64 * 1024 * 1024
     assert 0 < usage["memory_percent"] < 100
 
@@ -454,6 +461,48 @@ def test_a_connection_kept_over_an_engines_restart_is_no_failure(own: Ground) ->
     own.do("container.status", WEB)
     own.engine.restart()
     assert own.do("container.restart", WEB)["changed"] is True
+
+
+@pytest.fixture
+def tcp(own: Ground) -> Iterator[str]:
+    """The engine's socket, reachable by TCP."""
+    path = own.engine.url.removeprefix("unix://")
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as engine:
+                engine.connect(path)
+                back = threading.Thread(target=self.copy, args=(engine, self.request))
+                back.start()
+                self.copy(self.request, engine)
+                back.join()
+
+        @staticmethod
+        def copy(source: socket.socket, sink: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    sink.sendall(data)
+            with suppress(OSError):
+                sink.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        serving.join()
+
+
+def test_an_engine_over_tcp(ground: Ground, tcp: str) -> None:
+    ground.run("uici-t-web")
+    executor = ground.make(url=tcp)
+    assert ground.do("container.restart", WEB, executor)["changed"] is True
+    assert ground.do("container.status", WEB, executor)["state"] == "running"
+    executor.close()
+    executor = ground.make(url=f"tcp://127.0.0.1:{free_port()}")
+    error = ground.fails("container.restart", WEB, executor)
+    assert (error.kind, error.code) == (FailureKind.TEMPORARY, "docker_unreachable")
+    executor.close()
 
 
 # --- without the SDK ------------------------------------------------------------------------------------------
