@@ -77,7 +77,10 @@ def serving(folder: Path, **files: str) -> Iterator[Served]:
     application = Application(write_site(folder / "config", **files), f"sqlite:///{folder / 'state' / 'uici.db'}")
     application.start()
     app = create_app(application.control, application.site.platform.service, application.site.platform.intake)
-    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio turns Nagle's algorithm off only where the protocol is named: without it each answer takes 40 ms more.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(256)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, args=([listener],), name="service")
     thread.start()

@@ -1,7 +1,9 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from uici.cli.app import app, hoisted
@@ -11,11 +13,13 @@ RUNNER = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in ("UICI_URL", "UICI_TOKEN", "UICI_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
     monkeypatch.chdir(tmp_path)
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,27 @@ def test_a_payload_that_is_none(tmp_path: Path, content: str) -> None:
     result = RUNNER.invoke(app, ["preview", str(file)])
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
+
+
+def test_a_preview_without_a_server_is_an_answer_alone_on_stdout(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "targets.yml").write_text(
+        "targets:\n  web: {bindings: {local: {program: web, command: [/bin/sleep, '1']}}}\n"
+    )
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"steps": [{"operation": "restart_service", "target": "web"}]}))
+    result = RUNNER.invoke(app, ["preview", "--plan", str(plan), "--config", str(folder), "-o", "json"])
+    assert result.exit_code == 0, result.output
+    (preview,) = json.loads(result.stdout)["previews"]
+    assert preview["steps"][0]["calls"][0]["name"] == "program.restart"
+    assert preview["cid"].startswith("sha256:")
+    again = RUNNER.invoke(app, ["preview", "--plan", str(plan), "--config", str(folder), "-o", "json"])
+    assert again.stdout == result.stdout
+    plan.write_text(json.dumps({"steps": [{"operation": "restart_servise", "target": "web"}]}))
+    wrong = RUNNER.invoke(app, ["preview", "--plan", str(plan), "--config", str(folder)])
+    assert wrong.exit_code == 2
+    assert "did you mean 'restart_service'" in wrong.stderr
 
 
 def test_version() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -144,6 +146,16 @@ def report(problem: Problem, output: OutputFormat) -> None:
         ]
     for line in lines:
         typer.echo(printable(line), err=True)
+
+
+def log_to_stderr() -> None:
+    """Warnings of our rooms go to stderr: what is on stdout is an answer that a program may read."""
+    import structlog
+
+    structlog.configure(
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
 
 
 ConfigOption = Annotated[

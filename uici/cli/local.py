@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uici.access.roles import Role
-from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, StateOption, options_of
+from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, StateOption, log_to_stderr, options_of
 from uici.model.errors import Problem, ProblemKind
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     from uici.catalogue.locations import config_directory
     from uici.translation.verb_tests import run_verb_tests
 
+    log_to_stderr()
     options = options_of(context)
     executors = discover_executors()
     # What is wrong is raised, and printed by the root command.
@@ -140,6 +141,7 @@ def create_token(
     from uici import bootstrap
 
     until = datetime.now(UTC) + timedelta(days=expires) if expires is not None else None
+    log_to_stderr()
     with bootstrap.open_tokens(config, database(state)) as store:
         token = store.create(role, name, until)
     # Alone on stdout, in every format, so that TOKEN=$(uici token create ...) is right.
@@ -152,6 +154,7 @@ def list_tokens(context: typer.Context, config: ConfigOption = None, state: Stat
     from uici import bootstrap
     from uici.cli.rendering import show_list
 
+    log_to_stderr()
     with bootstrap.open_tokens(config, database(state)) as store:
         rows = [info.model_dump(mode="json") for info in store.list()]
     columns = ("id", "name", "role", "created_at", "expires_at", "revoked_at")
@@ -168,6 +171,7 @@ def revoke_token(
     """Revoke a token for ever."""
     from uici import bootstrap
 
+    log_to_stderr()
     with bootstrap.open_tokens(config, database(state)) as store:
         info = store.revoke(id_)
     options_of(context).show(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from uici.cli.context import ConfigOption, EnvironmentOption, options_of
+from uici.cli.context import ConfigOption, EnvironmentOption, log_to_stderr, options_of
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
 
@@ -62,6 +62,7 @@ def preview(
     else:
         from uici import bootstrap
 
+        log_to_stderr()
         shown = bootstrap.offline_preview(config, document, environment)
     options.show(shown, show_preview)
 
