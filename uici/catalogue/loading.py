@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from uici.catalogue.detection import choose_environment, detect_platform
 from uici.catalogue.diagnostics import CatalogueError, Position, Report
 from uici.catalogue.draft import Draft, split
 from uici.catalogue.locations import shipped_config, shipped_operations, site_operations
 from uici.catalogue.operation_checks import check_operations
 from uici.catalogue.overlaying import FILES, overlay
-from uici.catalogue.place_checks import check_places
+from uici.catalogue.place_checks import AUTO, check_places
 from uici.catalogue.reading import Node, empty, read_file
 from uici.catalogue.rule_checks import check_rules
 from uici.catalogue.shapes import parse
@@ -56,11 +57,12 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
     check_translations(draft)
     check_rules(draft)
     check_places(draft)
+    default = _default_environment(draft)
     if report:
         raise CatalogueError(report)
     return Site(
         platform=draft.platform,
-        default_environment=draft.default_environment,
+        default_environment=default,
         environments=draft.environments,
         targeting=draft.targeting,
         targets=draft.targets,
@@ -70,6 +72,22 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
         policies=draft.policies,
         verb_tests=draft.verb_tests,
     )
+
+
+def _default_environment(draft: Draft) -> str:
+    """The name that is written, or what `auto` means here and now."""
+    if draft.default_environment != AUTO or draft.report:
+        return draft.default_environment
+    chosen = choose_environment(draft.environments, detect_platform())
+    if chosen is None:
+        draft.report.add(
+            draft.default_position,
+            "nothing_detected",
+            "default: auto found no environment for the platform that UICI runs on; name one",
+            choices=tuple(draft.environments),
+        )
+        return AUTO
+    return chosen[0]
 
 
 def _documents(config_dir: Path | None, report: Report) -> tuple[dict[str, Node], frozenset[str]]:
