@@ -86,7 +86,7 @@ class PlatformFile(Frozen):
     state: str = Field(
         default="sqlite:///uici.db",
         pattern=r"^(sqlite|postgresql)(\+\w+)?://",
-        description="relative to the configuration folder's parent state/",
+        description="a relative SQLite file lies in the configuration's folder",
     )
     service: ServiceSettings = ServiceSettings()
     intake: IntakeSettings = IntakeSettings()
