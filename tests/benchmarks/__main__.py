@@ -9,10 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import engine
+from tests.benchmarks import engine, healing
 from tests.benchmarks.measuring import Benchmark, Result, write
 
-BENCHMARKS = (Benchmark("engine", "the durable engine and a bare commit on SQLite", engine.measure),)
+BENCHMARKS = (
+    Benchmark("engine", "the durable engine and a bare commit on SQLite", engine.measure),
+    Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),
+)
 """Everything that `make bench` takes, in this order."""
 
 
@@ -25,6 +28,8 @@ def show(results: list[Result], console: Console) -> None:
             table.add_row(
                 result.name, figure.name, str(figure.count), *(f"{value:.2f} {figure.unit}" for value in values)
             )
+        for name, value in result.facts.items():
+            table.add_row(result.name, name, "", str(value))
         if result.absent:
             table.add_row(result.name, f"absent: {result.absent}")
     console.print(table)

@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-from uici.runs import engine
+from uici.runs import stages
 from uici.runs.data import RunData
 from uici.runs.services import Services
 from uici.runs.stages import acting
@@ -23,12 +23,12 @@ def main() -> None:
     """Arm the boundary, then be `uici`."""
     wanted = os.environ.get(BOUNDARY, "")
     stage, _, when = wanted.partition(":")
-    advance, announce, settle = engine.advance, acting._announce, acting._settle
+    one_stage, announce, settle = stages.one_stage, acting._announce, acting._settle
 
-    def crashing_advance(services: Services, data: RunData) -> RunData:
+    def crashing_stage(services: Services, data: RunData) -> RunData:
         if (data.stage.value, "before") == (stage, when):
             die()
-        after = advance(services, data)
+        after = one_stage(services, data)
         if (data.stage.value, "after") == (stage, when):
             die()
         return after
@@ -44,7 +44,7 @@ def main() -> None:
             die()
         settle(*arguments, **more)
 
-    engine.advance = crashing_advance
+    stages.one_stage = crashing_stage
     acting._announce = crashing_announce
     acting._settle = crashing_settle
 

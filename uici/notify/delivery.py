@@ -78,7 +78,7 @@ class Deliverer:
             if notifier.name in accepted:
                 continue
             try:
-                notifier.send({"id": row.id, "kind": row.kind, **row.message})
+                notifier.send({**row.message, "id": row.id, "kind": row.kind})
                 accepted.add(notifier.name)
             except (OSError, ValueError) as error:
                 errors.append(f"{notifier.name}: {error}")

@@ -89,6 +89,8 @@ class RunData(Frozen):
     acted: bool = False
     told: bool = False
     """A step of the plan itself told people."""
+    proposing: bool = False
+    """People are to be told what would have been done."""
     undoing: bool = False
     undo_cid: str | None = None
     undone: tuple[int, ...] = ()

@@ -27,7 +27,7 @@ from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
-from uici.runs.stages import StalePartError, advance
+from uici.runs.stages import REPEATABLE, StalePartError, advance
 from uici.store.schema import runs
 
 log = structlog.get_logger(__name__)
@@ -165,23 +165,19 @@ class Engine:
     def _run_part(self, run_id: str, part: int) -> str:
         try:
             state: JsonObject | None = DBOS.run_step({"name": "begin"}, self._begin, run_id, part)
-            if state is None:
-                return "stale"
-            data = RunData.model_validate(state)
-            while data.wait is None and data.stage is not Stage.ENDED:
-                state = DBOS.run_step(
-                    {"name": data.stage.value}, self._advance, data.model_dump(mode="json", exclude_defaults=True)
-                )
-                if state is None:
-                    return "stale"
+            while state is not None:
                 data = RunData.model_validate(state)
-            return data.stage.value
+                if data.wait is not None or data.stage is Stage.ENDED:
+                    return data.stage.value
+                state = DBOS.run_step({"name": data.stage.value}, self._advance, state)
+            return "stale"
         finally:
             with self._active_lock:
                 self._active.pop(f"{run_id}:{part}", None)
             self._tick.set()
 
     def _begin(self, run_id: str, part: int) -> JsonObject | None:
+        """Take the run up where its row says; for a part that begins by looking, go on at once with that."""
         with self._services.store.write() as connection:
             row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
             if row is None or row.part != part or row.state == RunState.ENDED:
@@ -197,7 +193,7 @@ class Engine:
             "environment": row.environment,
             "target": row.target,
         }
-        return state
+        return self._advance(state) if state["stage"] in REPEATABLE else state
 
     def _advance(self, state: JsonObject) -> JsonObject | None:
         data = RunData.model_validate(state)

@@ -44,6 +44,8 @@ STAGES: dict[Stage, StageFunction] = {
 _BEFORE_ACTING = frozenset(
     {Stage.TARGET, Stage.HOLD, Stage.DIAGNOSE, Stage.PLAN, Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
 )
+REPEATABLE = _BEFORE_ACTING | {Stage.CAPTURE}
+"""Stages that only look, or whose writing can simply be repeated: several of them share one entry in the journal."""
 # While a call may be in flight, or state is being put back, stopping would leave things worse than going on.
 _NOT_TO_INTERRUPT = frozenset({Stage.SEND, Stage.CONFIRM, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
 
@@ -53,8 +55,13 @@ class StalePartError(Exception):
 
 
 def advance(services: Services, data: RunData) -> RunData:
-    """Take a run through one stage and write what it has become. Raises StalePartError."""
-    after = _interruption(services, data) or STAGES[data.stage](services, data)
+    """Take a run through its next stage, and on through those that may be repeated; write what it has become.
+
+    Raises StalePartError.
+    """
+    after = one_stage(services, data)
+    while after.wait is None and after.stage in REPEATABLE:
+        after = one_stage(services, after)
     if after.stage is Stage.ENDED:
         return after
     with services.store.write() as connection:
@@ -63,6 +70,11 @@ def advance(services: Services, data: RunData) -> RunData:
     if after.wait is not None:
         services.wake()
     return after
+
+
+def one_stage(services: Services, data: RunData) -> RunData:
+    """What the run is after one stage; nothing of the run itself is written, except by the stage."""
+    return _interruption(services, data) or STAGES[data.stage](services, data)
 
 
 def _interruption(services: Services, data: RunData) -> RunData | None:

@@ -13,7 +13,7 @@ from uici.runs import records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
-from uici.store.schema import alerts, incidents, plans, runs
+from uici.store.schema import alerts, approvals, incidents, plans, runs
 from uici.verification.judging import HealthTrack
 
 _TELLING = {AlertOutcome.ESCALATED: "escalation", AlertOutcome.REFUSED: "refused"}
@@ -43,6 +43,11 @@ def close(services: Services, data: RunData) -> RunData:
                 reason=data.reason,
                 data=data.model_dump(mode="json", exclude_defaults=True),
             )
+        )
+        connection.execute(
+            approvals.update()
+            .where(approvals.c.run_id == data.run_id, approvals.c.state == "pending")
+            .values(state="withdrawn", decided_at=now)
         )
         if data.incident_id is not None:
             _close_incident(connection, services, data)
@@ -95,7 +100,7 @@ def _close_incident(connection: Connection, services: Services, data: RunData) -
 
 def _tell(connection: Connection, services: Services, data: RunData) -> None:
     kind = _TELLING.get(data.outcome) if data.outcome is not None else None
-    if data.outcome is AlertOutcome.OBSERVED and data.reason.startswith("autonomy: propose"):
+    if data.outcome is AlertOutcome.OBSERVED and data.proposing:
         kind = "proposal"
     if kind is None and data.verdict is Verdict.INEFFECTIVE:
         kind = "escalation"

@@ -242,7 +242,8 @@ def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions
         return data.parked(now + _SLOT_POLL, "slot")
     reason = "; ".join(f"{item.guard}: {item.reason}" for item in denials)
     if all(item.guard == "autonomy" and item.rule in ("observe", "propose") for item in denials):
-        return data.ending(AlertOutcome.OBSERVED, reason)
+        proposing = any(item.rule == "propose" for item in denials)
+        return data.ending(AlertOutcome.OBSERVED, reason, proposing=proposing)
     if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
         return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}")
     return data.ending(AlertOutcome.REFUSED, reason)

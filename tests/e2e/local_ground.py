@@ -1,0 +1,129 @@
+"""Local programs that the end-to-end tests break, what their supervisor did to them, and what people were told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+
+from tests.e2e.server import Server, until, write_site
+from uici.model.base import JsonObject
+
+ENVIRONMENT = "local"
+_seconds = iter(range(100_000, 200_000))
+
+
+def program(name: str, **more: object) -> JsonObject:
+    """An entry of targets.yml: a program that sleeps for a time that no other process sleeps."""
+    command = ["sleep", str(next(_seconds))]
+    return {"bindings": {ENVIRONMENT: {"program": name, "command": command, "stop_seconds": 1}}, **more}
+
+
+@dataclass(frozen=True)
+class LocalGround:
+    """A `uici serve` over local programs."""
+
+    uici: Server
+    targets: Mapping[str, JsonObject]
+    messages: list[JsonObject]
+    """What people were told, as their webhook got it."""
+
+    def process(self, target: str) -> psutil.Process | None:
+        """The live process of a target."""
+        command = self.targets[target]["bindings"][ENVIRONMENT]["command"]
+        for process in psutil.process_iter(["cmdline", "status"]):
+            if process.info["cmdline"] == command and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+    def start(self, *targets: str) -> None:
+        """Let UICI start the targets, as a person would ask for it."""
+        for target in targets:
+            run = self.uici.run_step(target, "start_service", ENVIRONMENT)
+            assert run["verdict"] == "effective", self.uici.explain(run["id"])
+
+    def kill(self, target: str) -> None:
+        """End the target's process as a crash would."""
+        process = self.process(target)
+        assert process is not None
+        process.kill()
+        until(lambda: self.process(target) is None, f"the death of {target}")
+
+    def spawned(self, target: str) -> int:
+        """How often the supervisor has started the target: its own word, not UICI's."""
+        log = self.uici.config / "state/local/supervisor/supervisord.log"
+        if not log.exists():
+            return 0
+        return len(re.findall(rf"spawned: '{target}\b", log.read_text()))
+
+    def told(self, run: str) -> list[JsonObject]:
+        """What people were told of a run."""
+        return [message for message in list(self.messages) if message.get("run") == run]
+
+
+@contextmanager
+def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonObject) -> Iterator[LocalGround]:
+    """A server over these targets. When the block ends, neither it nor their supervisor is left."""
+    messages: list[JsonObject] = []
+    with _people(messages) as address:
+        url = folder / "people"
+        url.write_text(address)
+        config = write_site(
+            folder / "site",
+            targets={"targets": dict(targets)},
+            platform={"notify": {"webhook": f"${{file:{url}}}"}, "self": {"names": ["uici"]}},
+            **files,
+        )
+        try:
+            with Server(config) as uici:
+                yield LocalGround(uici, targets, messages)
+        finally:
+            end_supervisor(config)
+
+
+def end_supervisor(config: Path) -> None:
+    """Programs outlive their healer by design; after a test nothing is to be left."""
+    for pidfile in config.glob("state/local/supervisor/supervisord.pid"):
+        pid = int(pidfile.read_text())
+        if psutil.pid_exists(pid):
+            os.kill(pid, signal.SIGTERM)
+            until(lambda pid=pid: not psutil.pid_exists(pid) or _dead(pid), "the end of supervisord")  # type: ignore[misc]
+
+
+def _dead(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+@contextmanager
+def _people(messages: list[JsonObject]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            messages.append(json.loads(self.rfile.read(length)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/told"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
