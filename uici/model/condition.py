@@ -1,5 +1,6 @@
 """Conditions over the results of operations: the one small language that findings, preconditions and
-verifications share. Each condition names a field of a result; there are no expressions."""
+verifications share. Each condition names a field of a result; there are no expressions.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class ProblemKind(StrEnum):
     UNAVAILABLE = "unavailable"  # 503: try again later
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818  # the name of RFC 9457, whose documents these become
     """An error whose text reaches people. It never holds a secret."""
 
     def __init__(

@@ -21,12 +21,13 @@ class SelfIdentity(Frozen):
     ancestors: frozenset[int] = frozenset()
     """Process ids that contain UICI: stopping one of them stops UICI."""
     containing: frozenset[str] = frozenset()
-    """Names of what contains UICI: compose project, namespace, node, supervisor socket. Acting on these *as a whole* is denied."""
+    """Names of what contains UICI: compose project, namespace, node, supervisor's socket. Acting on them *as a whole*
+    is denied."""
     state_paths: frozenset[str] = frozenset()
     """Files of UICI's state store."""
 
     def is_named_by(self, names: Iterable[str]) -> str | None:
-        """The first of `names` that means UICI itself, else None. Container ids match by prefix of 12 or more digits."""
+        """The first of `names` that means UICI itself, else None. Container ids match by a prefix of 12 or more."""
         for name in names:
             lowered = name.strip().lstrip("/").lower()
             if not lowered:

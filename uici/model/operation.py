@@ -40,7 +40,7 @@ class Verification(Frozen):
 
 
 class CallTemplate(Frozen):
-    """One call of a translation; arguments reference ${parameters.x}, ${target.x} (the binding) or ${calls.<id>.path}."""
+    """One call of a translation; arguments reference ${parameters.x}, ${target.x} (the binding), ${calls.<id>.path}."""
 
     id: str | None = Field(default=None, pattern=NAME)
     call: str

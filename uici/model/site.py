@@ -81,7 +81,7 @@ class SelfSettings(Frozen):
 
 
 class PlatformFile(Frozen):
-    """platform.yml"""
+    """What stands in platform.yml."""
 
     state: str = Field(
         default="sqlite:///uici.db",
@@ -118,7 +118,7 @@ class Environment(Frozen):
 
 
 class EnvironmentsFile(Frozen):
-    """environments.yml"""
+    """What stands in environments.yml."""
 
     default: str = "local"
     environments: dict[str, Environment] = Field(default_factory=dict)
@@ -180,7 +180,7 @@ class TargetSpec(Frozen):
 
 
 class TargetsFile(Frozen):
-    """targets.yml"""
+    """What stands in targets.yml."""
 
     targeting: Targeting = Targeting()
     targets: dict[str, TargetSpec] = Field(default_factory=dict)
@@ -190,13 +190,13 @@ class TargetsFile(Frozen):
 
 
 class OperationsFile(Frozen):
-    """operations.yml"""
+    """What stands in operations.yml."""
 
     operations: dict[str, OperationBody] = Field(default_factory=dict)
 
 
 class TranslationsFile(Frozen):
-    """command_translations.yml"""
+    """What stands in command_translations.yml."""
 
     translations: dict[str, dict[str, Translation]] = Field(
         default_factory=dict, description="operation -> platform -> translation"
@@ -247,7 +247,7 @@ class FindingRule(Frozen):
 
 
 class FindingsFile(Frozen):
-    """findings.yml"""
+    """What stands in findings.yml."""
 
     findings: dict[str, FindingRule] = Field(default_factory=dict)
 
@@ -360,7 +360,7 @@ class ApprovalPolicy(Frozen):
 
 
 class PoliciesFile(Frozen):
-    """policies.yml"""
+    """What stands in policies.yml."""
 
     autonomy: Autonomy | None = None
     risk: RiskPolicy = RiskPolicy()
@@ -388,7 +388,7 @@ class Site(Frozen):
     verb_tests: dict[str, tuple[VerbTest, ...]] = Field(default_factory=dict)
 
     def strategy_for(self, alert: Alert) -> tuple[str, Strategy] | None:
-        """The first strategy whose matchers all match the alert's labels, with its name; None when no rule covers it."""
+        """The first strategy whose matchers all match the alert's labels, with its name; None when there is none."""
         for name, strategy in self.strategies.items():
             if all(matcher.matches(alert.labels) for matcher in strategy.match):
                 return name, strategy
