@@ -447,6 +447,7 @@ def test_an_engine_that_dies_during_a_call(own: Ground) -> None:
     try:
         error = own.fails("container.stop", target)
         assert (error.kind, error.code) == (FailureKind.UNKNOWN, "docker_connection_lost")
+        timer.join()  # a dying engine still accepts for a moment what it will never read
         error = own.fails("container.stop", target)
         assert (error.kind, error.code) == (FailureKind.TEMPORARY, "docker_unreachable")
     finally:

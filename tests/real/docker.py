@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.real import docker_reaper
 from tests.real.components import require
 from tests.real.process import tail
 
@@ -70,6 +72,7 @@ class DockerEngine:
     def __init__(self, directory: Path | None = None, *, url: str | None = None) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
         self.url = url or f"unix://{directory}/docker.sock"
 
     @property
@@ -113,6 +116,10 @@ class DockerEngine:
     def start(self) -> None:
         """Start dockerd and return when it answers. Raises EngineStartError."""
         home = self._home
+        if self._reaper is None:
+            # Tests may be killed, and an engine and its containers outlive them.
+            argv = [sys.executable, docker_reaper.__file__, str(home)]
+            self._reaper = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
         octet = os.getpid() % 256
         argv = [
             "dockerd",
@@ -188,10 +195,10 @@ class DockerEngine:
                 client.close()
         finally:
             self.stop()
-            self._end_leftovers()
-            for mount in sorted(self._mounts(), reverse=True):
-                subprocess.run(["umount", "--lazy", mount], check=False)
-            shutil.rmtree(self._home, ignore_errors=True)
+            docker_reaper.clear(self._home)
+            if self._reaper is not None:
+                self._reaper.communicate()
+                self._reaper = None
 
     def make_images(self) -> None:
         """Make the test service's images: `good` answers /health, `bad` never does, `late` stops after two seconds."""
@@ -233,24 +240,10 @@ class DockerEngine:
                 os.kill(pid, signal.SIGKILL)
         file.unlink(missing_ok=True)
 
-    def _end_leftovers(self) -> None:
-        """End what an engine that could not be started any more has left: shims, and what runs in its images."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                shim = f"{self._home}/".encode() in (process / "cmdline").read_bytes()
-                mounts = (process / "mountinfo").read_text().splitlines()
-                inside = any(line.split()[4] == "/" and f"{self._home}/data" in line for line in mounts)
-                if shim or inside:
-                    os.kill(int(process.name), signal.SIGKILL)
-
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
             raise RuntimeError("the engine does not run")
         self._process.send_signal(number)
-
-    def _mounts(self) -> list[str]:
-        lines = Path("/proc/self/mounts").read_text().splitlines()
-        return [line.split()[1] for line in lines if line.split()[1].startswith(f"{self._home}/")]
 
 
 def _root_filesystem(files: dict[str, str]) -> bytes:
@@ -303,7 +296,7 @@ def docker_engine() -> Iterator[DockerEngine]:
         engine.__enter__()
     except (EngineStartError, OSError) as error:
         if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+            docker_reaper.clear(directory)
         require("docker", False, str(error))
     try:
         engine.make_images()
