@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +12,8 @@ from structlog.testing import capture_logs
 
 from tests.unit.sites import NOW
 from uici.model.incident import Finding, Incident, IncidentState
+from uici.model.masking import MASK
 from uici.model.verdict import Verdict
-from uici.notify.masking import masked
 from uici.notify.messages import Tried, escalation_message
 from uici.notify.notifiers import LogNotifier, WebhookNotifier
 
@@ -70,42 +69,7 @@ def test_secrets_are_masked_everywhere_in_a_message() -> None:
         secrets=[secret, ""],
     )
     assert secret not in json.dumps(message)
-    assert "***" in message["text"]
-
-
-@pytest.mark.parametrize(
-    ("text", "hidden"),
-    [
-        ("DB_PASSWORD=abc123 port=5", "abc123"),
-        ('{"api_key": "abc123"}', "abc123"),
-        ("token: abc123;", "abc123"),
-        ("Authorization: Bearer abc123def", "abc123def"),
-        ("postgres://user:abc123@db/x", "abc123"),
-        ("secret='abc 123'", "abc 123"),
-        ("Basic dXNlcjphYmMxMjM=", "dXNlcjphYmMxMjM"),
-    ],
-)
-def test_what_looks_like_a_secret_is_masked(text: str, hidden: str) -> None:
-    assert hidden not in masked(text)
-    assert hidden not in json.dumps(masked({"lines": [text], "n": 5}))
-
-
-@pytest.mark.parametrize("text", ["the token bucket is empty", "passing 5 = 5", "port=5", "http://db:80/x", "basic"])
-def test_plain_words_stay(text: str) -> None:
-    assert masked(text) == text
-
-
-def test_keys_that_name_secrets_hide_their_values_and_types_stay() -> None:
-    assert masked({"password": "x", "count": 5, "ok": True, "none": None, "f": (1.5,)}) == {
-        "password": "***", "count": 5, "ok": True, "none": None, "f": [1.5],
-    }  # fmt: skip
-
-
-def test_masking_costs_no_more_than_the_length_of_the_text() -> None:
-    started = time.process_time()
-    for text in ("a" * 500_000, "://" * 100_000, "token " * 100_000, 'secret="' * 60_000, "Bearer " * 80_000):
-        masked(text)
-    assert time.process_time() - started < 20  # quadratic behaviour would take hours
+    assert MASK in message["text"]
 
 
 def test_the_log_is_told() -> None:

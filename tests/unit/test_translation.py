@@ -14,7 +14,6 @@ from uici.model.builtin import BUILTIN_SPECS, classify_builtin
 from uici.model.call import SELECTION_KEY, CallError, Risk
 from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
-from uici.model.masking import MASK, mask
 from uici.model.operation import BUILTIN, Operation
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
 from uici.model.site import Site
@@ -406,35 +405,3 @@ def test_builtin_calls_change_nothing() -> None:
 
 def test_a_builtin_verb_needs_no_binding(site: Site) -> None:
     assert prepared(site, "wait", {"seconds": 1}, target="only-local", environment="docker").calls[0].name == "wait"
-
-
-# --- masking --------------------------------------------------------------------------------------------------------
-
-
-def test_secrets_are_masked_by_the_name_above_them() -> None:
-    shown = mask(
-        {
-            "environment": {"API_KEY": "k", "DB_PASSWORD": "p", "COLOUR": "blue", "EMPTY_TOKEN": ""},
-            "env": ["AUTH_TOKEN=abc", "COLOUR=blue", "not an assignment: token"],
-            "credentials": {"user": "u", "list": ["a", 1, None]},
-            "Authorization": "Bearer x",
-            "api-key": "${env:KEY}",
-            "url": "postgres://user:pw@host/db",
-            "plain": [1, True, None, "text"],
-        }
-    )
-    assert shown == {
-        "environment": {"API_KEY": MASK, "DB_PASSWORD": MASK, "COLOUR": "blue", "EMPTY_TOKEN": ""},
-        "env": [f"AUTH_TOKEN={MASK}", "COLOUR=blue", "not an assignment: token"],
-        "credentials": {"user": MASK, "list": [MASK, MASK, None]},
-        "Authorization": MASK,
-        "api-key": "${env:KEY}",
-        "url": f"postgres://user:{MASK}@host/db",
-        "plain": [1, True, None, "text"],
-    }
-
-
-def test_masking_changes_nothing_in_place() -> None:
-    value = {"token": "t", "list": [{"secret": "s"}]}
-    mask(value)
-    assert value == {"token": "t", "list": [{"secret": "s"}]}

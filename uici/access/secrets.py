@@ -1,4 +1,4 @@
-"""Resolving secret references. The value exists only where it is used, and shows itself nowhere."""
+"""Resolving secret references. The value exists only where it is used, and in the list of what is never shown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.masking import register_secret
 from uici.model.secret import SecretReference, is_reference
 
 GROUP = "uici.secrets"
@@ -115,7 +116,7 @@ def resolve(reference: str, *, where: str = "") -> SecretText:
             allowed=sorted(known),
         )
     try:
-        return SecretText(provider(parsed.locator))
+        value = provider(parsed.locator)
     except (LookupError, OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else next(iter(error.args), None)
         reason = str(said or type(error).__name__)
@@ -126,6 +127,9 @@ def resolve(reference: str, *, where: str = "") -> SecretText:
             where=where,
             hint="set it before uici starts, or change the reference",
         ) from None
+    # Before anybody can use it, so that no answer or error of whoever gets it can show it.
+    register_secret(value)
+    return SecretText(value)
 
 
 def resolve_tree(document: JsonObject, *, where: str = "") -> JsonObject:

@@ -90,7 +90,8 @@ class EventLog:
                     run=row.run_id,
                     environment=row.environment,
                     target=row.target,
-                    data=row.data,
+                    # Again: by now more secrets may be known than when it was written.
+                    data=mask(row.data),
                 )
                 for row in connection.execute(query)
             ]

@@ -1,20 +1,67 @@
-"""Masking for display: what is shown never holds a secret's value, while everything else stays as it is sent."""
+"""Masking for display: what is shown never holds a secret's value, while everything else stays as it is sent.
+
+The one place that decides what a secret looks like. Whoever resolves a secret registers its value here; registered
+values are only ever compared with, and leave this module in no way.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import threading
+from collections.abc import Collection, Iterable
+from urllib.parse import quote
 
 from uici.model.base import JsonValue
 from uici.model.secret import is_reference
 
 MASK = "******"
 
+SHORTEST_REGISTERED = 8
+"""Characters. Shorter values occur by chance: hiding them everywhere would make everything unreadable."""
+_SHORTEST_GIVEN = 4
+
 _SECRET_KEY = re.compile(
     r"passw(or)?d|passphrase|secret|token|api[_-]?key|credential|authorization|private[_-]?key|access[_-]?key|cookie",
     re.IGNORECASE,
 )
-_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 _ASSIGNMENT = re.compile(r"^([A-Za-z_][A-Za-z0-9_.-]*)=(.*)$", re.DOTALL)
+_OPTION = re.compile(r"^--?[A-Za-z][A-Za-z0-9_.-]*$")
+
+# Texts may be log lines of megabytes. Each pattern below starts with fixed text and repeats without bound only what the
+# next match starts after, so that it costs no more than the text's length.
+_URL_PASSWORD = re.compile(r"(?P<name>://[^\s/@:]*:)(?P<value>[^\s/]+)(?P<end>@)")
+_AUTHORIZATION = re.compile(r"\b(?P<name>(?:Bearer|Basic)\s+)(?P<value>[A-Za-z0-9._~+/=-]{6,})", re.IGNORECASE)
+_NAMED = re.compile(
+    r"""(?P<name>
+        (?:pass(?:word|wd|phrase)?|secret|token|(?:api|access|private)[_-]?key|credentials?)
+        # Before a colon `token_count` is rather a measure; before `=` it is a variable's name.
+        (?:[_.-][A-Za-z0-9_.-]{0,64}+(?=\s{0,8}+=)|[0-9]{0,4})
+        \\?["']?\s{0,8}[=:]\s{0,8}
+    )
+    # A text may be cut off inside its quotes; then all that is left of it is the value.
+    (?P<value> "(?:[^"\\]|\\.)*"? | '[^']*'? | \\"[^"]*"? | [^\s,;&"']+ )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+_QUOTES = re.compile(r"""\\?["']""")
+
+_registering = threading.Lock()
+_registered: tuple[str, ...] = ()
+
+
+def register_secret(value: str) -> None:
+    """From now on `mask` hides this value wherever it stands in this process. Thread-safe.
+
+    A value of several lines is hidden line by line too, as logs print it. What is shorter than `SHORTEST_REGISTERED`
+    is not remembered.
+    """
+    global _registered
+    parts = {value, *(line.strip() for line in value.splitlines())}
+    forms = {form for part in parts if len(part) >= SHORTEST_REGISTERED for form in _forms(part)}
+    with _registering:
+        # Replaced as a whole, so that readers need no lock.
+        _registered = _longest_first({*_registered, *forms})
 
 
 def is_secret_key(key: str) -> bool:
@@ -22,29 +69,85 @@ def is_secret_key(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
-def mask(value: JsonValue) -> JsonValue:
-    """A copy of `value` in which whatever stands under a secret's key is `******`.
+def mask(value: JsonValue, secrets: Collection[str] = ()) -> JsonValue:
+    """A copy of `value` in which whatever is a secret, or looks like one, is `******`.
 
-    Texts `NAME=value`, as container platforms write environments, are masked by name, and so is the password in an
-    URL. Booleans, null and references to secrets (`${env:NAME}`) tell nothing and stay.
+    Hidden are: what stands under a secret's key; in texts, the value of `NAME=value` and `name: value` with a secret's
+    name, the password in an URL, and what follows `Bearer` or `Basic`; the argument after an option with a secret's
+    name; every registered secret, and `secrets` (those shorter than four characters are ignored). Booleans, null and
+    references to secrets (`${env:NAME}`) tell nothing and stay.
     """
+    known = _registered
+    if secrets:
+        given = {form for secret in secrets if len(secret) >= _SHORTEST_GIVEN for form in _forms(secret)}
+        known = _longest_first({*known, *given})
+    return _masked(value, known)
+
+
+def _masked(value: JsonValue, known: tuple[str, ...]) -> JsonValue:
     if isinstance(value, dict):
-        return {key: _hide(item) if is_secret_key(str(key)) else mask(item) for key, item in value.items()}
+        return {
+            _text(str(key), known): _hide(item, known) if is_secret_key(str(key)) else _masked(item, known)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [mask(item) for item in value]
+        return _items(value, known)
     if isinstance(value, str):
-        found = _ASSIGNMENT.match(value)
-        if found is not None and found[2] and is_secret_key(found[1]):
-            return f"{found[1]}={MASK}"
-        return _URL_PASSWORD.sub(rf"\1:{MASK}@", value)
+        return _text(value, known)
     return value
 
 
-def _hide(value: JsonValue) -> JsonValue:
+def _items(items: Iterable[JsonValue], known: tuple[str, ...]) -> list[JsonValue]:
+    """A list; it may be a command, in which an option's value is the item after it."""
+    shown: list[JsonValue] = []
+    named = False
+    for item in items:
+        option = isinstance(item, str) and _OPTION.match(item) is not None
+        shown.append(_hide(item, known) if named and isinstance(item, str) and not option else _masked(item, known))
+        named = option and is_secret_key(item)
+    return shown
+
+
+def _text(text: str, known: tuple[str, ...]) -> str:
+    for secret in known:
+        text = text.replace(secret, MASK)
+    found = _ASSIGNMENT.match(text)
+    if found is not None and is_secret_key(found[1]):
+        return text if _tells_nothing(found[2]) else f"{found[1]}={MASK}"
+    text = _URL_PASSWORD.sub(_replaced, text)
+    text = _AUTHORIZATION.sub(_replaced, text)
+    return _NAMED.sub(_replaced, text)
+
+
+def _replaced(found: re.Match[str]) -> str:
+    inner = found["value"].strip("\"'\\")
+    if _tells_nothing(inner) or inner == MASK:
+        return found[0]
+    # With its quotes, so that JSON inside a text can still be read.
+    quotes = _QUOTES.match(found["value"])
+    mark = quotes[0] if quotes is not None else ""
+    return f"{found['name']}{mark}{MASK}{mark}{found.groupdict().get('end') or ''}"
+
+
+def _hide(value: JsonValue, known: tuple[str, ...]) -> JsonValue:
     if isinstance(value, dict):
-        return {key: _hide(item) for key, item in value.items()}
+        return {_text(str(key), known): _hide(item, known) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_hide(item) for item in value]
-    if isinstance(value, bool) or value is None or value == "" or (isinstance(value, str) and is_reference(value)):
+        return [_hide(item, known) for item in value]
+    if isinstance(value, bool) or value is None or (isinstance(value, str) and _tells_nothing(value)):
         return value
     return MASK
+
+
+def _tells_nothing(text: str) -> bool:
+    return text == "" or is_reference(text)
+
+
+def _forms(secret: str) -> set[str]:
+    """The secret as it is, as a part of an URL, and inside a JSON text."""
+    return {secret, quote(secret, safe="", errors="surrogatepass"), json.dumps(secret)[1:-1]}
+
+
+def _longest_first(secrets: set[str]) -> tuple[str, ...]:
+    """One secret may hold another, of which a rest would be left otherwise."""
+    return tuple(sorted(secrets, key=lambda secret: (-len(secret), secret)))

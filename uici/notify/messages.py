@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from uici.model.base import Frozen, JsonObject
 from uici.model.incident import Finding, Incident
+from uici.model.masking import mask
 from uici.model.verdict import Verdict
-from uici.notify.masking import masked
 
 
 class Tried(Frozen):
@@ -51,7 +51,7 @@ def escalation_message(
         "run": incident.run_id,
     }
     message["text"] = _text(message, place, findings, tried)
-    return dict(masked(message, secrets))
+    return dict(mask(message, secrets))
 
 
 def _advice(incident: Incident, tried: Sequence[Tried]) -> list[str]:

@@ -14,7 +14,6 @@ from uici.intake.targeting import TargetIndex
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
-from uici.model.incident import Finding
 from uici.model.masking import mask
 from uici.model.plan import Plan
 from uici.model.verdict import Answer, Decision
@@ -90,8 +89,8 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
             target=target,
             alerts=names,
             strategy=name,
-            findings=[_finding(item) for item in findings],
-            outcome="escalated",
+            findings=[item.model_dump(mode="json") for item in findings],
+            outcome="would wait for the alert's silence" if "healthy" in held else "escalated",
             notes=notes,
         )
     try:
@@ -100,13 +99,15 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
         if problem.code != "self_target":
             raise
         shown = _shape(environment=environment, target=target, outcome="refused", notes=[problem.detail])
-    shown |= {
-        "alerts": names,
-        "strategy": name,
-        "findings": [_finding(item) for item in findings],
-        "notes": [*shown["notes"], *notes],
-    }
-    return shown
+    return _shown(
+        shown
+        | {
+            "alerts": names,
+            "strategy": name,
+            "findings": [item.model_dump(mode="json") for item in findings],
+            "notes": [*shown["notes"], *notes],
+        }
+    )
 
 
 def of_plan(services: Services, plan: Plan) -> JsonObject:
@@ -140,19 +141,19 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
         cid=prepared.cid,
         risk=prepared.risk,
         answer=answer,
-        plan=mask(plan.model_dump(mode="json")),
+        plan=plan.model_dump(mode="json"),
         steps=[
             {
                 "operation": step.step.operation,
                 "target": step.step.target,
-                "parameters": mask(step.step.parameters),
+                "parameters": step.step.parameters,
                 "risk": step.risk,
                 "undo": step.undo,
                 "calls": [
                     {
                         "id": call.id,
                         "name": call.name,
-                        "arguments": mask(call.arguments),
+                        "arguments": call.arguments,
                         "mutates": call.mutates,
                         "risk": call.risk,
                     }
@@ -180,11 +181,6 @@ def _outcome(answer: Answer, decisions: Sequence[Decision]) -> str:
     return "would be refused"
 
 
-def _finding(finding: Finding) -> JsonObject:
-    shown: JsonObject = mask(finding.model_dump(mode="json"))
-    return shown
-
-
 def _nothing(alert: Alert, outcome: AlertOutcome, why: str) -> JsonObject:
     return _shape(alerts=[alert.name], outcome=outcome.value, notes=[why])
 
@@ -206,4 +202,9 @@ def _shape(**given: object) -> JsonObject:
         "notes": [],
         "outcome": "",
     }
-    return shape | given
+    return _shown(shape | given)
+
+
+def _shown(document: JsonObject) -> JsonObject:
+    masked: JsonObject = mask(document)
+    return masked

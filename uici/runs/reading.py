@@ -19,14 +19,14 @@ def list_incidents(store: Store, state: str | None, limit: int, before: str | No
     """Newest first; `before` is the id of the last one seen."""
     query = select(incidents).order_by(incidents.c.id.desc()).limit(limit)
     with store.read() as connection:
-        return [_incident(row) for row in connection.execute(_page(query, incidents.c, state, before))]
+        return [_shown(_incident(row)) for row in connection.execute(_page(query, incidents.c, state, before))]
 
 
 def list_runs(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
     """Newest first; `before` is the id of the last one seen."""
     query = select(runs).order_by(runs.c.id.desc()).limit(limit)
     with store.read() as connection:
-        return [_run(row) for row in connection.execute(_page(query, runs.c, state, before))]
+        return [_shown(_run(row)) for row in connection.execute(_page(query, runs.c, state, before))]
 
 
 def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject:
@@ -39,11 +39,14 @@ def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject
             select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.first_seen)
         ).all()
         its_runs = connection.execute(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.id)).all()
-    return _incident(row) | {
-        "findings": mask(row.findings),
+    document = _incident(row) | {
+        "findings": row.findings,
         "alerts": [_alert(item) for item in its_alerts],
         "runs": [_run(item) for item in its_runs],
-        "timeline": [event.model_dump(mode="json") for event in events.read(incident=incident_id)],
+    }
+    # The event log masks by itself.
+    return _shown(document) | {
+        "timeline": [event.model_dump(mode="json") for event in events.read(incident=incident_id)]
     }
 
 
@@ -56,10 +59,10 @@ def one_run(store: Store, run_id: str) -> JsonObject:
             select(approvals).where(approvals.c.run_id == run_id).order_by(approvals.c.requested_at)
         ).all()
         sent = connection.execute(select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.id)).all()
-    return _run(row) | {
-        "plan": mask(document["plan"]) if document else None,
+    shown = _run(row) | {
+        "plan": document["plan"] if document else None,
         "steps": [
-            {"step": mask(step["step"]), "calls": mask(step["calls"]), "undo": step["undo"]}
+            {"step": step["step"], "calls": step["calls"], "undo": step["undo"]}
             for step in (document or {}).get("steps", [])
         ],
         "approvals": [
@@ -79,16 +82,17 @@ def one_run(store: Store, run_id: str) -> JsonObject:
                 "call": item.call,
                 "position": item.position,
                 "attempt": item.number,
-                "arguments": mask(item.arguments),
+                "arguments": item.arguments,
                 "sent_at": _time(item.sent_at),
                 "settled_at": _time(item.settled_at),
                 "outcome": item.outcome,
                 "detail": item.detail,
-                "result": mask(item.result),
+                "result": item.result,
             }
             for item in sent
         ],
     }
+    return _shown(shown)
 
 
 def run_row(connection: Connection, run_id: str) -> Row[Any]:
@@ -105,6 +109,12 @@ def _page(query: Select[Any], columns: Any, state: str | None, before: str | Non
     if before is not None:
         query = query.where(columns.id < before)
     return query
+
+
+def _shown(document: JsonObject) -> JsonObject:
+    # Whole documents, at their way out: a new member is masked without anybody thinking of it.
+    masked: JsonObject = mask(document)
+    return masked
 
 
 def _incident(row: Row[Any]) -> JsonObject:
@@ -158,8 +168,8 @@ def _alert(row: Row[Any]) -> JsonObject:
         "status": row.status,
         "outcome": row.outcome,
         "reason": row.reason,
-        "labels": mask(row.labels),
-        "annotations": mask(row.annotations),
+        "labels": row.labels,
+        "annotations": row.annotations,
         "starts_at": _time(row.starts_at),
         "ends_at": _time(row.ends_at),
         "first_seen": _time(row.first_seen),

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.masking import mask
 
 MEDIA_TYPE = "application/problem+json"
 WEBHOOK_PATH = "/webhooks/alertmanager"
@@ -38,7 +39,9 @@ _log = structlog.get_logger(__name__)
 
 
 def problem_document(problem: Problem, status: int, instance: str) -> JsonObject:
-    """The body of a problem response. Members without content are left out."""
+    """The body of a problem response, masked: a platform's own words may be in it. Members without content are left
+    out.
+    """
     document: JsonObject = {
         "type": f"urn:uici:problem:{problem.code}",
         "title": HTTPStatus(status).phrase,
@@ -53,7 +56,8 @@ def problem_document(problem: Problem, status: int, instance: str) -> JsonObject
         "hint": problem.hint,
         "errors": list(problem.errors),
     }
-    return document | {name: value for name, value in optional.items() if value}
+    shown: JsonObject = mask(document | {name: value for name, value in optional.items() if value})
+    return shown
 
 
 def problem_response(
