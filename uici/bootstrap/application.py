@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy
 
-from uici.access.secrets import resolve
+from uici.access.secrets import resolve, resolve_tree
 from uici.access.tokens import TokenStore
 from uici.bootstrap.identity import discover
 from uici.catalogue.executors import discover_executors
@@ -20,6 +20,7 @@ from uici.catalogue.locations import config_directory
 from uici.events.log import EventLog
 from uici.intake.writer import IntakeWriter
 from uici.model.base import JsonObject
+from uici.model.errors import Problem
 from uici.model.identity import SelfGuardLayers
 from uici.model.site import Site
 from uici.notify.delivery import Deliverer
@@ -48,11 +49,13 @@ class Application:
         config: Path | None = None,
         state: str | None = None,
         *,
+        executors_state: Path | None = None,
         clock: Clock | None = None,
         layers: SelfGuardLayers | None = None,
     ) -> None:
         """Load the configuration and make everything; touches no platform.
 
+        `executors_state` is where the executors keep what they own; without it that is beside the state.
         Raises CatalogueError with all problems of the configuration, and Problem when the state cannot be used.
         """
         classes = discover_executors()
@@ -65,7 +68,8 @@ class Application:
         layers = layers or SelfGuardLayers()
         identity = discover(self.site.platform.self.names, self.store.path)
         self.events = EventLog(self.store, self._clock)
-        self.platforms = Platforms(self._site, classes, identity, layers, self.store.path.parent)
+        _learn_secrets(self.site)
+        self.platforms = Platforms(self._site, classes, identity, layers, executors_state or self.store.path.parent)
         self.services = Services(
             store=self.store,
             events=self.events,
@@ -114,6 +118,20 @@ class Application:
         return lambda: notifiers
 
 
+def _learn_secrets(site: Site) -> None:
+    """Resolve every secret once, so that none is shown before its environment is first used.
+
+    What was stored before a restart may hold it: a service's log line, a label.
+    """
+    for environment in site.environments.values():
+        wanted: JsonObject = {"connection": environment.connection}
+        if environment.prometheus is not None and environment.prometheus.bearer_token is not None:
+            wanted["bearer_token"] = environment.prometheus.bearer_token
+        # A missing one is told where it is needed: that environment degrades alone.
+        with suppress(Problem):
+            resolve_tree(wanted)
+
+
 def state_url(given: str | None, site: Site, directory: Path | None) -> str:
     """The state's URL with an absolute path.
 
@@ -147,8 +165,11 @@ def offline_preview(config: Path | None, document: JsonObject, environment: str 
 
     What only the state knows (cooldowns, locks, freezes, runs of the last hour) is judged as if nothing had happened.
     """
+    directory = config_directory(config)
+    site = load_site(directory, executors=discover_executors())
+    beside = sqlalchemy.make_url(state_url(None, site, directory)).database or ""
     with tempfile.TemporaryDirectory(prefix="uici-preview-") as folder:
-        application = Application(config, f"sqlite:///{folder}/uici.db")
+        application = Application(config, f"sqlite:///{folder}/uici.db", executors_state=Path(beside).parent)
         try:
             shown = application.control.preview(document, environment)
         finally:

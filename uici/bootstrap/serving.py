@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from structlog.typing import EventDict
 
 from uici.bootstrap.application import Application
+from uici.model.errors import Problem, ProblemKind
+from uici.model.masking import mask
 from uici.service.app import close_streams, create_app
 
 log = structlog.get_logger(__name__)
@@ -23,6 +29,16 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As the base class, but the signal is not raised again afterwards: there is still a run to hand over."""
+        former = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, end the streams, wait for what is under way."""
@@ -50,6 +66,7 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         timeout_keep_alive=30,
     )
     server = _Server(settings, app)
+    listening = _listen(host, port)
     application.start()
     log.info(
         "serving",
@@ -59,22 +76,52 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         environments=sorted(application.site.environments),
     )
     try:
-        server.run()
+        server.run(sockets=[listening])
     finally:
         application.stop()
         log.info("stopped")
     return 0 if server.started else 1
 
 
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Problem(
+            ProblemKind.CONFLICT,
+            "cannot_listen",
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            where="--listen or platform.yml: service.listen",
+            hint="end what listens there, or give another HOST:PORT",
+        ) from None
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Lines of the libraries, tracebacks included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(mask(super().format(record)))
+
+
+def _mask_event(logger: object, method: str, event: EventDict) -> EventDict:
+    """After exceptions have become text, before anything is written."""
+    masked: EventDict = mask(event)
+    return masked
+
+
 def configure_logging() -> None:
     """Structured lines on standard error, so that standard output stays for answers."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_MaskingFormatter("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _mask_event,
             structlog.processors.JSONRenderer() if not sys.stderr.isatty() else structlog.dev.ConsoleRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -1,4 +1,4 @@
-"""The starter tree that `uici init` writes: real YAML files that ship with UICI."""
+"""The starter tree that `uici init` writes: real files that ship with UICI, and an alert to try them with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from uici.model.errors import Problem, ProblemKind
 def starter_files() -> dict[str, Path]:
     """The starter's files by their path inside the folder to be written."""
     source = shipped_config() / "starter"
-    return {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.yml"))}
+    found = (*source.rglob("*.yml"), *source.rglob("*.json"))
+    return {path.relative_to(source).as_posix(): path for path in sorted(found)}
 
 
 def write_starter(directory: Path) -> list[Path]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -57,10 +56,6 @@ def serve(
     """Run the server: webhook, API and healing."""
     from uici import bootstrap
 
-    # The HTTP server raises the signal that stopped it once more when it is done. The default action would then
-    # kill the process before the rest of UICI has stopped.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
     raise typer.Exit(bootstrap.serve(config, _address(listen), database(state)))
 
 
@@ -196,10 +191,6 @@ def database(state: str | None) -> str | None:
         allowed=("sqlite:///path/to/uici.db",),
         hint="three slashes begin a relative path, four an absolute one",
     )
-
-
-def _end(number: int, frame: object) -> NoReturn:
-    raise SystemExit(Exit.OK)
 
 
 def _address(listen: str | None) -> str | None:

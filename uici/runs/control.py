@@ -14,6 +14,7 @@ from uici.intake.writer import Accepted, IntakeWriter
 from uici.model.alert import Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.masking import mask
 from uici.model.plan import Origin, Plan
 from uici.model.verdict import Answer
 from uici.planning.ladder import refuse_self
@@ -81,6 +82,10 @@ class Control:
         """Events later than `after`, oldest first."""
         return self._services.events.read(run=run, incident=incident, after=after, limit=limit)
 
+    def latest_event(self) -> int:
+        """The position of the newest event, 0 before the first."""
+        return self._services.events.latest()
+
     def wait_for_events(self, after: int, timeout: float) -> None:
         """Block until something later than `after` exists, or `timeout` seconds have passed."""
         self._services.events.wait(after, timeout)
@@ -138,7 +143,7 @@ class Control:
                     "summary": environment.summary,
                     "default": name == site.default_environment,
                     "reachable": ok,
-                    "detail": detail,
+                    "detail": mask(detail),
                 }
             )
         return shown
@@ -321,7 +326,7 @@ class Control:
             row = connection.execute(select(freezes).where(freezes.c.id == 1)).one_or_none()
         if row is None:
             return {"frozen": False, "actor": None, "reason": "", "at": None}
-        return {"frozen": row.frozen, "actor": row.actor, "reason": row.reason, "at": row.at.isoformat()}
+        return {"frozen": row.frozen, "actor": row.actor, "reason": mask(row.reason), "at": row.at.isoformat()}
 
     # --- UICI itself ----------------------------------------------------------------------------------------
 
@@ -334,8 +339,8 @@ class Control:
             with self._services.store.read() as connection:
                 dead = len(connection.execute(select(outbox.c.id).where(outbox.c.state == DEAD).limit(100)).all())
         checks = [
-            {"name": "state", "ok": state is None, "detail": state or "writable"},
-            {"name": "engine", "ok": engine is None, "detail": engine or "running"},
+            {"name": "state", "ok": state is None, "detail": mask(state or "writable")},
+            {"name": "engine", "ok": engine is None, "detail": mask(engine or "running")},
             {"name": "intake", "ok": True, "detail": f"{self._intake.waiting()} notifications wait for their commit"},
             {
                 "name": "messages",

@@ -99,6 +99,8 @@ class RunData(Frozen):
     verify_started_at: datetime | None = None
     health: HealthTrack = HealthTrack()
     looks: int = 0
+    well_until: datetime | None = None
+    """The target was found healthy although an alert fires: until then its silence is awaited."""
 
     verdict: Verdict | None = None
     outcome: AlertOutcome | None = None

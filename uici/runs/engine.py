@@ -242,7 +242,7 @@ class Engine:
                 .limit(min(room, _DUE_AT_ONCE) + 1)
             ).all()
         for row in rows:
-            if row.due_at > now:
+            if row.due_at is not None and row.due_at > now:
                 return float(max(0.0, (row.due_at - now).total_seconds()))
             key = f"{row.id}:{row.part}"
             with self._active_lock:

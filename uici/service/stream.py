@@ -22,7 +22,6 @@ HEARTBEAT_SECONDS = 15.0
 _POLL_SECONDS = 1.0
 """How long one look at the log may block, hence how long stopping may take."""
 _BATCH = 500
-_LATEST_POSSIBLE = 2**63 - 1
 
 _log = structlog.get_logger(__name__)
 
@@ -86,7 +85,7 @@ class Follower:
         if self._task is not None and not self._task.cancelled() and (failure := self._task.exception()):
             _log.warning("event_watch_failed", error=type(failure).__name__)
         # Found before this stream's next look: what is written after that look is after this position.
-        position = await to_thread.run_sync(self._newest, limiter=self._threads)
+        position = await to_thread.run_sync(self._control.latest_event, limiter=self._threads)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch(position))
 
@@ -108,15 +107,6 @@ class Follower:
         self._control.wait_for_events(position, _POLL_SECONDS)
         events = self._control.events(run=None, incident=None, after=position, limit=_BATCH)
         return (events[-1].seq, True) if events else (position, False)
-
-    def _newest(self) -> int:
-        """The position of the newest event, found by halving: some 60 small look-ups, once per watch."""
-        low, high = 0, _LATEST_POSSIBLE
-        while low < high:
-            middle = (low + high) // 2
-            found = self._control.events(run=None, incident=None, after=middle, limit=1)
-            low, high = (found[0].seq, high) if found else (low, middle)
-        return low
 
 
 def cloud_event(event: Event) -> JsonObject:

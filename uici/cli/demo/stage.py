@@ -62,7 +62,7 @@ class DemoStage:
                 self._server.kill()
                 self._server.wait()
         # The services outlive their healer by design; here nothing is to be left.
-        for pidfile in self.config.glob("state/local/supervisor/supervisord.pid"):
+        for pidfile in self.config.rglob("supervisord.pid"):
             _end(pidfile)
         self._http.close()
         self._folder.cleanup()

@@ -27,7 +27,7 @@ from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
 from uici.store.schema import attempts, runs
-from uici.translation.translating import resolve_selections
+from uici.translation.translating import operation_result, resolve_selections
 from uici.verification.judging import HealthTrack
 
 _PROOF_POLL = timedelta(seconds=0.5)
@@ -257,8 +257,7 @@ def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call
     results = {**data.results, call.id: result}
     if data.call + 1 < len(step.calls):
         return data.to(Stage.CAPTURE, call=data.call + 1, attempt=0, results=results)
-    if call.mutates:
-        _event(services, data, "step_done", operation=step.operation.name, result=result)
+    _event(services, data, "step_done", operation=step.operation.name, result=operation_result(step, results))
     return data.to(Stage.CONFIRM, results=results, looks=0, confirm_deadline=None)
 
 

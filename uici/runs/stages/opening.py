@@ -38,7 +38,9 @@ def target(services: Services, data: RunData) -> RunData:
         if name is not None and environment is not None:
             return _adopt(services, data, environment, name)
         why.append(targeted.reason)
-    reason = "no_target: " + "; ".join(dict.fromkeys(text for text in why if text))
+    told = list(dict.fromkeys(text for text in why if text))
+    more = f" (and {len(told) - 2} more like it)" if len(told) > 2 else ""
+    reason = "no_target: " + "; ".join(told[:2]) + more
     return data.ending(AlertOutcome.ESCALATED, reason)
 
 

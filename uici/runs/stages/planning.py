@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from uici.guard.judging import combined, judge
 from uici.model.alert import AlertOutcome
 from uici.model.errors import Problem
-from uici.model.plan import Origin, PreparedPlan
+from uici.model.plan import Origin, PreparedPlan, VerifySettings
 from uici.model.verdict import Answer, Decision
 from uici.planning.ladder import explain, next_plan, refuse_self
 from uici.runs import records, slots
@@ -23,6 +23,8 @@ from uici.verification.judging import HealthTrack
 
 _SLOT_POLL = timedelta(seconds=1)
 """A freed slot wakes those who wait; this is the net below."""
+
+_LOOK_AGAIN = timedelta(seconds=15)
 
 # Denials that time alone lifts: the run waits for its turn instead of ending.
 _PATIENT = {("lock", "held"): "slot", ("blast-radius", "max_concurrent"): "slot"}
@@ -40,6 +42,8 @@ def plan(services: Services, data: RunData) -> RunData:
     chosen = next_plan(
         site, data.strategy, data.target or "", data.environment or "", findings, data.tried, _because(data)
     )
+    if chosen is None and "healthy" in findings and not data.tried:
+        return _nothing_wrong(services, data)
     if chosen is None:
         skipped = "; ".join(f"{name}: {why}" for name, why in explain(site, data.strategy, findings, data.tried))
         return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
@@ -85,6 +89,16 @@ def plan(services: Services, data: RunData) -> RunData:
         health=HealthTrack(),
         looks=0,
     )
+
+
+def _nothing_wrong(services: Services, data: RunData) -> RunData:
+    """A healthy target needs no remedy, only its alert's window may not have passed yet: look again, then ask people."""
+    now = services.clock.now()
+    until = data.well_until or now + timedelta(seconds=VerifySettings().confirm_within)
+    if now >= until:
+        reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
+        return data.ending(AlertOutcome.ESCALATED, reason)
+    return data.to(Stage.DIAGNOSE).parked(min(until, now + _LOOK_AGAIN), "silence", well_until=until)
 
 
 def guard(services: Services, data: RunData) -> RunData:
@@ -136,6 +150,9 @@ def acquire(services: Services, data: RunData) -> RunData:
     """Take the target's slot, and ask the guards once more under the policy that is in force now."""
     environment, target_name = data.place
     now = services.clock.now()
+    with services.store.read() as connection:
+        if not records.load_plan(connection, data.cid or "").mutates:
+            return data.to(Stage.CAPTURE)  # looking needs no slot, and must not wait for one
     with services.store.write() as connection:
         fence = slots.take(connection, environment, target_name, data.run_id, now)
     if fence is None:
