@@ -1,7 +1,8 @@
 """A `uici serve` that kills itself at one boundary of a run, given by UICI_TEST_CRASH_AT.
 
-`<stage>:before` and `<stage>:after` are the boundaries of a stage: before it begins, and after it has written its
-row but before the engine has journalled it. `call:announced` and `call:performed` are those around a mutating call.
+`<stage>:before` and `<stage>:after` are the boundaries of a stage, the latter before the engine has journalled it;
+`begin:before` lies between the engine's start of a part and its first look at the run; `call:announced` and
+`call:performed` are those around a mutating call.
 Faults are injected from outside; the code under test has no hook for them.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from uici.runs import stages
 from uici.runs.data import RunData
+from uici.runs.engine import Engine
 from uici.runs.services import Services
 from uici.runs.stages import acting
 
@@ -44,6 +46,13 @@ def main() -> None:
             die()
         settle(*arguments, **more)
 
+    def crashing_begin(self: Engine, run_id: str, part: int) -> Any:
+        if wanted == "begin:before":
+            die()
+        return begin(self, run_id, part)
+
+    begin = Engine._begin
+    Engine._begin = crashing_begin  # type: ignore[method-assign]  # a fault, injected
     stages.one_stage = crashing_stage
     acting._announce = crashing_announce
     acting._settle = crashing_settle

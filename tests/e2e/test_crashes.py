@@ -21,7 +21,7 @@ pytestmark = pytest.mark.component("docker")
 # `undo` and `next` belong to remedies that did not help; the ladder below reaches them.
 HEALING = [stage for stage in Stage if stage not in (Stage.ENDED, Stage.APPROVAL, Stage.UNDO, Stage.NEXT)]
 BOUNDARIES = [f"{stage.value}:{when}" for stage in HEALING for when in ("before", "after")]
-BOUNDARIES += ["call:announced", "call:performed"]
+BOUNDARIES += ["begin:before", "call:announced", "call:performed"]
 ENTRY = "from tests.e2e.crashing import main; main()"
 VERIFY = {"within": 30, "stable_for": 0.2, "confirm_within": 0, "interval": 0.1}
 
@@ -107,7 +107,7 @@ def test_an_undo_and_a_question_survive(boundary: str, docker_engine: DockerEngi
     container = running_container(docker_engine)
     lasting = {"within": 4, "stable_for": 6, "confirm_within": 0, "interval": 0.2}
     spoil = {"operation": "set_configuration", "parameters": {"environment": {"SPOILS_AFTER": "2"}}}
-    remedies = [
+    remedies: list[dict[str, Any]] = [
         {"name": "change", "steps": [spoil], "verify": lasting},
         {"name": "restart", "steps": ["restart_service"], "verify": VERIFY},
     ]

@@ -102,6 +102,8 @@ class RunData(Frozen):
     well_until: datetime | None = None
     """The target was found healthy although an alert fires: until then its silence is awaited."""
 
+    rescues: int = 0
+    """How often the run was taken up again after a part of it had ended without a result."""
     verdict: Verdict | None = None
     outcome: AlertOutcome | None = None
     reason: str = ""

@@ -14,12 +14,13 @@ import os
 import secrets
 import socket
 import threading
+import time
 from datetime import timedelta
 from typing import IO, Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
-from sqlalchemy import select, text
+from sqlalchemy import Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
@@ -35,7 +36,8 @@ log = structlog.get_logger(__name__)
 _APPLICATION_VERSION = "uici-1"
 """Fixed: its default hashes the sources, and a new build would strand the runs of the old one."""
 _DUE_AT_ONCE = 200
-_LOST_AFTER = timedelta(seconds=15)
+_LOST_AFTER = timedelta(seconds=5)
+_GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 
 class _Json(Serializer):
@@ -183,16 +185,7 @@ class Engine:
             if row is None or row.part != part or row.state == RunState.ENDED:
                 return None
             connection.execute(runs.update().where(runs.c.id == run_id).values(state=RunState.ACTIVE, due_at=None))
-        state: JsonObject = row.data or {
-            "run_id": row.id,
-            "part": part,
-            "stage": row.stage,
-            "origin": row.origin,
-            "actor": row.actor,
-            "incident_id": row.incident_id,
-            "environment": row.environment,
-            "target": row.target,
-        }
+        state: JsonObject = row.data or _beginning(row)
         return self._advance(state) if state["stage"] in REPEATABLE else state
 
     def _advance(self, state: JsonObject) -> JsonObject | None:
@@ -216,11 +209,14 @@ class Engine:
 
     def _run_ticker(self) -> None:
         sweep = self._services.site().platform.runs.sweep_seconds
+        swept = 0.0
         while not self._stopping.is_set():
             self._tick.clear()
             try:
                 pause = self._start_due()
-                self._rescue_lost()
+                if time.monotonic() - swept >= sweep:
+                    self._rescue_lost()
+                    swept = time.monotonic()
                 self._failure = None
             except SQLAlchemyError as error:
                 self._failure = f"the state cannot be read or written: {getattr(error, 'orig', error)}"
@@ -256,67 +252,83 @@ class Engine:
     def _recover(self) -> None:
         """Everything that is pending under another executor's name belongs to a dead process: we hold the lease."""
         pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
-        dead = sorted(
-            {item.executor_id for item in pending if item.executor_id and item.executor_id != self._executor_id}
-        )
-        if dead:
-            log.info("recovering_runs", workflows=len(pending), executors=dead)
-            DBOS._recover_pending_workflows(dead)
+        left = [item for item in pending if item.executor_id and item.executor_id != self._executor_id]
+        if not left:
+            return
+        log.info("recovering_runs", workflows=len(left))
+        with self._active_lock:
+            # The ticker must not start what the recovery is about to start.
+            self._active.update(dict.fromkeys(item.workflow_id for item in left))
+        DBOS._recover_pending_workflows(sorted({str(item.executor_id) for item in left}))
 
     def _rescue_lost(self) -> None:
-        """A run whose workflow has ended without it (a defect, or too many recoveries) goes to people."""
+        """Take up again, from its row, a run whose present part has ended without taking it further.
+
+        That happens when the state could not be written for a while. What such a part had sent is in `attempts`, so
+        going on from the row is safe; a run that needs it again and again goes to people.
+        """
         now = self._services.clock.now()
         with self._services.store.read() as connection:
-            rows = connection.execute(text("SELECT id, part FROM runs WHERE state = 'active'")).all()
+            rows = connection.execute(
+                select(runs.c.id, runs.c.part)
+                .where(
+                    (runs.c.state == RunState.ACTIVE)
+                    | ((runs.c.state == RunState.WAITING) & (runs.c.due_at < now - _LOST_AFTER))
+                )
+                .limit(_DUE_AT_ONCE)
+            ).all()
         for row in rows:
             key = f"{row.id}:{row.part}"
-            with self._active_lock:
-                if key in self._active:
-                    continue
             status = DBOS.get_workflow_status(key)
-            if status is not None and status.status in ("PENDING", "ENQUEUED"):
+            if status is None or status.status in ("PENDING", "ENQUEUED", "DELAYED"):
                 continue
-            age = (
-                now.timestamp() - (status.updated_at or 0) / 1000 if status is not None else _LOST_AFTER.total_seconds()
-            )
-            if age < _LOST_AFTER.total_seconds():
-                continue
-            log.error("run_lost", run_id=row.id, part=row.part, workflow=status.status if status else "missing")
-            self._to_people(row.id, row.part, status.status if status else "missing")
+            if now.timestamp() - (status.updated_at or 0) / 1000 < _LOST_AFTER.total_seconds():
+                continue  # it has ended just now: its row may only have been read before that
+            log.error("run_lost", run_id=row.id, part=row.part, workflow=status.status)
+            with self._active_lock:
+                self._active.pop(key, None)
+            self._take_up_again(row.id, row.part, status.status)
 
-    def _to_people(self, run_id: str, part: int, status: str) -> None:
-        now = self._services.clock.now()
+    def _take_up_again(self, run_id: str, part: int, status: str) -> None:
+        limit = self._services.site().platform.runs.max_recovery_attempts
         with self._services.store.write() as connection:
-            row = connection.execute(select(runs).where(runs.c.id == run_id, runs.c.part == part)).one()
-            data = RunData.model_validate(
-                row.data
-                or {
-                    "run_id": row.id,
-                    "part": part,
-                    "stage": row.stage,
-                    "origin": row.origin,
-                    "incident_id": row.incident_id,
-                    "environment": row.environment,
-                    "target": row.target,
-                }
-            )
-            ending = data.ending(
-                AlertOutcome.ESCALATED,
-                f"lost: the engine gave this run up ({status}) at stage {row.stage}",
-                part=part + 1,
-            )
+            here = (runs.c.id == run_id) & (runs.c.part == part) & (runs.c.state != RunState.ENDED)
+            row = connection.execute(select(runs).where(here)).one_or_none()
+            if row is None:
+                return
+            data = RunData.model_validate(row.data or _beginning(row))
+            data = data.model_copy(update={"part": part + 1, "rescues": data.rescues + 1})
+            gone = data.rescues > limit or status == _GIVEN_UP
+            if gone and data.stage is not Stage.CLOSE:
+                reason = f"lost: its stage {row.stage} ended {data.rescues} times without a result ({status})"
+                data = data.ending(AlertOutcome.ESCALATED, reason)
             connection.execute(
                 runs.update()
-                .where(runs.c.id == run_id, runs.c.part == part, runs.c.state == RunState.ACTIVE)
+                .where(here)
                 .values(
                     state=RunState.WAITING,
-                    stage=Stage.CLOSE,
-                    part=part + 1,
-                    due_at=now,
-                    data=ending.model_dump(mode="json", exclude_defaults=True),
+                    stage=data.stage,
+                    part=data.part,
+                    due_at=self._services.clock.now(),
+                    waiting_for="rescue",
+                    data=data.model_dump(mode="json", exclude_defaults=True),
                 )
             )
         self._tick.set()
+
+
+def _beginning(row: Row[Any]) -> JsonObject:
+    """The state of a run that has not written any yet."""
+    return {
+        "run_id": row.id,
+        "part": row.part,
+        "stage": row.stage,
+        "origin": row.origin,
+        "actor": row.actor,
+        "incident_id": row.incident_id,
+        "environment": row.environment,
+        "target": row.target,
+    }
 
 
 def _quieten() -> None:

@@ -92,7 +92,7 @@ def plan(services: Services, data: RunData) -> RunData:
 
 
 def _nothing_wrong(services: Services, data: RunData) -> RunData:
-    """A healthy target needs no remedy, only its alert's window may not have passed yet: look again, then ask people."""
+    """A healthy target needs no remedy; the alert's window may not have passed yet: look again, then ask people."""
     now = services.clock.now()
     until = data.well_until or now + timedelta(seconds=VerifySettings().confirm_within)
     if now >= until:
