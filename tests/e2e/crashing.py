@@ -54,7 +54,7 @@ def main() -> None:
     begin = Engine._begin
     Engine._begin = crashing_begin  # type: ignore[method-assign]  # a fault, injected
     stages.one_stage = crashing_stage
-    acting._announce = crashing_announce
+    acting._announce = crashing_announce  # type: ignore[assignment]  # a fault, injected
     acting._settle = crashing_settle
 
     from uici.cli import main as uici
