@@ -58,6 +58,7 @@ def test_masking_changes_nothing_in_place() -> None:
         ("postgres://user:abc123@db/x", "abc123"),
         ("secret='abc 123'", "abc 123"),
         ("Basic dXNlcjphYmMxMjM=", "dXNlcjphYmMxMjM"),
+        ("DB_PASSWORD: ['abc123'] is not of type 'string'", "abc123"),
     ],
 )
 def test_what_looks_like_a_secret_is_mask(text: str, hidden: str) -> None:

@@ -37,7 +37,7 @@ _NAMED = re.compile(
         (?:pass(?:word|wd|phrase)?|secret|token|(?:api|access|private)[_-]?key|credentials?)
         # Before a colon `token_count` is rather a measure; before `=` it is a variable's name.
         (?:[_.-][A-Za-z0-9_.-]{0,64}+(?=\s{0,8}+=)|[0-9]{0,4})
-        \\?["']?\s{0,8}[=:]\s{0,8}
+        \\?["']?\s{0,8}[=:]\s{0,8}[\[({]{0,4}
     )
     # A text may be cut off inside its quotes; then all that is left of it is the value.
     (?P<value> "(?:[^"\\]|\\.)*"? | '[^']*'? | \\"[^"]*"? | [^\s,;&"']+ )""",

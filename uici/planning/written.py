@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.masking import is_secret_key
 from uici.model.operation import Operation
 from uici.model.plan import Origin, Plan, Step, VerifySettings
 from uici.model.site import Site
@@ -133,7 +134,10 @@ def _wrong_parameters(operation: Operation, parameters: JsonObject, where: str) 
     validator: Any = Draft202012Validator({"type": "object", "properties": known})
     for error in validator.iter_errors(given):
         path = "".join(f"/{_escaped(str(part))}" for part in error.absolute_path)
-        yield _error(where + path, "bad_parameter", error.message[:500])
+        # The validator's own words quote what was given.
+        secret = any(is_secret_key(str(part)) for part in error.absolute_path)
+        detail = f"does not satisfy {error.validator}: {error.validator_value!r}" if secret else error.message
+        yield _error(where + path, "bad_parameter", detail[:500])
 
 
 def _first_number_that_is_none(value: JsonValue, where: str) -> str | None:
