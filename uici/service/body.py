@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NoReturn, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 _Model = TypeVar("_Model", bound=BaseModel)
 _INLINE_BYTES = 65_536
 """Larger bodies are parsed in a thread, so that one sender's megabytes do not stop everybody's requests."""
+_LINGER_SECONDS = 2.0
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -46,7 +47,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, at most `limit` bytes; never holds more than that and one chunk. Raises BodyTooLargeError."""
     declared = request.headers.get("content-length")
     size = int(declared) if declared is not None and re.fullmatch(r"[0-9]{1,18}", declared) else None
+    stream = request.stream()
     if size is not None and size > limit:
+        await _let_it_finish(stream, limit)
         raise BodyTooLargeError(limit, size)
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
@@ -58,11 +61,26 @@ async def read_body(request: Request, limit: int) -> bytes:
             allowed=("identity",),
         )
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in stream:
         body += chunk
         if len(body) > limit:
+            body.clear()
+            await _let_it_finish(stream, limit)
             raise BodyTooLargeError(limit, size)
     return bytes(body)
+
+
+async def _let_it_finish(stream: AsyncIterator[bytes], most: int) -> None:
+    """Drop the rest of a body, at most `most` bytes and for a short time.
+
+    A connection that is closed with unread bytes is reset, and with it the answer gets lost on its way.
+    """
+    with move_on_after(_LINGER_SECONDS):
+        dropped = 0
+        async for chunk in stream:
+            dropped += len(chunk)
+            if dropped > most:
+                return
 
 
 async def parsed(parse: Callable[[bytes], _T], body: bytes, threads: CapacityLimiter | None = None) -> _T:
