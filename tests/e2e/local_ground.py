@@ -77,12 +77,8 @@ def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonO
     with _people(messages) as address:
         url = folder / "people"
         url.write_text(address)
-        config = write_site(
-            folder / "site",
-            targets={"targets": dict(targets)},
-            platform={"notify": {"webhook": f"${{file:{url}}}"}, "self": {"names": ["uici"]}},
-            **files,
-        )
+        platform = {"notify": {"webhook": f"${{file:{url}}}"}, **files.pop("platform", {})}
+        config = write_site(folder / "site", targets={"targets": dict(targets)}, platform=platform, **files)
         try:
             with Server(config) as uici:
                 yield LocalGround(uici, targets, messages)
