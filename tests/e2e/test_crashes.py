@@ -119,9 +119,8 @@ def test_an_undo_and_a_question_survive(boundary: str, docker_engine: DockerEngi
     try:
         run_id = server.get(f"/incidents/{incident}")["run"]
         if boundary.startswith("approval"):
-            asked = server.get(f"/runs/{run_id}")
-            assert [item["state"] for item in asked["approvals"]] == ["pending"]
-            assert asked["waiting_for"] == "approval"
+            until(lambda: server.get(f"/runs/{run_id}")["waiting_for"] == "approval", "the question", server.tail)
+            assert [item["state"] for item in server.get(f"/runs/{run_id}")["approvals"]] == ["pending"]
             assert "restart" not in actions(docker_engine, container)
             return
         run = server.ended(run_id)

@@ -87,6 +87,8 @@ def test_freeze() -> None:
     unreadable = freeze(context(freeze_known=False))
     assert (unreadable.answer, unreadable.rule) == (DENY, "unreadable")
     assert freeze(context()).answer is ALLOW
+    looking = freeze(context(frozen=("ann", "storm"), plan=prepared(mutates=False)))
+    assert (looking.answer, looking.rule) == (ALLOW, "reads")
 
 
 def test_lock() -> None:

@@ -1,4 +1,4 @@
-"""One call freezes all: nothing new starts until somebody lifts it."""
+"""One call freezes all: nothing that changes anything starts until somebody lifts it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ GUARD = "freeze"
 
 
 def freeze(context: GuardContext) -> Decision:
-    """Deny while everything is frozen, and while nobody can tell whether it is. Binds every plan, people's too."""
+    """Deny changes while everything is frozen, and while nobody can tell whether it is; people's too.
+
+    Looking stays allowed: who froze everything wants to see.
+    """
+    if not context.mutates:
+        return allow(GUARD, "reads", None, "the plan only reads")
     if context.frozen is not None:
         by, why = context.frozen
         return deny(GUARD, "frozen", by, f"everything is frozen by {by}: {why or 'no reason given'}; lift it first")
