@@ -72,9 +72,14 @@ MALFORMED = {
 @pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_notifications(served: Served, content: bytes) -> None:
     before = count(served, schema.alerts), count(served, schema.incidents)
+    told = len(refused_bodies(served))
     response = served.request("POST", WEBHOOK, served.tokens[Role.ALERTMANAGER], content=content)
-    problem(response, 400)
+    document = problem(response, 400)
     assert (count(served, schema.alerts), count(served, schema.incidents)) == before
+    # Alertmanager does not repeat a 400, so people have to know.
+    (refused,) = refused_bodies(served)[told:]
+    assert refused["how"] == "malformed"
+    assert refused["why"].startswith(document["detail"])
 
 
 def test_a_compressed_body_is_refused_by_name(served: Served) -> None:

@@ -45,18 +45,27 @@ class Control:
 
     def oversized(self, sender: str, size: int | None) -> None:
         """A body was refused for its size, so its alerts are unknown to us: people are told."""
+        self._body_refused(
+            sender,
+            "too large",
+            f"it has {size or 'an unknown number of'} bytes; set max_alerts in Alertmanager's receiver, or raise "
+            "service.max_body_bytes in platform.yml",
+            size=size,
+        )
+
+    def malformed(self, sender: str, problem: Problem) -> None:
+        """A body could not be understood. Its sender does not send it again after a 400: people are told."""
+        self._body_refused(sender, "malformed", f"{problem.detail}{f' (at {problem.where})' if problem.where else ''}")
+
+    def _body_refused(self, sender: str, how: str, why: str, **more: object) -> None:
         now = self._services.clock.now()
         with self._services.events.writing() as connection:
-            self._services.events.append(connection, "body_refused", sender=sender, size=size)
+            self._services.events.append(connection, "body_refused", sender=sender, how=how, why=why, **more)
             enqueue(
                 connection,
-                f"oversized:{sender}:{now:%Y-%m-%dT%H}",
+                f"body:{how}:{sender}:{now:%Y-%m-%dT%H}",  # once an hour: a sender that is wrong is wrong often
                 "escalation",
-                {
-                    "title": "an alert notification was too large and was refused",
-                    "reason": f"{sender} sent {size or 'an unknown number of'} bytes; set max_alerts in Alertmanager's "
-                    "receiver, or raise service.max_body_bytes in platform.yml",
-                },
+                {"title": f"a notification of {sender} was {how} and refused; its alerts are not known", "why": why},
                 now,
             )
 

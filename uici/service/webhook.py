@@ -46,9 +46,13 @@ async def report_alerts(request: Request, caller: MayReport, context: Shared) ->
         await to_thread.run_sync(control.oversized, caller.actor, error.size, limiter=context.webhook_threads)
         raise error.problem() from None
     depth = context.service.max_json_depth
-    notification = await parsed(
-        lambda content: parse_notification(content, max_depth=depth), body, context.webhook_threads
-    )
+    try:
+        notification = await parsed(
+            lambda content: parse_notification(content, max_depth=depth), body, context.webhook_threads
+        )
+    except Problem as problem:
+        await to_thread.run_sync(control.malformed, caller.actor, problem, limiter=context.webhook_threads)
+        raise
     accepted = await _committed(control.submit(notification, caller.actor), context.intake.commit_seconds)
     return JSONResponse(_answer(accepted), status_code=202)
 
