@@ -19,10 +19,10 @@ from uici.model.condition import Condition
 from uici.model.operation import BUILTIN, Operation
 from uici.model.parameters import ValueProblem, check_value
 from uici.model.references import reference_in
+from uici.model.settings import PlatformFile
 from uici.model.site import (
     Environment,
     FindingRule,
-    PlatformFile,
     PoliciesFile,
     Strategy,
     Targeting,

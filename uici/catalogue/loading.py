@@ -21,12 +21,12 @@ from uici.catalogue.rule_checks import check_rules
 from uici.catalogue.shapes import parse
 from uici.catalogue.translation_checks import check_translations
 from uici.catalogue.verbs import collect_verbs
+from uici.model.settings import PlatformFile
 from uici.model.site import (
     Environment,
     EnvironmentsFile,
     FindingRule,
     FindingsFile,
-    PlatformFile,
     PoliciesFile,
     Site,
     StrategiesFile,
@@ -57,12 +57,13 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
     check_translations(draft)
     check_rules(draft)
     check_places(draft)
-    default = _default_environment(draft)
+    default, because = _default_environment(draft)
     if report:
         raise CatalogueError(report)
     return Site(
         platform=draft.platform,
         default_environment=default,
+        default_because=because,
         environments=draft.environments,
         targeting=draft.targeting,
         targets=draft.targets,
@@ -74,10 +75,10 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
     )
 
 
-def _default_environment(draft: Draft) -> str:
-    """The name that is written, or what `auto` means here and now."""
+def _default_environment(draft: Draft) -> tuple[str, str]:
+    """The name that is written, or what `auto` means here and now; and why."""
     if draft.default_environment != AUTO or draft.report:
-        return draft.default_environment
+        return draft.default_environment, "environments.yml says so"
     chosen = choose_environment(draft.environments, detect_platform())
     if chosen is None:
         draft.report.add(
@@ -86,8 +87,8 @@ def _default_environment(draft: Draft) -> str:
             "default: auto found no environment for the platform that UICI runs on; name one",
             choices=tuple(draft.environments),
         )
-        return AUTO
-    return chosen[0]
+        return AUTO, ""
+    return chosen[0], f"auto: {chosen[1].evidence}"
 
 
 def _documents(config_dir: Path | None, report: Report) -> tuple[dict[str, Node], frozenset[str]]:

@@ -8,11 +8,11 @@ from pydantic import BaseModel
 
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.settings import PlatformFile
 from uici.model.site import (
     EnvironmentsFile,
     FindingsFile,
     OperationsFile,
-    PlatformFile,
     PoliciesFile,
     StrategiesFile,
     TargetsFile,

@@ -24,7 +24,8 @@ from uici.model.base import Frozen
 from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.incident import IncidentState
-from uici.model.site import IntakeSettings, Site
+from uici.model.settings import IntakeSettings
+from uici.model.site import Site
 from uici.ports import Clock
 
 log = structlog.get_logger(__name__)
@@ -140,7 +141,7 @@ class IntakeWriter:
 
     def _commit(self, batch: list[tuple[_Waiting, Future[Accepted]]]) -> bool:
         try:
-            with self._events.writing() as connection:
+            with self._events.writing(urgent=True) as connection:
                 answers = self._record(connection, (waiting for waiting, _ in batch), self._clock.now())
         except SQLAlchemyError as error:
             log.error("intake_commit_failed", notifications=len(batch), error=str(getattr(error, "orig", error)))

@@ -1,4 +1,4 @@
-"""A site's configuration as frozen types: the shape of every file in the configuration tree.
+"""A site's configuration as frozen types: the shape of every file in the configuration tree but platform.yml.
 
 The catalogue builds these from YAML, and the JSON Schema of each file is derived from them. Every duration is
 in seconds.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from uici.model.alert import Alert
 from uici.model.base import Frozen, JsonObject
@@ -18,10 +18,7 @@ from uici.model.condition import Condition
 from uici.model.matching import Matcher
 from uici.model.operation import NAME, Operation, OperationBody, Translation
 from uici.model.plan import VerifySettings
-from uici.model.secret import SecretReference
-
-Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
-Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
+from uici.model.settings import PlatformFile, Seconds, Secret
 
 
 class Autonomy(StrEnum):
@@ -31,68 +28,6 @@ class Autonomy(StrEnum):
     PROPOSE = "propose"
     APPROVE = "approve"
     AUTO = "auto"
-
-
-# --- platform.yml ---------------------------------------------------------------------------------------------
-
-
-class ServiceSettings(Frozen):
-    """The HTTP service."""
-
-    listen: str = Field(default="127.0.0.1:8765", pattern=r"^\S+:\d{1,5}$")
-    max_body_bytes: int = Field(default=33_554_432, ge=1024, le=1_073_741_824)
-    max_json_depth: int = Field(default=32, ge=4, le=200)
-    shutdown_seconds: Seconds = 20.0
-
-
-class IntakeSettings(Frozen):
-    """The webhook's limits."""
-
-    queue_notifications: int = Field(default=2000, ge=1, le=1_000_000, description="waiting for commit; beyond it: 503")
-    commit_seconds: Seconds = Field(default=10.0, description="an answer not committed by then is a 503")
-    basic_auth_user: str = Field(
-        default="alertmanager", min_length=1, description="any user name with this one's token as password"
-    )
-
-
-class RunSettings(Frozen):
-    """The durable runs."""
-
-    threads: int = Field(default=32, ge=2, le=512)
-    sweep_seconds: float = Field(
-        default=1.0, gt=0, le=60, description="how often waiting runs and lost incidents are looked for"
-    )
-    max_recovery_attempts: int = Field(default=10, ge=1, le=1000)
-    read_attempts: int = Field(default=3, ge=1, le=20)
-    retry_seconds: float = Field(default=0.5, gt=0, le=60)
-
-
-class NotifySettings(Frozen):
-    """Telling people: always the log and the event stream; a webhook when given."""
-
-    webhook: Secret | None = Field(default=None, description="URL that gets a JSON document per message")
-    timeout: Seconds = 10.0
-
-
-class SelfSettings(Frozen):
-    """What UICI is called on this site, beyond what it finds out by itself."""
-
-    names: tuple[str, ...] = ("uici",)
-
-
-class PlatformFile(Frozen):
-    """What stands in platform.yml."""
-
-    state: str = Field(
-        default="sqlite:///uici.db",
-        pattern=r"^(sqlite|postgresql)(\+\w+)?://",
-        description="a relative SQLite file lies in the configuration's folder",
-    )
-    service: ServiceSettings = ServiceSettings()
-    intake: IntakeSettings = IntakeSettings()
-    runs: RunSettings = RunSettings()
-    notify: NotifySettings = NotifySettings()
-    self: SelfSettings = SelfSettings()
 
 
 # --- environments.yml -----------------------------------------------------------------------------------------
@@ -378,6 +313,8 @@ class Site(Frozen):
 
     platform: PlatformFile
     default_environment: str
+    default_because: str = ""
+    """Who chose the default: the file, or what `auto` found here."""
     environments: dict[str, Environment]
     targeting: Targeting
     targets: dict[str, TargetSpec]

@@ -50,17 +50,17 @@ class Control:
             "too large",
             f"it has {size or 'an unknown number of'} bytes; set max_alerts in Alertmanager's receiver, or raise "
             "service.max_body_bytes in platform.yml",
-            size=size,
+            size,
         )
 
     def malformed(self, sender: str, problem: Problem) -> None:
         """A body could not be understood. Its sender does not send it again after a 400: people are told."""
         self._body_refused(sender, "malformed", f"{problem.detail}{f' (at {problem.where})' if problem.where else ''}")
 
-    def _body_refused(self, sender: str, how: str, why: str, **more: object) -> None:
+    def _body_refused(self, sender: str, how: str, why: str, size: int | None = None) -> None:
         now = self._services.clock.now()
         with self._services.events.writing() as connection:
-            self._services.events.append(connection, "body_refused", sender=sender, how=how, why=why, **more)
+            self._services.events.append(connection, "body_refused", sender=sender, how=how, why=why, size=size)
             enqueue(
                 connection,
                 f"body:{how}:{sender}:{now:%Y-%m-%dT%H}",  # once an hour: a sender that is wrong is wrong often
@@ -151,6 +151,7 @@ class Control:
                     "platform": environment.platform,
                     "summary": environment.summary,
                     "default": name == site.default_environment,
+                    "default_because": site.default_because if name == site.default_environment else None,
                     "reachable": ok,
                     "detail": mask(detail),
                 }

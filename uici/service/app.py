@@ -11,7 +11,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from uici.model.site import IntakeSettings, ServiceSettings
+from uici.model.settings import IntakeSettings, ServiceSettings
 from uici.service import acting, health, openapi, problems, reading, webhook
 from uici.service.context import Context
 from uici.service.stream import Follower

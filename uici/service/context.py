@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
-from uici.model.site import IntakeSettings, ServiceSettings
+from uici.model.settings import IntakeSettings, ServiceSettings
 from uici.service.stream import Follower
 
 if TYPE_CHECKING:
