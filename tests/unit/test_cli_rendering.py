@@ -118,3 +118,46 @@ def test_an_empty_list_says_so() -> None:
     assert (
         drawn(lambda out, _: rendering.show_list(out, [], ("id",), "there are no runs"), None) == "there are no runs\n"
     )
+
+
+RUN = {
+    "id": "run_" + "1" * 20,
+    "created_at": "2026-01-01T00:00:00+00:00",
+    "environment": "production",
+    "target": "bookings",
+    "origin": "human",
+    "state": "ended",
+    "outcome": "self_resolved",
+    "reason": "every alert was resolved before anything was done",
+}
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(80, ["environment", "origin", "reason"]), (120, []), (200, [])])
+def test_a_list_leaves_columns_out_rather_than_breaking_words(width: int, left_out: list[str]) -> None:
+    text = drawn(lambda out, _: rendering.show_list(out, [RUN], list(RUN), "none"), None, width)
+    kept = [value for name, value in RUN.items() if name not in ("created_at", "reason", *left_out)]
+    assert [each for each in kept if each not in text] == []
+    assert ("no room for" in text) is bool(left_out)
+    assert [name for name in left_out if name not in text] == []
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_details_are_whole_and_readable_at_any_width(width: int) -> None:
+    labels = {f"label_{number}": "x" * 30 for number in range(20)}
+    wide = {f"column_{number}": f"value_{number}" for number in range(19)}
+    text = drawn(rendering.show_details, {"reason": "y" * 900, "alerts": [{"labels": labels}], "runs": [wide]}, width)
+    joined = "".join(text.split())
+    assert "y" * 900 in joined
+    assert json.dumps(labels).replace(" ", "") in joined
+    lines = [line.split() for line in text.splitlines()]
+    assert all(["column", str(number), f"value_{number}"] in lines for number in range(19))
+
+
+def test_an_event_shortens_a_hash_that_nobody_has_to_copy() -> None:
+    cid = "sha256:" + "ab" * 32
+    decisions = [{"guard": "freeze", "answer": "deny", "reason": "everything is frozen"}]
+    guarded = rendering.event_line({"type": "guarded", "data": {"cid": cid, "decisions": decisions}}).plain
+    assert cid not in guarded
+    assert cid[:19] in guarded
+    assert "decisions=freeze: everything is frozen" in guarded
+    assert cid in rendering.event_line({"type": "uici.approval_requested", "data": {"cid": cid}}).plain

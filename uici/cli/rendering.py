@@ -16,6 +16,14 @@ from uici.model.base import JsonObject, JsonValue
 
 _WIDTH_OF_FILES = 200
 _LONGEST_CELL = 300
+_LONGEST_IN_LIST = 120
+_WIDEST_WORD = 24
+_GAP = 2
+_SHORT_CID = len("sha256:") + 12
+# What a list can do without on a narrow terminal, the most dispensable first; each is shown with the single object.
+_DISPENSABLE = (
+    "run", "origin", "aliases", "group", "title", "reason", "expires_at", "severity", "environment", "summary",
+)  # fmt: skip
 # Escape sequences would let an annotation redraw the terminal; tabs and line ends are harmless.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
@@ -38,8 +46,8 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def cell(value: JsonValue) -> Text:
-    """One value, short and inert."""
+def cell(value: JsonValue, *, whole: bool = False) -> Text:
+    """One value, inert, and short unless it is wanted whole."""
     if value is None or value == "":
         return Text("-", style="dim")
     if isinstance(value, bool):
@@ -52,54 +60,132 @@ def cell(value: JsonValue) -> Text:
         shown = printable(", ".join(str(item) for item in value)) or "-"
     else:
         shown = printable(json.dumps(value, ensure_ascii=False, default=str))
-    if len(shown) > _LONGEST_CELL:
+    if len(shown) > _LONGEST_CELL and not whole:
         shown = shown[: _LONGEST_CELL - 1] + "…"
     return Text(shown, style=_STYLES.get(shown, ""), overflow="fold")
 
 
-def table(rows: Iterable[Mapping[str, JsonValue]], columns: Iterable[str] = (), *, title: str = "") -> Table:
-    """Rows as a table; without `columns`, of all keys in order of appearance."""
+def table(rows: Iterable[Mapping[str, JsonValue]], columns: Iterable[str], width: int, *, title: str = "") -> Table:
+    """Rows as a table of at most `width`. Words stay whole where there is room for that."""
     rows = list(rows)
-    names = list(columns) or list(dict.fromkeys(name for row in rows for name in row))
+    names = list(columns)
     drawn = Table(
-        title=Text(title) if title else None, title_justify="left", header_style="bold", box=None, pad_edge=False
-    )
+        title=Text(title) if title else None, title_justify="left", header_style="bold", box=None, pad_edge=False,
+        padding=(0, _GAP, 0, 0),
+    )  # fmt: skip
+    widths = _widths(rows, names, width)
     for name in names:
-        drawn.add_column(Text(name.replace("_", " ")), overflow="fold", no_wrap=name in ("id", "run", "seq"))
+        drawn.add_column(Text(name.replace("_", " ")), overflow="fold", width=widths.get(name))
     for row in rows:
         drawn.add_row(*(cell(row.get(name)) for name in names))
     return drawn
 
 
+def _widths(rows: list[Mapping[str, JsonValue]], names: list[str], width: int) -> dict[str, int]:
+    """A width for each column; none, so that Rich breaks words, where not even the longest words find room."""
+    spare = width - _needed(rows, names)
+    if spare < 0 or not names:
+        return {}
+    widths = {name: _narrowest(rows, name) for name in names}
+    wanted = {name: max(len(text) for text in _texts(rows, name)) for name in names}
+    # Those that want little get it; the others share what is left.
+    for waiting, name in enumerate(sorted(names, key=lambda each: wanted[each] - widths[each])):
+        more = max(0, min(spare // (len(names) - waiting), wanted[name] - widths[name]))
+        widths[name] += more
+        spare -= more
+    return widths
+
+
 def show_list(out: Console, rows: JsonValue, columns: Iterable[str], nothing: str) -> None:
     """A list of objects as a table, or a sentence that there are none."""
-    if rows:
-        present = [name for name in columns if any(name in row for row in rows)]
-        out.print(table(rows, present))
-    else:
+    if not rows:
         out.print(Text(nothing))
+        return
+    rows = [{name: _shortened(value) for name, value in row.items()} for row in rows]
+    present = [name for name in columns if any(name in row for row in rows)]
+    kept, left_out = _fitting(rows, present, out.width)
+    out.print(table(rows, kept, out.width))
+    if left_out:
+        names = ", ".join(name.replace("_", " ") for name in left_out)
+        out.print(Text(f"no room for: {names}; a wider terminal or --output json shows them", style="dim"))
+
+
+def _shortened(value: JsonValue) -> JsonValue:
+    if isinstance(value, str) and len(value) > _LONGEST_IN_LIST:
+        return value[: _LONGEST_IN_LIST - 1] + "…"
+    return value
+
+
+def _fitting(rows: list[Mapping[str, JsonValue]], names: list[str], width: int) -> tuple[list[str], list[str]]:
+    """The columns that find room, and those that were left out for them."""
+    left_out: list[str] = []
+    for name in _DISPENSABLE:
+        kept = [each for each in names if each not in left_out]
+        if _needed(rows, kept) <= width:
+            break
+        if name in kept:
+            left_out.append(name)
+    return [each for each in names if each not in left_out], left_out
+
+
+def _needed(rows: list[Mapping[str, JsonValue]], names: list[str]) -> int:
+    return sum(_narrowest(rows, name) for name in names) + _GAP * (len(names) - 1)
+
+
+def _narrowest(rows: list[Mapping[str, JsonValue]], name: str) -> int:
+    """The width at which a column breaks between words only, up to a limit."""
+    return min(_WIDEST_WORD, max((len(word) for text in _texts(rows, name) for word in text.split()), default=1))
+
+
+def _texts(rows: list[Mapping[str, JsonValue]], name: str) -> list[str]:
+    return [name.replace("_", " "), *(cell(row.get(name)).plain for row in rows)]
 
 
 def show_details(out: Console, document: JsonObject) -> None:
-    """One object: its plain values first, then each list of objects as a table of its own."""
-    grid = Table.grid(padding=(0, 2))
+    """One object, whole: its plain values first, then each list of objects as a section of its own."""
+    plain: dict[str, JsonValue] = {}
     later: list[tuple[str, JsonValue]] = []
     for name, value in document.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        if _is_section(value):
             later.append((name, value))
-        elif isinstance(value, dict) and len(value) > 3:
-            later.append((name, [{"key": key, "value": item} for key, item in value.items()]))
         else:
-            grid.add_row(Text(name.replace("_", " "), style="bold"), cell(value))
-    out.print(grid)
-    for name, rows in later:
-        out.print()
-        if name in ("timeline", "events"):
-            out.print(Text(name, style="bold"))
-            for row in rows:
+            plain[name] = value
+    out.print(_grid(plain))
+    for name, value in later:
+        out.print(Text("\n" + name.replace("_", " "), style="bold"))
+        if isinstance(value, dict):
+            out.print(_grid(value))
+        elif name in ("timeline", "events"):
+            for row in value:
                 out.print(event_line(row))
         else:
-            out.print(table(rows, title=name.replace("_", " ")))
+            _show_rows(out, value)
+
+
+def _is_section(value: JsonValue) -> bool:
+    if isinstance(value, dict):
+        return len(value) > 3
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _show_rows(out: Console, rows: list[Mapping[str, JsonValue]]) -> None:
+    """A table where there is room for one, else each row by itself, without what it does not say."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    flat = not any(isinstance(value, dict) or _is_section(value) for row in rows for value in row.values())
+    if flat and _needed(rows, names) <= out.width:
+        out.print(table(rows, names, out.width))
+        return
+    for number, row in enumerate(rows):
+        if number:
+            out.print()
+        out.print(_grid({name: value for name, value in row.items() if value not in (None, "", [], {})}))
+
+
+def _grid(values: Mapping[str, JsonValue]) -> Table:
+    grid = Table.grid(padding=(0, _GAP))
+    for name, value in values.items():
+        grid.add_row(Text(printable(name.replace("_", " ")), style="bold"), cell(value, whole=True))
+    return grid
 
 
 def show_preview(out: Console, document: JsonObject) -> None:
@@ -112,10 +198,10 @@ def show_preview(out: Console, document: JsonObject) -> None:
     for number, preview in enumerate(previews):
         if number:
             out.rule()
-        out.print(_preview(preview))
+        out.print(_preview(preview, out.width))
 
 
-def _preview(preview: JsonObject) -> Group:
+def _preview(preview: JsonObject, width: int) -> Group:
     grid = Table.grid(padding=(0, 2))
     for name in ("environment", "target", "strategy", "remedy", "cid", "risk", "answer", "outcome"):
         if preview.get(name) not in (None, ""):
@@ -145,7 +231,7 @@ def _preview(preview: JsonObject) -> Group:
         ("findings", ("name", "summary")),
     ):
         if preview.get(name):
-            parts += [Text(), table(preview[name], columns, title=name)]
+            parts += [Text(), table(preview[name], columns, width, title=name)]
     notes = preview.get("notes") or []
     if notes:
         parts += [Text("\nnotes", style="bold"), *(Text(f"- {printable(str(note))}") for note in notes)]
@@ -166,8 +252,17 @@ def event_line(event: JsonObject, began: datetime | None = None) -> Text:
     line.append("  " + printable(kind).replace("_", " ").ljust(24), style=style)
     for name, value in (data or {}).items():
         if value not in (None, "", [], {}):
-            line.append(f" {printable(str(name))}=", style="dim").append_text(cell(value))
+            line.append(f" {printable(str(name))}=", style="dim").append_text(_said(name, value, kind))
     return line
+
+
+def _said(name: str, value: JsonValue, kind: str) -> Text:
+    """One datum of an event. A plan's hash is whole only where somebody has to copy it."""
+    if name == "cid" and isinstance(value, str) and kind != "approval_requested":
+        return Text(printable(value[:_SHORT_CID] + "…" if len(value) > _SHORT_CID else value))
+    if name == "decisions" and isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return Text(printable("; ".join(f"{each.get('guard')}: {each.get('reason')}" for each in value)))
+    return cell(value)
 
 
 def moment_of(event: JsonObject) -> datetime | None:
