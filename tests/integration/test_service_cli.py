@@ -65,7 +65,8 @@ def test_looking(served: Served) -> None:
     assert "web" in uici(served, "targets").stdout
     assert "local" in uici(served, "environments", role=Role.VIEWER).stdout
     assert "replicas" in uici(served, "operations", "scale_service").stdout
-    assert "there are no runs" in uici(served, "runs", "--state", "nothing").stdout
+    assert "there are no runs" in uici(served, "runs", "--state", "waiting").stdout
+    assert "unknown_state" in uici(served, "runs", "--state", "nothing").stderr
 
 
 def test_incidents(served: Served) -> None:

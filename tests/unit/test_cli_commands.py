@@ -66,6 +66,8 @@ def test_the_help_documents_the_exit_codes() -> None:
         ["token", "create", "--role", "king"],
         ["token", "create", "--role", "admin", "--expires", "0"],
         ["runs", "--limit", "0"],
+        ["runs", "--state", "waitng", "--server", NOWHERE, "--token", "t"],
+        ["incidents", "--state", "ended", "--server", NOWHERE, "--token", "t"],
         ["runs", "-o", "xml"],
         ["preview"],
         ["preview", "a.json", "--incident", "x"],
@@ -111,6 +113,13 @@ def test_a_token_file(tmp_path: Path) -> None:
     assert "secret-token" not in result.output
     result = RUNNER.invoke(app, ["runs", "--token-file", str(tmp_path / "missing")])
     assert result.exit_code == 2
+
+
+def test_a_named_token_file_counts_more_than_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UICI_TOKEN", "the-administrators")
+    result = RUNNER.invoke(app, ["runs", "--server", NOWHERE, "--token-file", str(tmp_path / "missing")])
+    assert result.exit_code == 2
+    assert "token_file_unreadable" in result.stderr
 
 
 def test_tokens_live_in_the_state(tmp_path: Path) -> None:

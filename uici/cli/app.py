@@ -82,6 +82,10 @@ def root(
     token_file: Annotated[Path | None, typer.Option("--token-file", help="File that holds the token.")] = None,
 ) -> None:
     """Heal services."""
+    # Who names a file means that file, also where the environment holds another token.
+    # Compared by name: Typer brings its own Click from some version on.
+    if token_file is not None and getattr(context.get_parameter_source("token"), "name", "") == "ENVIRONMENT":
+        token = None
     context.obj = Options(output=output, server=server, token=token, token_file=token_file)
 
 

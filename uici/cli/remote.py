@@ -13,7 +13,9 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 
 _INCIDENT_COLUMNS = ("id", "opened_at", "environment", "target", "state", "outcome", "severity", "title", "run")
-_RUN_COLUMNS = ("id", "created_at", "environment", "target", "origin", "state", "stage", "outcome", "verdict", "reason")
+_RUN_COLUMNS = ("id", "created_at", "environment", "target", "origin", "state", "outcome", "reason")
+_INCIDENT_STATES = ("open", "closed")
+_RUN_STATES = ("active", "waiting", "ended")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
 StateFilter = Annotated[str | None, typer.Option("--state", help="Only those in this state.")]
@@ -57,6 +59,7 @@ def incidents(
     if id_ is not None:
         options.show(options.client().get(f"/incidents/{segment(id_)}"), show_details)
         return
+    _known_state(state, _INCIDENT_STATES)
     page = options.client().get("/incidents", state=state, limit=limit, before=before)
     options.show(page, lambda out, _: show_list(out, page["incidents"], _INCIDENT_COLUMNS, "there are no incidents"))
 
@@ -75,8 +78,10 @@ def runs(
     if id_ is not None:
         options.show(options.client().get(f"/runs/{segment(id_)}"), show_details)
         return
+    _known_state(state, _RUN_STATES)
     page = options.client().get("/runs", state=state, limit=limit, before=before)
-    options.show(page, lambda out, _: show_list(out, page["runs"], _RUN_COLUMNS, "there are no runs"))
+    rows = [run_ | {"outcome": _result(run_)} for run_ in page["runs"]]
+    options.show(page, lambda out, _: show_list(out, rows, _RUN_COLUMNS, "there are no runs"))
 
 
 def watch(context: typer.Context, run_id: RunId) -> None:
@@ -106,7 +111,10 @@ def run(
     plan: JsonObject = {"steps": [{"operation": operation, "target": target, "parameters": parameters}]}
     if environment is not None:
         plan["environment"] = environment
-    started = client.post("/runs", {"plan": plan} | ({"reason": reason} if reason else {}))
+    try:
+        started = client.post("/runs", {"plan": plan} | ({"reason": reason} if reason else {}))
+    except Problem as problem:
+        raise _of_the_command(problem) from None
     if watch_:
         options.say(f"run {started['id']}")
         _follow(options, client, str(started["id"]))
@@ -153,12 +161,21 @@ def operations(context: typer.Context, name: Annotated[str | None, typer.Argumen
 
 def targets(context: typer.Context) -> None:
     """List the managed services."""
-    _listing(options_of(context), "targets", ("name", "environments", "group", "aliases", "autonomy", "summary"))
+    from uici.cli.rendering import show_list
+
+    options = options_of(context)
+    page = options.client().get("/targets")
+    rows = [
+        target | {"autonomy": ", ".join(f"{where}: {how}" for where, how in target["autonomy"].items())}
+        for target in page["targets"]
+    ]
+    columns = ("name", "environments", "group", "aliases", "autonomy", "summary")
+    options.show(page, lambda out, _: show_list(out, rows, columns, "there are no targets"))
 
 
 def environments(context: typer.Context) -> None:
-    """List the environments and whether their platforms answer."""
-    columns = ("name", "platform", "default", "reachable", "detail", "summary")
+    """List the environments, which is the default and why, and whether their platforms answer."""
+    columns = ("name", "platform", "default", "default_because", "reachable", "detail", "summary")
     _listing(options_of(context), "environments", columns)
 
 
@@ -208,12 +225,50 @@ def _timeline(client: Client, run_id: str) -> JsonObject:
         for event in client.follow(run_id):
             began = began or moment_of(event)
             out.print(event_line(event, began))
+            if str(event.get("type", "")).endswith("approval_requested"):
+                cid = (event.get("data") or {}).get("cid")
+                out.print(Text(f"  look at it: uici runs {run_id}"), soft_wrap=True)
+                out.print(Text(f"  decide: uici approve {run_id} --cid {cid}   (or: uici reject)"), soft_wrap=True)
     finally:
         status.stop()
     ended = client.get(f"/runs/{segment(run_id)}")
     summary = Text(f"{run_id} ended: ").append_text(cell(ended.get("outcome") or ended.get("verdict")))
     out.print(summary.append_text(Text(" - ").append_text(cell(ended["reason"])) if ended.get("reason") else Text()))
     return ended
+
+
+def _known_state(state: str | None, known: tuple[str, ...]) -> None:
+    if state is not None and state not in known:
+        raise Problem(
+            ProblemKind.INVALID, "unknown_state", f"{state!r} is no state{did_you_mean(state, known)}", where="--state",
+            allowed=known,
+        )  # fmt: skip
+
+
+def _result(run_: JsonObject) -> JsonValue:
+    """What came of a run, or what it waits for."""
+    # A run that a person started belongs to no incident, so it has a verdict and no outcome.
+    result: JsonValue = run_.get("outcome") or run_.get("verdict")
+    if not result and run_.get("waiting_for"):
+        return f"waits: {run_['waiting_for']}"
+    return result
+
+
+def _of_the_command(problem: Problem) -> Problem:
+    """What is wrong with the plan that `uici run` made, in the words of its arguments."""
+    where, hint = {
+        "/environment": ("--environment", "`uici environments` lists them"),
+        "/steps/0/target": ("TARGET", "`uici targets` lists them with their environments; --environment chooses one"),
+    }.get(problem.where, ("", ""))
+    if problem.where.startswith("/steps/0/parameters/"):
+        where = f"-p {problem.where.removeprefix('/steps/0/parameters/')}"
+        hint = "`uici operations OPERATION` shows the parameters"
+    if not where:
+        return problem
+    return Problem(
+        problem.kind, problem.code, problem.detail.removeprefix(f"{problem.where}: "),
+        where=where, allowed=problem.allowed, hint=hint, errors=problem.errors,
+    )  # fmt: skip
 
 
 def _parameters(client: Client, operation: str, given: list[str]) -> JsonObject:
