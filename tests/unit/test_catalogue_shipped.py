@@ -264,7 +264,7 @@ def test_what_the_starter_shows_in_comments_is_sound_too(tmp_path: Path) -> None
         for line in source.read_text().splitlines():
             if line.endswith(": {}"):
                 line = line.removesuffix(" {}")
-            example = line.startswith("#  ") or (line.startswith("# ") and line[2:].split(":")[0] in POLICY_FIELDS)
+            example = line.startswith("#  ") or (line.startswith("# ") and line[2:].split(":")[0] in COMMENTED_FIELDS)
             shown.append((line[1:] if line.startswith("#  ") else line[2:]) if example else line)
         (tmp_path / name).write_text("\n".join(shown) + "\n")
     site = load_site(tmp_path, executors=EXECUTORS)
@@ -272,9 +272,10 @@ def test_what_the_starter_shows_in_comments_is_sound_too(tmp_path: Path) -> None
     assert next(iter(site.strategies)) == "queue_stuck"
     assert "licence_expired" in site.findings
     assert site.environments["docker"].autonomy is Autonomy.APPROVE
+    assert site.platform.notify.webhook is not None
 
 
-POLICY_FIELDS = ("cooldown", "give_up", "blast_radius", "approval")
+COMMENTED_FIELDS = ("cooldown", "give_up", "blast_radius", "approval", "notify")
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
