@@ -44,6 +44,7 @@ def init(context: typer.Context, directory: Annotated[Path, typer.Argument(metav
         {"directory": str(directory), "files": [str(path) for path in written]}, lambda out, _: out.print(listing)
     )
     options.say(f"next: uici check --config {directory}; uici serve --config {directory}")
+    options.say(f"and a token to ask it: export UICI_TOKEN=$(uici token create --role admin --config {directory})")
 
 
 def serve(

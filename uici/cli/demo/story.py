@@ -60,7 +60,7 @@ class _Story:
         stage.hang("search")
         self._heal(stage, "search", stage.alert("ServiceUnhealthy", "search"), "search hung")
 
-        self._scene("version 2.0 of mail is deployed; its risk is high, so the run waits for an approver")
+        self._scene("version 2.0 of mail is deployed; its risk is high, so an approver decides")
         self._finished(stage, self._request(stage, "mail", "deploy_version", version="2.0"), approve=True)
         stage.until("mail to fail", lambda: not stage.healthy("mail"))
         self._out.print("[yellow]2.0 has a bad configuration: mail is down. Rolling back needs an approval as well.[/]")
