@@ -39,9 +39,9 @@ class EventLog:
         self._last = 0
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A writing transaction after whose commit the followers are woken."""
-        with self._store.write() as connection:
+    def writing(self, *, urgent: bool = False) -> Iterator[Connection]:
+        """A writing transaction after whose commit the followers are woken; `urgent` as in `Store.write`."""
+        with self._store.write(urgent=urgent) as connection:
             yield connection
         with self._news:
             self._news.notify_all()

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from uici.model.errors import Problem, ProblemKind
 from uici.store import schema
+from uici.store.turns import Turns
 
 _BUSY_MILLISECONDS = 30_000
 
@@ -45,6 +46,7 @@ class Store:
                 hint="give a file",
             )
         self.path = Path(self.url.database).absolute()
+        self._turns = Turns()
         self.engine = _engine(self.url, pool_size, isolation=None, begin="BEGIN IMMEDIATE")
         self._reading = _engine(self.url, pool_size, isolation=None)
 
@@ -80,9 +82,12 @@ class Store:
             ) from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction that holds the write lock from its first statement; commits unless the block raises."""
-        with self.engine.begin() as connection:
+    def write(self, *, urgent: bool = False) -> Iterator[Connection]:
+        """One transaction that holds the write lock from its first statement; commits unless the block raises.
+
+        An `urgent` one goes before all others of this process that wait.
+        """
+        with self._turns.turn(urgent=urgent), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
