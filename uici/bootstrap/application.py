@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from uici.model.identity import SelfGuardLayers
 from uici.model.site import Site
 from uici.notify.delivery import Deliverer
 from uici.notify.notifiers import LogNotifier, WebhookNotifier
-from uici.ports import Clock, Notifier
+from uici.ports import Clock, Executor, Notifier
 from uici.runs.control import Control
 from uici.runs.engine import Engine
 from uici.runs.platforms import Platforms
@@ -52,13 +52,15 @@ class Application:
         executors_state: Path | None = None,
         clock: Clock | None = None,
         layers: SelfGuardLayers | None = None,
+        executors: Mapping[str, type[Executor]] | None = None,
     ) -> None:
         """Load the configuration and make everything; touches no platform.
 
-        `executors_state` is where the executors keep what they own; without it that is beside the state.
+        `executors_state` is where the executors keep what they own; without it that is beside the state. `executors`
+        are further platforms, or others in the place of those that are installed.
         Raises CatalogueError with all problems of the configuration, and Problem when the state cannot be used.
         """
-        classes = discover_executors()
+        classes = {**discover_executors(), **(executors or {})}
         directory = config_directory(config)
         self.site: Site = load_site(directory, executors=classes)
         url = state_url(state, self.site, directory)

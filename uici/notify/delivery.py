@@ -19,8 +19,9 @@ from uici.store.schema import outbox
 
 _log = structlog.get_logger(__name__)
 
-_MOST_TRIES = 12
 _LONGEST_PAUSE = 600.0
+_MOST_TRIES = 450
+"""About three days: the longest weekend that a receiver is down unseen."""
 
 
 class Deliverer:
@@ -72,6 +73,10 @@ class Deliverer:
             self._deliver(row)
 
     def _deliver(self, row: Row[Any]) -> None:
+        # Its next turn is written first: a state that cannot be written must not send the same message every second.
+        tries = row.tries + 1
+        pause = timedelta(seconds=min(2.0 ** min(tries, 16), _LONGEST_PAUSE))
+        self._write(row, {"tries": tries, "next_at": self._clock.now() + pause})
         # A notifier that accepted is not asked again when another one did not.
         accepted = set(filter(None, row.accepted.split(",")))
         errors = []
@@ -83,17 +88,16 @@ class Deliverer:
             try:
                 notifier.send(message)
                 accepted.add(notifier.name)
-            except (OSError, ValueError) as error:
+            except Exception as error:  # a notifier's defect is kept with the message, and must not end the deliverer
                 errors.append(f"{notifier.name}: {error}")
-        now = self._clock.now()
-        tries = row.tries + 1
-        values: dict[str, object] = {"tries": tries, "accepted": ",".join(sorted(accepted)), "error": "; ".join(errors)}
+        values: dict[str, object] = {"accepted": ",".join(sorted(accepted)), "error": "; ".join(errors)}
         if not errors:
-            values |= {"state": SENT, "sent_at": now, "next_at": None}
+            values |= {"state": SENT, "sent_at": self._clock.now(), "next_at": None}
         elif tries >= _MOST_TRIES:
             _log.error("message_undeliverable", id=row.id, kind=row.kind, errors=errors)
             values |= {"state": DEAD, "next_at": None}
-        else:
-            values |= {"next_at": now + timedelta(seconds=min(2.0**tries, _LONGEST_PAUSE))}
+        self._write(row, values)
+
+    def _write(self, row: Row[Any], values: dict[str, object]) -> None:
         with self._store.write() as connection:
             connection.execute(outbox.update().where(outbox.c.id == row.id).values(values))

@@ -1,0 +1,1 @@
+"""Conforming stand-ins for what lies beyond the process."""

@@ -1,0 +1,137 @@
+"""A whole UICI in this process, over services that live in memory: for the tests of runs and of the intake."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.doubles.memory_executor import World
+from uici.bootstrap import Application
+from uici.intake.writer import Accepted
+from uici.model.alert import Alert, AlertStatus, Notification
+from uici.model.base import JsonObject
+from uici.ports import Clock
+from uici.store.schema import outbox
+
+DEADLINE = 30.0
+LADDER = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    diagnose: [get_service_status]
+    remedies:
+      - name: restart
+        steps: [restart_service]
+        verify: {within: 1, stable_for: 0.1, confirm_within: 60, interval: 0.1}
+"""
+POLICIES = """
+autonomy: auto
+cooldown: {seconds: 0}
+blast_radius: {max_concurrent: 100, max_per_hour: 10000, min_healthy: 0}
+"""
+
+
+def site(
+    folder: Path,
+    *programs: str,
+    strategies: str = LADDER,
+    policies: str = POLICIES,
+    platform: str = "",
+    environments: str = "",
+    environment: str = "local",
+) -> Path:
+    """A configuration with one target per program."""
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = "targets:\n" + "".join(
+        f"  {name}: {{bindings: {{{environment}: {{program: {name}, command: [/bin/true]}}}}}}\n" for name in programs
+    )
+    texts = {"targets": targets, "strategies": strategies, "policies": policies, "platform": platform}
+    for name, text in (texts | {"environments": environments}).items():
+        (folder / f"{name}.yml").write_text(text)
+    return folder
+
+
+@contextmanager
+def running(config: Path, world: World, clock: Clock | None = None) -> Iterator[Application]:
+    """UICI at work on the state beside `config` until the block ends."""
+    url = f"sqlite:///{config.parent / 'state' / 'uici.db'}"
+    application = Application(config, url, executors={"local": world.executor_class()}, clock=clock)
+    application.start()
+    try:
+        yield application
+    finally:
+        application.stop()
+
+
+def alert(
+    program: str, name: str = "Down", *, status: str = "firing", starts: datetime | None = None, **labels: str
+) -> Alert:
+    """One alert about a program."""
+    return Alert(
+        fingerprint=f"{name}-{program}",
+        status=AlertStatus(status),
+        labels={"alertname": name, "uici_target": program, **labels},
+        annotations={},
+        starts_at=starts or datetime(2026, 1, 1, tzinfo=UTC),
+        ends_at=None,
+        generator_url="",
+    )
+
+
+def send(application: Application, *alerts: Alert) -> Accepted:
+    """Hand in one notification and wait until it is on disk."""
+    notification = Notification(receiver="uici", group_key="{}", external_url="", alerts=alerts, truncated_alerts=0)
+    return application.control.submit(notification, "test").result(DEADLINE)
+
+
+def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come true"
+        time.sleep(0.02)
+    return value
+
+
+def incident_of(application: Application, accepted: Accepted) -> JsonObject:
+    """The incident that a notification touched."""
+    return application.control.incident(accepted.incidents[0].id)
+
+
+def run_of(application: Application, accepted: Accepted) -> JsonObject:
+    """The run of the incident that a notification touched."""
+    return application.control.run(incident_of(application, accepted)["run"])
+
+
+def closed(application: Application, accepted: Accepted) -> JsonObject:
+    """The incident that a notification touched, once it is closed."""
+
+    def incident() -> JsonObject | None:
+        found = incident_of(application, accepted)
+        return found if found["state"] == "closed" else None
+
+    document: JsonObject = until(incident, "the incident's end")
+    return document
+
+
+def ended(application: Application, run_id: str) -> JsonObject:
+    """A run, once it has ended."""
+
+    def run() -> JsonObject | None:
+        found = application.control.run(run_id)
+        return found if found["state"] == "ended" else None
+
+    document: JsonObject = until(run, "the run's end")
+    return document
+
+
+def told(application: Application) -> list[JsonObject]:
+    """The messages to people, oldest first."""
+    with application.store.read() as connection:
+        return [{**row.message, "kind": row.kind} for row in connection.execute(select(outbox).order_by(outbox.c.id))]
