@@ -35,7 +35,7 @@ def main() -> None:
             die()
         return after
 
-    def crashing_announce(*arguments: Any) -> bool:
+    def crashing_announce(*arguments: Any) -> Any:
         announced = announce(*arguments)
         if wanted == "call:announced":
             die()

@@ -101,6 +101,8 @@ class RunData(Frozen):
     looks: int = 0
     well_until: datetime | None = None
     """The target was found healthy although an alert fires: until then its silence is awaited."""
+    discounted: tuple[str, ...] = ()
+    """Fingerprints of alerts of which no end was delivered, but which do not fire any more: Prometheus says so."""
 
     rescues: int = 0
     """How often the run was taken up again after a part of it had ended without a result."""

@@ -15,12 +15,13 @@ import secrets
 import socket
 import threading
 import time
-from datetime import timedelta
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import IO, Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 _APPLICATION_VERSION = "uici-1"
 """Fixed: its default hashes the sources, and a new build would strand the runs of the old one."""
 _DUE_AT_ONCE = 200
+_CLOCK_JITTER = timedelta(seconds=2)
 _LOST_AFTER = timedelta(seconds=5)
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
@@ -107,7 +109,10 @@ class Engine:
         self._tick = threading.Event()
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._run_ticker, name="uici-ticker", daemon=True)
-        self._active: dict[str, None] = {}
+        self._settings = services.site().platform.runs
+        self._active: dict[str, str | None] = {}
+        """The parts at work, each with its run's environment."""
+        self._seen_at: datetime | None = None
         self._active_lock = threading.Lock()
         self._failure: str | None = None
 
@@ -213,41 +218,87 @@ class Engine:
         while not self._stopping.is_set():
             self._tick.clear()
             try:
+                self._notice_clock()
                 pause = self._start_due()
                 if time.monotonic() - swept >= sweep:
                     self._rescue_lost()
                     swept = time.monotonic()
                 self._failure = None
-            except SQLAlchemyError as error:
-                self._failure = f"the state cannot be read or written: {getattr(error, 'orig', error)}"
-                log.error("ticker_failed", error=self._failure)
+            except Exception as error:  # the ticker must outlive whatever it is: /ready says so until it is over
+                self._failure = f"due runs cannot be started: {getattr(error, 'orig', error)}"
+                log.error("ticker_failed", error=self._failure, exc_info=not isinstance(error, SQLAlchemyError))
                 pause = sweep
             self._tick.wait(min(pause, sweep))
+
+    def _notice_clock(self) -> None:
+        """When the clock was set back, every time in the state is too late by as much: let all that waits look again,
+        and let no target rest until the clock has caught up.
+        """
+        now, before = self._services.clock.now(), self._seen_at
+        if before is None or before - now > _CLOCK_JITTER:
+            with self._services.store.write() as connection:
+                connection.execute(runs.update().where(runs.c.ended_at > now).values(ended_at=now))
+                if before is not None:
+                    log.warning("clock_set_back", seconds=(before - now).total_seconds())
+                    late = (runs.c.state == RunState.WAITING) & (runs.c.due_at > now)
+                    connection.execute(runs.update().where(late).values(due_at=now))
+        self._seen_at = now
 
     def _start_due(self) -> float:
         """Start what is due; returns the seconds until the next run is."""
         now = self._services.clock.now()
-        room = self._services.site().platform.runs.threads - self.active()
-        if room <= 0:
-            return 1.0
         with self._services.store.read() as connection:
-            rows = connection.execute(
-                select(runs.c.id, runs.c.part, runs.c.due_at)
-                .where(runs.c.state == RunState.WAITING)
-                .order_by(runs.c.due_at, runs.c.created_at)
-                .limit(min(room, _DUE_AT_ONCE) + 1)
-            ).all()
-        for row in rows:
-            if row.due_at is not None and row.due_at > now:
-                return float(max(0.0, (row.due_at - now).total_seconds()))
-            key = f"{row.id}:{row.part}"
-            with self._active_lock:
-                if key in self._active:
-                    continue
-                self._active[key] = None
+            after = connection.execute(
+                select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > now)
+            ).scalar_one()
+            for place, room in self._room().items():
+                here = runs.c.environment.is_(None) if place is None else runs.c.environment == place
+                rows = connection.execute(
+                    select(runs.c.id, runs.c.part)
+                    .where(runs.c.state == RunState.WAITING, runs.c.due_at <= now, here)
+                    .order_by(runs.c.due_at, runs.c.created_at)
+                    .limit(self._settings.threads + room)  # some of them are being started already
+                ).all()
+                for row in rows:
+                    if room > 0 and self._start(row.id, row.part, place):
+                        room -= 1
+        return 1.0 if after is None else max(0.0, (after - now).total_seconds())
+
+    def _room(self) -> dict[str | None, int]:
+        """How many parts each environment may start now.
+
+        Half of the threads are kept for the environments in equal shares, so that one whose platform hangs cannot
+        keep the others waiting. Runs whose environment is not known yet share as one.
+        """
+        site = self._services.site()
+        places: list[str | None] = [None, *{place for target in site.targets.values() for place in target.bindings}]
+        with self._active_lock:
+            busy = Counter(self._active.values())
+        places += [place for place in busy if place not in places]
+        share = max(1, self._settings.threads // (2 * len(places)))
+        free = self._settings.threads - busy.total()
+        kept = {place: max(0, share - busy[place]) for place in places}
+        room = {}
+        # Who works least comes first; what it is given, the others are not.
+        for place in sorted(places, key=lambda place: busy[place]):
+            others = sum(kept.values()) - kept[place]
+            room[place] = max(0, free - others)
+        return room
+
+    def _start(self, run_id: str, part: int, place: str | None) -> bool:
+        key = f"{run_id}:{part}"
+        with self._active_lock:
+            if key in self._active or len(self._active) >= self._settings.threads:
+                return False
+            self._active[key] = place
+        try:
             with SetWorkflowID(key):
-                DBOS.start_workflow(self._part, row.id, row.part)
-        return 1.0
+                DBOS.start_workflow(self._part, run_id, part)
+        except BaseException:
+            with self._active_lock:
+                self._active.pop(key, None)
+            raise
+        return True
 
     def _recover(self) -> None:
         """Everything that is pending under another executor's name belongs to a dead process: we hold the lease."""
@@ -270,15 +321,19 @@ class Engine:
         now = self._services.clock.now()
         with self._services.store.read() as connection:
             rows = connection.execute(
-                select(runs.c.id, runs.c.part)
+                select(runs.c.id, runs.c.part, runs.c.state)
                 .where(
                     (runs.c.state == RunState.ACTIVE)
                     | ((runs.c.state == RunState.WAITING) & (runs.c.due_at < now - _LOST_AFTER))
                 )
+                .order_by(runs.c.state, runs.c.due_at)
                 .limit(_DUE_AT_ONCE)
             ).all()
         for row in rows:
             key = f"{row.id}:{row.part}"
+            with self._active_lock:
+                if row.state == RunState.WAITING and key not in self._active:
+                    continue  # it waits for a thread
             status = DBOS.get_workflow_status(key)
             if status is None or status.status in ("PENDING", "ENQUEUED", "DELAYED"):
                 continue

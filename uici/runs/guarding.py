@@ -14,7 +14,7 @@ from uici.model.site import Site
 from uici.runs import records, slots
 from uici.runs.services import Services
 
-_HOUR = timedelta(hours=1)
+HOUR = timedelta(hours=1)
 
 
 def context_of(
@@ -39,7 +39,7 @@ def context_of(
         ineffective = records.ineffective_runs(
             connection, environment, target, now - timedelta(seconds=window) if window is not None else now
         )
-        started = records.acted_since(connection, environment, now - _HOUR, except_run=run_id)
+        started = records.begun_since(connection, environment, now - HOUR, except_run=run_id)
     members, healthy = _group(services, site, environment, target)
     return GuardContext(
         plan=prepared,

@@ -16,6 +16,7 @@ from uici.model.operation import BUILTIN
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
 from uici.model.site import Environment, Site
 from uici.ports import Executor, ExecutorContext
+from uici.runs.bounded import BoundedExecutor
 from uici.translation.builtin import BUILTIN_SPECS
 from uici.translation.translating import operation_result, prepare, resolve_selections
 
@@ -37,9 +38,9 @@ class Platforms:
         self._layers = layers
         self._state_directory = state_directory
         self._lock = threading.Lock()
-        self._executors: dict[str, tuple[Environment, Executor]] = {}
+        self._executors: dict[str, tuple[Environment, BoundedExecutor]] = {}
 
-    def executor(self, environment: str) -> Executor:
+    def executor(self, environment: str) -> BoundedExecutor:
         """The executor of an environment. Raises Problem for an unknown environment or a secret that is missing."""
         settings = self._site().environments.get(environment)
         if settings is None:
@@ -53,15 +54,14 @@ class Platforms:
             known = self._executors.get(environment)
             if known is not None and known[0] == settings:
                 return known[1]
-            executor = self._classes[settings.platform](
-                ExecutorContext(
-                    environment=environment,
-                    settings=resolve_tree(settings.connection),
-                    identity=self._identity,
-                    layers=self._layers,
-                    state_directory=str(self._state_directory / environment),
-                )
+            context = ExecutorContext(
+                environment=environment,
+                settings=resolve_tree(settings.connection),
+                identity=self._identity,
+                layers=self._layers,
+                state_directory=str(self._state_directory / environment),
             )
+            executor = BoundedExecutor(self._classes[settings.platform](context), environment)
             self._executors[environment] = (settings, executor)
             if known is not None:
                 known[1].close()
@@ -122,7 +122,7 @@ class Platforms:
                 executor.close()
             self._executors.clear()
 
-    def _patiently(self, executor: Executor, call: Call) -> JsonObject:
+    def _patiently(self, executor: BoundedExecutor, call: Call) -> JsonObject:
         settings = self._site().platform.runs
         for attempt in range(1, settings.read_attempts + 1):
             try:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.alert import Alert, AlertOutcome, AlertStatus
 from uici.model.plan import PreparedPlan
 from uici.model.verdict import Verdict
+from uici.runs import slots
 from uici.runs.data import RunData, RunState
-from uici.store.schema import alerts, freezes, plans, runs
+from uici.store.schema import alerts, attempts, freezes, plans, runs
+from uici.store.schema import slots as slot_rows
+
+DONE, PROVED, NOT_DONE, FAILED, UNKNOWN = "done", "proved_done", "not_done", "failed", "unknown"
+"""Outcomes of an attempt."""
+
+_WOKEN = 4
 
 
 def firing_alerts(connection: Connection, incident_id: str) -> list[Alert]:
@@ -41,6 +48,55 @@ def still_firing(connection: Connection, incident_id: str) -> int:
         .select_from(alerts)
         .where(alerts.c.incident_id == incident_id, alerts.c.status == AlertStatus.FIRING)
     ).scalar_one()
+
+
+def forbidden(connection: Connection, data: RunData) -> RunData | None:
+    """What may have come between the guards and this call: another holder, a freeze, a person, silence."""
+    try:
+        slots.check(connection, data.environment or "", data.target or "", data.run_id, data.fence)
+    except slots.FencedError:
+        reason = "fenced: another run has taken the target over; nothing was sent"
+        return data.ending(AlertOutcome.ESCALATED, reason, undoing=False)
+    frozen = freeze_in_force(connection)
+    if frozen is not None:
+        by, why = frozen
+        left = "; what the run had changed stays as it is" if data.acted else ""
+        reason = f"freeze: everything is frozen by {by}: {why or 'no reason given'}{left}"
+        outcome = AlertOutcome.ESCALATED if data.acted else AlertOutcome.REFUSED
+        return data.ending(outcome, reason, undoing=False)
+    return None if data.undoing else interruption(connection, data, planning=False)
+
+
+def interruption(connection: Connection, data: RunData, *, planning: bool) -> RunData | None:
+    """Reasons to end early: cancelled by a person, or every alert went silent before the plan changed anything.
+
+    `planning`: its next plan has not been begun for sure.
+    """
+    row = connection.execute(select(runs.c.cancel_by, runs.c.cancel_reason).where(runs.c.id == data.run_id)).one()
+    if row.cancel_by is not None:
+        left = "; what it had changed stays as it is" if data.acted else ""
+        reason = f"cancelled by {row.cancel_by}: {row.cancel_reason or 'no reason given'}{left}"
+        return data.ending(AlertOutcome.REFUSED, reason)
+    if data.incident_id is None or still_firing(connection, data.incident_id) > 0:
+        return None
+    if not planning and _begun(connection, data):
+        return None
+    when = "although the last remedy was not proved to work" if data.acted else "before anything was done"
+    return data.ending(AlertOutcome.SELF_RESOLVED, f"every alert was resolved {when}")
+
+
+def _begun(connection: Connection, data: RunData) -> bool:
+    """Whether a call of the present plan was sent and is not known to have failed to arrive."""
+    return (
+        connection.execute(
+            select(attempts.c.id).where(
+                attempts.c.run_id == data.run_id,
+                attempts.c.position.startswith(f"do:{data.cid}:", autoescape=True),
+                or_(attempts.c.outcome.is_(None), attempts.c.outcome != NOT_DONE),
+            )
+        ).first()
+        is not None
+    )
 
 
 def keep_plan(connection: Connection, plan: PreparedPlan, now: datetime) -> str:
@@ -93,12 +149,17 @@ def ineffective_runs(connection: Connection, environment: str, target: str, sinc
     ).scalar_one()
 
 
-def acted_since(connection: Connection, environment: str, since: datetime, *, except_run: str) -> int:
-    """How many other runs of the environment began to act since then."""
+def begun_since(connection: Connection, environment: str, since: datetime, *, except_run: str) -> int:
+    """How many other runs of the environment began to act since then, or are about to."""
+    about_to = select(slot_rows.c.run_id).where(slot_rows.c.environment == environment, slot_rows.c.run_id.is_not(None))
     return connection.execute(
         select(func.count())
         .select_from(runs)
-        .where(runs.c.environment == environment, runs.c.acted_at >= since, runs.c.id != except_run)
+        .where(
+            runs.c.environment == environment,
+            runs.c.id != except_run,
+            or_(runs.c.acted_at >= since, and_(runs.c.acted_at.is_(None), runs.c.id.in_(about_to))),
+        )
     ).scalar_one()
 
 
@@ -108,17 +169,26 @@ def freeze_in_force(connection: Connection) -> tuple[str, str] | None:
     return (row.actor, row.reason) if row is not None and row.frozen else None
 
 
-def wake_waiting(connection: Connection, environment: str, now: datetime) -> None:
-    """Let the runs that wait for a slot in this environment look again, the oldest first."""
+def count_queued(connection: Connection, environment: str) -> int:
+    """How many runs wait for a slot in this environment."""
+    return connection.execute(select(func.count()).select_from(runs).where(_queued(environment))).scalar_one()
+
+
+def wake_queued(connection: Connection, environment: str, target: str | None, now: datetime) -> None:
+    """A slot is free: let those who wait for this target look again, and the oldest few of the others.
+
+    Not all: with a thousand that wait, nine hundred would look in vain each time.
+    """
+    oldest = select(runs.c.id).where(_queued(environment)).order_by(runs.c.created_at).limit(_WOKEN)
     connection.execute(
         runs.update()
-        .where(
-            runs.c.environment == environment,
-            runs.c.state == RunState.WAITING,
-            runs.c.waiting_for == "slot",
-        )
+        .where(_queued(environment), or_(runs.c.id.in_(oldest), runs.c.target == target))
         .values(due_at=now)
     )
+
+
+def _queued(environment: str) -> ColumnElement[bool]:
+    return and_(runs.c.environment == environment, runs.c.state == RunState.WAITING, runs.c.waiting_for == "slot")
 
 
 def save(connection: Connection, before: RunData, after: RunData, now: datetime) -> bool:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import select
-
-from uici.model.alert import AlertOutcome
 from uici.runs import records
 from uici.runs.data import RunData, Stage
 from uici.runs.services import Services
@@ -20,7 +17,6 @@ from uici.runs.stages.closing import close
 from uici.runs.stages.judging import next_rung, undo, verify
 from uici.runs.stages.opening import diagnose, hold, target
 from uici.runs.stages.planning import acquire, approval, guard, plan
-from uici.store.schema import runs
 
 StageFunction = Callable[[Services, RunData], RunData]
 
@@ -78,21 +74,8 @@ def one_stage(services: Services, data: RunData) -> RunData:
 
 
 def _interruption(services: Services, data: RunData) -> RunData | None:
-    """Reasons to end early: cancelled by a person, or all alerts went silent before anything was changed."""
+    """Reasons to end early: cancelled by a person, or all alerts went silent before this plan changed anything."""
     if data.stage in _NOT_TO_INTERRUPT or data.undoing:
         return None
     with services.store.read() as connection:
-        row = connection.execute(select(runs.c.cancel_by, runs.c.cancel_reason).where(runs.c.id == data.run_id)).one()
-        if row.cancel_by is not None:
-            left = "; what it had changed stays as it is" if data.acted else ""
-            reason = f"cancelled by {row.cancel_by}: {row.cancel_reason or 'no reason given'}{left}"
-            return data.ending(AlertOutcome.REFUSED, reason)
-        silent = (
-            data.incident_id is not None
-            and not data.acted
-            and data.stage in _BEFORE_ACTING
-            and records.still_firing(connection, data.incident_id) == 0
-        )
-    if silent:
-        return data.ending(AlertOutcome.SELF_RESOLVED, "every alert was resolved before anything was done")
-    return None
+        return records.interruption(connection, data, planning=data.stage in _BEFORE_ACTING)

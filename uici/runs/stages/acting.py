@@ -8,7 +8,9 @@ time in flight.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -24,6 +26,7 @@ from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.verdict import Verdict
 from uici.runs import records, slots
 from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
 from uici.store.schema import attempts, runs
@@ -34,7 +37,10 @@ _PROOF_POLL = timedelta(seconds=0.5)
 _PROOF_PATIENCE = timedelta(minutes=10)
 """How long beyond a call's time in flight an unreachable platform is asked whether the call happened."""
 
-DONE, PROVED, NOT_DONE, FAILED, UNKNOWN = "done", "proved_done", "not_done", "failed", "unknown"
+FIRST_CALL: Mapping[str, object] = MappingProxyType(
+    {"call": 0, "attempt": 0, "results": {}, "before": {}, "call_before": {}, "step_started_at": None}
+)
+"""What a run knows of a step that has not begun."""
 
 
 def plan_of(services: Services, data: RunData) -> PreparedPlan:
@@ -51,14 +57,14 @@ def capture(services: Services, data: RunData) -> RunData:
     environment = plan.plan.environment
     before, started = data.before, data.step_started_at
     try:
-        if data.call == 0 and data.attempt == 0:
-            started = services.clock.now()
+        if started is None:  # once for each step; a look that failed is made again
             if step.operation.preconditions:
                 status = services.platforms.read(environment, step.step.target, "get_service_status")
                 if not all_hold(step.operation.preconditions, status):
                     wanted = "; ".join(condition.describe() for condition in step.operation.preconditions)
                     return failed(services, data, f"precondition of {step.operation.name} does not hold: {wanted}")
             before = _keep(services, environment, step, step.operation.before) if step.operation.before else {}
+            started = services.clock.now()
         call = ready_call(step, data)
         call_before = (
             services.platforms.executor(environment).before(call) if call.mutates and not _builtin(call) else {}
@@ -84,17 +90,13 @@ def send(services: Services, data: RunData) -> RunData:
     position = _position(data)
     known = _attempt(services, data, position)
     if known is None:
-        if data.target is None or not _announce(services, data, plan, call, position):
-            return data.ending(
-                AlertOutcome.ESCALATED, "fenced: another run has taken the target over; nothing was sent"
-            )
-        return _perform(services, data, plan, call, position)
+        return _announce(services, data, plan, call, position) or _perform(services, data, plan, call, position)
     data = data.model_copy(update={"acted": True})
     if known.outcome in (DONE, PROVED):
         return _next_call(services, data, plan, call, known.result or {})
     if known.outcome is None:
         return _prove(services, data, plan, call, position, known)
-    return _unsuccessful(services, data, call, known.outcome, known.detail)
+    return _unsuccessful(services, data, plan, call, known.outcome, known.detail)
 
 
 def confirm(services: Services, data: RunData) -> RunData:
@@ -158,42 +160,42 @@ def _remember(services: Services, data: RunData, plan: PreparedPlan, step: Prepa
     return data.model_copy(update={"done": (*data.done, DoneStep(step=data.step, before=data.before, after=after))})
 
 
-def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> bool:
+def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData | None:
+    """Announce a call; or what becomes of the run, where in this very transaction something forbids to send it."""
     now = services.clock.now()
-    try:
-        with services.events.writing() as connection:
-            slots.check(connection, data.environment or "", data.target or "", data.run_id, data.fence)
-            connection.execute(
-                attempts.insert().values(
-                    run_id=data.run_id,
-                    position=position,
-                    number=data.attempt,
-                    call=call.name,
-                    arguments=call.arguments,
-                    mutates=True,
-                    fence=data.fence,
-                    before=data.call_before,
-                    sent_at=now,
-                )
-            )
-            connection.execute(
-                runs.update().where(runs.c.id == data.run_id, runs.c.acted_at.is_(None)).values(acted_at=now)
-            )
-            services.events.append(
-                connection,
-                "call_sent",
-                incident=data.incident_id,
-                run=data.run_id,
-                environment=data.environment,
-                target=data.target,
+    with services.events.writing() as connection:
+        forbidden = records.forbidden(connection, data)
+        if forbidden is not None:
+            return forbidden
+        connection.execute(
+            attempts.insert().values(
+                run_id=data.run_id,
+                position=position,
+                number=data.attempt,
                 call=call.name,
-                operation=plan.steps[data.step].operation.name,
-                attempt=data.attempt,
-                undo=data.undoing,
+                arguments=call.arguments,
+                mutates=True,
+                fence=data.fence,
+                before=data.call_before,
+                sent_at=now,
             )
-    except slots.FencedError:
-        return False
-    return True
+        )
+        connection.execute(
+            runs.update().where(runs.c.id == data.run_id, runs.c.acted_at.is_(None)).values(acted_at=now)
+        )
+        services.events.append(
+            connection,
+            "call_sent",
+            incident=data.incident_id,
+            run=data.run_id,
+            environment=data.environment,
+            target=data.target,
+            call=call.name,
+            operation=plan.steps[data.step].operation.name,
+            attempt=data.attempt,
+            undo=data.undoing,
+        )
+    return None
 
 
 def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData:
@@ -207,7 +209,7 @@ def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, 
         outcome = NOT_DONE if error.kind is FailureKind.TEMPORARY else FAILED
         detail = f"{error.code}: {error.message}"
         _settle(services, data, call, position, outcome, detail=detail)
-        return _unsuccessful(services, data, call, outcome, detail)
+        return _unsuccessful(services, data, plan, call, outcome, detail)
     _settle(services, data, call, position, DONE, result=result)
     return _next_call(services, data, plan, call, result)
 
@@ -231,14 +233,16 @@ def _prove(
         return _next_call(services, data, plan, call, {})
     if happened is Happened.NO and now >= flight_over:
         _settle(services, data, call, position, NOT_DONE, detail="the platform's state shows that it did not happen")
-        return _unsuccessful(services, data, call, NOT_DONE, "it did not reach the platform")
+        return _unsuccessful(services, data, plan, call, NOT_DONE, "it did not reach the platform")
     if now < flight_over and call.provable:
         return data.parked(min(now + _PROOF_POLL, flight_over), "proof")
     _settle(services, data, call, position, UNKNOWN, detail=why)
-    return _unsuccessful(services, data, call, UNKNOWN, why)
+    return _unsuccessful(services, data, plan, call, UNKNOWN, why)
 
 
-def _unsuccessful(services: Services, data: RunData, call: Call, outcome: str, detail: str) -> RunData:
+def _unsuccessful(
+    services: Services, data: RunData, plan: PreparedPlan, call: Call, outcome: str, detail: str
+) -> RunData:
     if outcome == UNKNOWN:
         return data.ending(
             AlertOutcome.ESCALATED, f"unknown: {call.name} may or may not have been carried out: {detail}"
@@ -249,7 +253,8 @@ def _unsuccessful(services: Services, data: RunData, call: Call, outcome: str, d
     if outcome == NOT_DONE and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
         return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")
-    return failed(services, data, f"{call.name}: {detail}")
+    # What earlier calls of the step changed, or this one in part, is undone with it.
+    return failed(services, _remember(services, data, plan, plan.steps[data.step]), f"{call.name}: {detail}")
 
 
 def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call, result: JsonObject) -> RunData:
@@ -263,17 +268,17 @@ def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call
 
 def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
     if data.step + 1 < len(plan.steps):
-        return data.to(
-            Stage.CAPTURE, step=data.step + 1, call=0, attempt=0, results={}, before={}, call_before={}, looks=0
-        )
+        return data.to(Stage.CAPTURE, **FIRST_CALL, step=data.step + 1, looks=0)
     if data.undoing:
         return data.to(Stage.UNDO)
     if data.told and not data.acted:
         return data.ending(AlertOutcome.ESCALATED, "by_rule: the remedy tells a human")
     if data.origin is Origin.HUMAN:
         return data.to(Stage.CLOSE, verdict=Verdict.EFFECTIVE, reason="every step was carried out and confirmed")
+    environment, _ = data.place
     with services.store.write() as connection:
         slots.rest(connection, data.run_id)
+        records.wake_queued(connection, environment, None, services.clock.now())
     return data.to(Stage.VERIFY, verify_started_at=services.clock.now(), health=HealthTrack(), looks=0)
 
 
@@ -293,7 +298,10 @@ def _builtin_call(services: Services, data: RunData, step: PreparedStep, call: C
     if call.name == "wait":
         until = _later(data.step_started_at or services.clock.now(), float(call.arguments["seconds"]))
         if services.clock.now() < until:
-            return data.parked(until, "wait")
+            # Nothing is in flight, so this may be interrupted like a stage that only looks.
+            with services.store.read() as connection:
+                ending = records.interruption(connection, data, planning=False)
+            return ending or data.parked(until, "wait")
         return _next_call(services, data, plan, call, {})
     with services.events.writing() as connection:
         enqueue(

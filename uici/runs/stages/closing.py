@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Connection, select
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
 from uici.model.incident import Incident, IncidentState
 from uici.model.verdict import Verdict
-from uici.notify.messages import Tried, escalation_message
-from uici.runs import records, slots
+from uici.notify.messages import Tried, incident_message
+from uici.runs import reading, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
@@ -23,15 +25,17 @@ def close(services: Services, data: RunData) -> RunData:
     """End the run and its incident in one transaction."""
     now = services.clock.now()
     with services.events.writing() as connection:
-        if data.outcome is AlertOutcome.HEALED and data.incident_id is not None and _joined_since(connection, data):
-            # An alert came in between the verdict and this transaction: it is part of the incident, so look again.
-            return data.to(Stage.VERIFY, outcome=None, verdict=None, verify_started_at=now, health=HealthTrack())
+        if reading.run_row(connection, data.run_id).state == RunState.ENDED:
+            return data.to(Stage.ENDED)  # before a crash
+        again = _joined_since(connection, data, now)
+        if again is not None:
+            return again
         slots.release(connection, data.run_id)
         if data.environment is not None:
-            records.wake_waiting(connection, data.environment, now)
+            records.wake_queued(connection, data.environment, data.target, now)
         connection.execute(
             runs.update()
-            .where(runs.c.id == data.run_id, runs.c.state != RunState.ENDED)
+            .where(runs.c.id == data.run_id)
             .values(
                 state=RunState.ENDED,
                 stage=Stage.ENDED,
@@ -67,21 +71,22 @@ def close(services: Services, data: RunData) -> RunData:
     return data.to(Stage.ENDED)
 
 
-def _joined_since(connection: Connection, data: RunData) -> bool:
-    """Whether an alert fires although the verdict counted on silence."""
-    plan = records.load_plan(connection, data.cid or "").plan
-    return (
-        data.verdict is Verdict.EFFECTIVE
-        and plan.verify.confirm_within > 0
-        and connection.execute(
-            select(alerts.c.fingerprint).where(
-                alerts.c.incident_id == data.incident_id,
-                alerts.c.status == "firing",
-                alerts.c.first_seen > (data.verify_started_at or alerts.c.first_seen),
-            )
-        ).first()
-        is not None
-    )
+def _joined_since(connection: Connection, data: RunData, now: datetime) -> RunData | None:
+    """Where an alert joined on the way to this transaction, of which the outcome knows nothing: the run, looking again.
+
+    The other outcomes are told to people with all that fires, or say of the target that nothing is done there.
+    """
+    if data.incident_id is None:
+        return None
+    firing = {alert.fingerprint for alert in records.firing_alerts(connection, data.incident_id)}
+    if data.outcome is AlertOutcome.SELF_RESOLVED and firing:
+        begin = Stage.TARGET if data.target is None else Stage.HOLD
+        return data.to(begin, outcome=None, reason="", tried=data.tried if data.acted else ())
+    if data.outcome is AlertOutcome.HEALED and firing - set(data.discounted):
+        verifying = records.load_plan(connection, data.cid or "").plan.verify
+        if verifying.confirm_within > 0:
+            return data.to(Stage.VERIFY, outcome=None, verdict=None, verify_started_at=now, health=HealthTrack())
+    return None
 
 
 def _close_incident(connection: Connection, services: Services, data: RunData) -> None:
@@ -105,7 +110,7 @@ def _tell(connection: Connection, services: Services, data: RunData) -> None:
     if kind is None and data.verdict is Verdict.INEFFECTIVE:
         kind = "escalation"
     if kind is not None:
-        message = _message(connection, data)
+        message = _message(connection, data, kind)
         enqueue(
             connection,
             f"end:{data.run_id}",
@@ -117,7 +122,7 @@ def _tell(connection: Connection, services: Services, data: RunData) -> None:
         )
 
 
-def _message(connection: Connection, data: RunData) -> JsonObject:
+def _message(connection: Connection, data: RunData, kind: str) -> JsonObject:
     document = connection.execute(select(plans.c.document).where(plans.c.cid == data.cid)).scalar_one_or_none()
     steps = [step["step"] for step in (document or {}).get("steps", [])]
     row = connection.execute(select(incidents).where(incidents.c.id == data.incident_id)).one_or_none()
@@ -134,4 +139,5 @@ def _message(connection: Connection, data: RunData) -> JsonObject:
     tried = [Tried(remedy=name, verdict=Verdict.INEFFECTIVE) for name in earlier]
     if last and data.acted:
         tried.append(Tried(remedy=last, verdict=data.verdict, undone=bool(data.undone)))
-    return escalation_message(incident=incident, why=data.reason, findings=data.findings, tried=tried) | {"plan": steps}
+    message = incident_message(kind=kind, incident=incident, why=data.reason, findings=data.findings, tried=tried)
+    return message | {"plan": steps}

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from uici.access.secrets import resolve
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.base import JsonObject
 from uici.model.call import CallError
 from uici.model.errors import Problem
-from uici.model.plan import Origin, Plan, PreparedPlan
+from uici.model.plan import Origin, Plan, PreparedPlan, VerifySettings
 from uici.model.verdict import Verdict
 from uici.runs import records, slots
 from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.services import Services
-from uici.runs.stages.acting import kept_state
+from uici.runs.stages.acting import FIRST_CALL, kept_state
 from uici.translation.translating import inverse_step
-from uici.verification.judging import judge_track
+from uici.verification.judging import HealthTrack, judge_track
 from uici.verification.prometheus import alert_fires
 
 _SILENCE_POLL_SECONDS = 5.0
@@ -32,8 +32,8 @@ def verify(services: Services, data: RunData) -> RunData:
     settings = plan.plan.verify
     health, detail = _health(services, environment, target_name)
     now = services.clock.now()
-    started = data.verify_started_at or now
-    track = data.health.seen(now, health)
+    started, track = _since(data, settings, now)
+    track = track.seen(now, health)
     verdict = judge_track(settings, track, started_at=started, now=now, alert_firing=_firing(services, data, firing))
     if verdict is None:
         stable = track.stable(settings)
@@ -62,13 +62,31 @@ def verify(services: Services, data: RunData) -> RunData:
         )
     if verdict is Verdict.EFFECTIVE:
         return data.ending(
-            AlertOutcome.HEALED, f"{plan.plan.remedy}: healthy, and the alert is silent", verdict=verdict
+            AlertOutcome.HEALED,
+            f"{plan.plan.remedy}: healthy, and the alert is silent",
+            verdict=verdict,
+            discounted=tuple(alert.fingerprint for alert in firing),
         )
     if verdict is Verdict.INCONCLUSIVE:
         reason = f"inconclusive: {target_name} looks healthy, but silence was not seen in {settings.confirm_within:g} s"
         return data.ending(AlertOutcome.ESCALATED, reason, verdict=verdict)
     reason = f"{plan.plan.remedy}: not healthy within {settings.within:g} s: {detail}"
     return data.to(Stage.UNDO, verdict=verdict, reason=reason)
+
+
+def _since(data: RunData, settings: VerifySettings, now: datetime) -> tuple[datetime, HealthTrack]:
+    """When `within` began, and what was seen since. Time in which nobody looked does not count against the remedy:
+    UICI was away, or the clock was set.
+    """
+    started = data.verify_started_at or now
+    if data.health.looked_at is None:
+        return now, data.health
+    unseen = now - data.health.looked_at
+    if unseen < timedelta(0):
+        return now, HealthTrack()
+    if unseen > timedelta(seconds=2 * max(settings.interval, _SILENCE_POLL_SECONDS)):
+        return started + unseen, HealthTrack()
+    return started, data.health
 
 
 def undo(services: Services, data: RunData) -> RunData:
@@ -101,9 +119,7 @@ def undo(services: Services, data: RunData) -> RunData:
             return data.ending(AlertOutcome.ESCALATED, f"undo cannot be translated: {problem.detail}")
         with services.events.writing() as connection:
             cid = records.keep_plan(connection, prepared, services.clock.now())
-        return data.to(
-            Stage.CAPTURE, undoing=True, undo_cid=cid, step=0, call=0, attempt=0, results={}, before={}, call_before={}
-        )
+        return data.to(Stage.CAPTURE, **FIRST_CALL, undoing=True, undo_cid=cid, step=0)
     return data.to(Stage.NEXT)
 
 

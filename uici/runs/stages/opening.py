@@ -18,6 +18,8 @@ from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.store.schema import alerts, incidents, runs
 
+_SOON = timedelta(seconds=0.1)
+
 
 def target(services: Services, data: RunData) -> RunData:
     """Find the target that labels alone did not name, by asking the platform; merge with its open incident."""
@@ -70,8 +72,20 @@ def _adopt(services: Services, data: RunData, environment: str, name: str) -> Ru
                 .values(due_at=services.clock.now())
             )
             services.events.append(connection, "incident_merged", incident=data.incident_id, into=other, target=name)
-            connection.execute(incidents.update().where(incidents.c.id == data.incident_id).values(superseded_by=other))
-            return data.ending(AlertOutcome.SUPERSEDED, f"the same target has the open incident {other}")
+            # Closed at once: an alert that comes now finds no open incident here that is about to end unheard.
+            reason = f"the same target has the open incident {other}"
+            connection.execute(
+                incidents.update()
+                .where(incidents.c.id == data.incident_id)
+                .values(
+                    state=IncidentState.CLOSED,
+                    outcome=AlertOutcome.SUPERSEDED,
+                    superseded_by=other,
+                    reason=reason,
+                    closed_at=services.clock.now(),
+                )
+            )
+            return data.ending(AlertOutcome.SUPERSEDED, reason)
         connection.execute(
             incidents.update()
             .where(incidents.c.id == data.incident_id)
@@ -91,8 +105,9 @@ def hold(services: Services, data: RunData) -> RunData:
     with services.store.read() as connection:
         last = records.last_run_ended(connection, data.environment, data.target)
     now = services.clock.now()
-    if last is not None and now < last + timedelta(seconds=seconds) and last <= now:
-        return data.parked(last + timedelta(seconds=seconds), "cooldown")
+    # A run that ended later than now: the clock was set back, which the ticker puts right. The guard denies until then.
+    if last is not None and (now - last).total_seconds() < seconds:
+        return data.parked(max(min(last, now) + timedelta(seconds=seconds), now + _SOON), "cooldown")
     return data.to(Stage.DIAGNOSE)
 
 

@@ -14,20 +14,21 @@ from uici.model.verdict import Answer, Decision
 from uici.planning.ladder import explain, next_plan, refuse_self
 from uici.runs import records, slots
 from uici.runs.data import RunData, Stage
-from uici.runs.guarding import context_of
+from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
+from uici.runs.stages.acting import FIRST_CALL
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
 from uici.store.schema import approvals
 from uici.verification.judging import HealthTrack
 
-_SLOT_POLL = timedelta(seconds=1)
-"""A freed slot wakes those who wait; this is the net below."""
+_SLOT_POLLS_PER_SECOND = 10
+"""A freed slot wakes the next who wait; this is the net below, for all of an environment together."""
 
 _LOOK_AGAIN = timedelta(seconds=15)
 
 # Denials that time alone lifts: the run waits for its turn instead of ending.
-_PATIENT = {("lock", "held"): "slot", ("blast-radius", "max_concurrent"): "slot"}
+_PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent")})
 
 
 def plan(services: Services, data: RunData) -> RunData:
@@ -74,12 +75,8 @@ def plan(services: Services, data: RunData) -> RunData:
         Stage.GUARD,
         cid=cid,
         tried=(*data.tried, chosen.remedy or ""),
+        **FIRST_CALL,
         step=0,
-        call=0,
-        attempt=0,
-        results={},
-        before={},
-        call_before={},
         done=(),
         undone=(),
         undoing=False,
@@ -153,10 +150,15 @@ def acquire(services: Services, data: RunData) -> RunData:
     with services.store.read() as connection:
         if not records.load_plan(connection, data.cid or "").mutates:
             return data.to(Stage.CAPTURE)  # looking needs no slot, and must not wait for one
+    limits = services.site().policies.blast_radius
     with services.store.write() as connection:
-        fence = slots.take(connection, environment, target_name, data.run_id, now)
+        # Counted where it is taken: of many that the guards let through at once only so many may begin.
+        acting = slots.acting(connection, environment, except_run=data.run_id)
+        begun = records.begun_since(connection, environment, now - HOUR, except_run=data.run_id)
+        full = acting >= (limits.max_concurrent or 0) or begun >= (limits.max_per_hour or 0)
+        fence = None if full else slots.take(connection, environment, target_name, data.run_id, now)
     if fence is None:
-        return data.parked(now + _SLOT_POLL, "slot")
+        return _queued(services, data.to(Stage.GUARD))
     prepared, decisions = _judged(services, data)
     answer = combined(decisions)
     if answer is Answer.ALLOW:
@@ -253,10 +255,11 @@ def _ask(
 
 def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions: tuple[Decision, ...]) -> RunData:
     denials = [item for item in decisions if item.answer is Answer.DENY]
-    patient = [_PATIENT.get((item.guard, item.rule)) for item in denials]
-    now = services.clock.now()
-    if all(patient):
-        return data.parked(now + _SLOT_POLL, "slot")
+    if all((item.guard, item.rule) in _PATIENT or _rests(services, item) for item in denials):
+        if any(_rests(services, item) for item in denials):
+            # Another run ended on the target while this one was on its way: diagnose afresh once it has rested.
+            return data.to(Stage.HOLD, tried=data.tried[:-1])
+        return _queued(services, data)
     reason = "; ".join(f"{item.guard}: {item.reason}" for item in denials)
     if all(item.guard == "autonomy" and item.rule in ("observe", "propose") for item in denials):
         proposing = any(item.rule == "propose" for item in denials)
@@ -264,6 +267,20 @@ def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions
     if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
         return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}")
     return data.ending(AlertOutcome.REFUSED, reason)
+
+
+def _rests(services: Services, denial: Decision) -> bool:
+    """Whether time alone lifts the denial of the cooldown; a missing threshold is not lifted by waiting."""
+    return denial.guard == "cooldown" and services.site().policies.cooldown.seconds is not None
+
+
+def _queued(services: Services, data: RunData) -> RunData:
+    """Wait for a slot, at a pace that many who wait can keep up together."""
+    environment, _ = data.place
+    with services.store.read() as connection:
+        others = records.count_queued(connection, environment)
+    pause = timedelta(seconds=max(1.0, others / _SLOT_POLLS_PER_SECOND))
+    return data.parked(services.clock.now() + pause, "slot")
 
 
 def _record(

@@ -1,0 +1,208 @@
+"""Runs on platforms that misbehave: unreachable, slow, hung, defective; and clocks that are set."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbos import DBOS
+
+from tests.doubles.memory_executor import World
+from tests.integration.runs_rig import DEADLINE, LADDER, POLICIES, alert, closed, run_of, running, send, site, until
+from tests.integration.test_runs_interrupted import UNDONE
+from uici.model.call import Call, CallError, FailureKind
+
+QUICK = "runs: {retry_seconds: 0.05}"
+WITHOUT_SILENCE = LADDER.replace("confirm_within: 60", "confirm_within: 0")
+
+
+class SetClock:
+    """The machine's clock, set by somebody."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def failing(world: World, moment: str, call: str, error: Exception, times: int = 1) -> None:
+    left = [error] * times
+
+    def hook(now: str, environment: str, sent: Call) -> None:
+        if now == moment and sent.name == call and left:
+            raise left.pop()
+
+    world.hook = hook
+
+
+def test_a_look_that_failed_is_made_again_before_anything_is_changed(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "running"
+    world.service("web").healthy_when_running = False
+    unreachable = CallError(FailureKind.TEMPORARY, "unreachable", "nobody answers")
+    failing(world, "perform", "program.describe", unreachable, times=3)
+    with running(site(tmp_path / "c", "web", strategies=UNDONE, platform=QUICK), world) as application:
+        incident = closed(application, send(application, alert("web")))
+    assert incident["outcome"] == "escalated"
+    assert world.changes("web") == ["program.scale", "program.scale", "program.restart"]
+    assert world.service("web").replicas == 1, "undo knows the state before, although the first look at it failed"
+
+
+def test_preconditions_are_asked_although_the_first_look_failed(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "missing"
+    unreachable = CallError(FailureKind.TEMPORARY, "unreachable", "nobody answers")
+    with running(site(tmp_path / "c", "web", platform=QUICK), world) as application:
+        failing(world, "perform", "program.status", unreachable, times=3)
+        steps = [{"operation": "restart_service", "target": "web"}]
+        run = application.control.start({"plan": {"environment": "local", "steps": steps}}, "ann")
+        until(lambda: application.control.run(run["id"])["state"] == "ended", "the run's end")
+        assert "precondition" in application.control.run(run["id"])["reason"]
+    assert world.changes("web") == []
+
+
+def test_a_defect_of_an_executor_after_the_change_is_proved_and_not_repeated(tmp_path: Path, world: World) -> None:
+    failing(world, "after", "program.restart", ValueError("a third party's mistake"))
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE), world) as application:
+        incident = closed(application, send(application, alert("web")))
+    assert incident["outcome"] == "healed"
+    assert world.changes("web") == ["program.restart"]
+
+
+def test_a_missing_sdk_is_said_and_nothing_is_sent(tmp_path: Path, world: World) -> None:
+    failing(world, "perform", "program.restart", ImportError("No module named 'vendor'"), times=9)
+    with running(site(tmp_path / "c", "web"), world) as application:
+        accepted = send(application, alert("web"))
+        assert closed(application, accepted)["outcome"] == "escalated"
+        assert "sdk_missing" in run_of(application, accepted)["calls"][0]["detail"]
+    assert world.changes("web") == []
+
+
+def test_a_change_that_failed_halfway_is_undone(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "running"
+    world.service("web").healthy_when_running = False
+    failing(world, "after", "program.scale", CallError(FailureKind.PERMANENT, "half", "it stopped halfway"))
+    with running(site(tmp_path / "c", "web", strategies=UNDONE), world) as application:
+        closed(application, send(application, alert("web")))
+    assert world.changes("web")[:2] == ["program.scale", "program.scale"]
+    assert world.service("web").replicas == 1
+
+
+def test_an_environment_that_hangs_keeps_no_other_waiting(
+    tmp_path: Path, world: World, released: threading.Event
+) -> None:
+    def hang(moment: str, environment: str, call: Call) -> None:
+        if environment == "stuck":
+            released.wait(DEADLINE)
+
+    world.hook = hang
+    names = [f"s{number}" for number in range(20)]
+    config = site(
+        tmp_path / "c",
+        *names,
+        environment="stuck",
+        environments="environments:\n  stuck: {platform: local}\n",
+        platform="runs: {threads: 6}",
+        strategies=WITHOUT_SILENCE,
+    )
+    with (config / "targets.yml").open("a") as file:
+        file.write("  web: {bindings: {local: {program: web, command: [/bin/true]}}}\n")
+    with running(config, world) as application:
+        send(application, *[alert(name) for name in names])
+        until(lambda: application.engine.active() >= 3, "the runs that hang")
+        assert closed(application, send(application, alert("web")))["outcome"] == "healed"
+        released.set()
+
+
+def test_no_more_runs_begin_at_once_than_the_hour_allows(tmp_path: Path, world: World) -> None:
+    together = threading.Barrier(2)
+
+    def meet(moment: str, environment: str, call: Call) -> None:
+        if moment == "before":
+            together.wait(DEADLINE)
+
+    world.hook = meet
+    names = [f"s{number}" for number in range(8)]
+    policies = POLICIES.replace("max_per_hour: 10000", "max_per_hour: 2")
+    with running(site(tmp_path / "c", *names, policies=policies, strategies=WITHOUT_SILENCE), world) as application:
+        answers = [send(application, alert(name)) for name in names]
+        outcomes = [closed(application, answer)["outcome"] for answer in answers]
+    assert sorted(outcomes) == ["healed"] * 2 + ["refused"] * 6
+    assert len(world.done) == 2
+
+
+def test_a_clock_that_is_set_back_delays_nothing(tmp_path: Path, world: World) -> None:
+    clock = SetClock()
+    set_back = threading.Event()
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if call.name == "program.restart" and moment == "after":
+            clock.offset = timedelta(hours=-3)
+            set_back.set()
+
+    world.hook = hook
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE), world, clock) as application:
+        incident = closed(application, send(application, alert("web")))
+        assert set_back.is_set()
+        assert incident["outcome"] == "healed"
+        # The target rests after a run that ended later than now.
+        clock.offset = timedelta(hours=-6)
+        again = alert("web", starts=datetime(2026, 2, 2, tzinfo=UTC))
+        assert closed(application, send(application, again))["outcome"] == "healed"
+
+
+def test_a_remedy_that_worked_while_nobody_looked_is_effective(tmp_path: Path, world: World) -> None:
+    clock = SetClock()
+    acted = threading.Event()
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if call.name == "program.restart" and moment == "after":
+            acted.set()
+        if call.name == "program.health" and acted.is_set():
+            clock.offset = timedelta(hours=1)
+
+    world.hook = hook
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE), world, clock) as application:
+        incident = closed(application, send(application, alert("web")))
+    assert incident["outcome"] == "healed"
+
+
+def test_a_run_that_could_not_be_started_is_started_later(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = DBOS.start_workflow
+    failures = [RuntimeError("the engine's journal cannot be written")]
+
+    def once_failing(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return start(*arguments)
+
+    monkeypatch.setattr(DBOS, "start_workflow", once_failing)
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE), world) as application:
+        assert closed(application, send(application, alert("web")))["outcome"] == "healed"
+        until(lambda: application.control.ready()["ok"], "the end of the trouble")
+    assert failures == []
+
+
+def test_many_incidents_at_once_are_each_healed_once(tmp_path: Path, world: World) -> None:
+    names = [f"s{number}" for number in range(40)]
+    policies = POLICIES.replace("max_concurrent: 100", "max_concurrent: 5")
+    strategies = WITHOUT_SILENCE.replace("within: 1,", "within: 60,")
+    with running(site(tmp_path / "c", *names, policies=policies, strategies=strategies), world) as application:
+        answers = [send(application, alert(name)) for name in names]
+        assert {closed(application, answer)["outcome"] for answer in answers} == {"healed"}
+    assert sorted(world.done) == sorted(("program.restart", name) for name in names)
