@@ -1,6 +1,6 @@
 """Messages to people against receivers that fail, and a state that cannot be written."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +61,16 @@ def delivering(store: Store, receiver: Receiver) -> Iterator[Deliverer]:
         deliverer.stop(30)
 
 
+def woken_until(deliverer: Deliverer, condition: Callable[[], bool]) -> None:
+    """Keep the deliverer at work until the condition holds."""
+
+    def holds() -> bool:
+        deliverer.wake()
+        return condition()
+
+    until(holds)
+
+
 def state(store: Store) -> str:
     with store.read() as connection:
         return str(connection.execute(select(outbox.c.state)).scalar_one())
@@ -70,14 +80,14 @@ def state(store: Store) -> str:
 def test_a_receiver_that_failed_is_asked_again(store: Store, failure: Exception) -> None:
     receiver = Receiver(failure, failure)
     with delivering(store, receiver) as deliverer:
-        until(lambda: (deliverer.wake(), state(store) == SENT)[1], "the delivery")
+        woken_until(deliverer, lambda: state(store) == SENT)
     assert receiver.asked == 3
 
 
 def test_a_long_outage_of_the_receiver_loses_no_message(store: Store) -> None:
     receiver = Receiver(*[OSError("down")] * 100)
     with delivering(store, receiver) as deliverer:
-        until(lambda: (deliverer.wake(), state(store) == SENT)[1], "the delivery")
+        woken_until(deliverer, lambda: state(store) == SENT)
     assert receiver.asked == 101
 
 
@@ -93,8 +103,8 @@ def test_nothing_is_sent_while_the_state_cannot_be_written(store: Store, monkeyp
     monkeypatch.setattr(store, "write", unwritable)
     receiver = Receiver()
     with delivering(store, receiver) as deliverer:
-        until(lambda: (deliverer.wake(), len(tried) > 3)[1], "some rounds")
+        woken_until(deliverer, lambda: len(tried) > 3)
         assert receiver.asked == 0
         monkeypatch.undo()
-        until(lambda: (deliverer.wake(), state(store) == SENT)[1], "the delivery")
+        woken_until(deliverer, lambda: state(store) == SENT)
     assert receiver.asked == 1
