@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from executors.local.launch import CANNOT_START
 from executors.local.observe import Instance, not_found, observe, ticks_of
 from executors.local.program import ProgramFiles, Specification, changed_environment
 from executors.local.proofs import unfinished
@@ -273,8 +274,11 @@ class ProgramChanges:
             failed = [instance for instance in present if not instance.running]
             if failed:
                 ends = ", ".join(f"{one.id} ended with {_exit_text(one.exit_code)}" for one in failed)
+                unstartable = any(one.exit_code == CANNOT_START for one in failed)
+                why = "its command could not be started, see `command` in targets.yml" if unstartable else "see its log"
+                log = self._files.log_path(failed[0].id)
                 raise CallError(
-                    FailureKind.PERMANENT, "start_failed", f"{ends} right after its start; its log says why"
+                    FailureKind.PERMANENT, "start_failed", f"{ends} right after its start: {why} (check_logs, or {log})"
                 )
             if time.monotonic() >= settled:
                 return

@@ -207,7 +207,8 @@ def _follow(options: Options, client: Client, run_id: str) -> None:
     else:
         ended = _timeline(client, run_id)
     # A run that a person started belongs to no incident, so it has a verdict and no outcome.
-    healed = ended.get("outcome") == "healed" or (not ended.get("outcome") and ended.get("verdict") == "effective")
+    outcome = ended.get("outcome")
+    healed = outcome in ("healed", "self_resolved") or (not outcome and ended.get("verdict") == "effective")
     raise typer.Exit(Exit.OK if healed else Exit.NO)
 
 

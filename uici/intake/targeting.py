@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from uici.model.alert import Alert
 from uici.model.base import JsonObject, JsonValue
 from uici.model.condition import select
+from uici.model.errors import did_you_mean
 from uici.model.identity import SETTINGS_OF_BINDINGS, SelfGuardLayers, SelfIdentity
 from uici.model.matching import Matcher, all_match
 from uici.model.site import Site, TargetingRule
@@ -285,13 +286,13 @@ class TargetIndex:
             elif rule.messenger and messenger_because is not None:
                 outcome = f"not asked, since {messenger_because}"
             elif rule.label is not None and not labels.get(rule.label):
-                outcome = f"the alert has no label {rule.label}"
+                continue  # some twenty labels that an alert could have and has not help nobody
             elif rule.when and not all_match(rule.when, labels):
                 outcome = "its `when` does not match"
             elif rule.use == "lookup":
                 outcome = "asks the platform"
             else:
-                outcome = "no target" + (f" for {labels[rule.label]!r:.100}" if rule.label else "")
+                outcome = "no target" + (self._named(rule, labels) if rule.label else "")
             tried.append(f"{rule.name} ({outcome})")
         seen = ", ".join(f"{name}={value!r:.60}" for name, value in list(sorted(labels.items()))[:12])
         parts = ["No target is named by this alert."]
@@ -301,10 +302,14 @@ class TargetIndex:
             parts.append(f"Several environments match it: {', '.join(sorted(where))}.")
         elif where:
             parts.append(f"Only targets bound in environment {next(iter(where))!r} were considered.")
-        parts.append(f"Rules tried: {'; '.join(tried) or 'none, targeting.rules is empty'}.")
+        parts.append(f"Rules that found something to go by: {'; '.join(tried) or 'none'}.")
         parts.append(f"Labels: {seen or 'none'}{', …' if len(labels) > 12 else ''}.")
         parts.append("In targets.yml, add the name seen here to a target's `aliases`, or labels of it to its `match`.")
         return " ".join(parts)
+
+    def _named(self, rule: TargetingRule, labels: Mapping[str, str]) -> str:
+        value = labels[rule.label or ""]
+        return f" for {value!r:.100}{did_you_mean(value, self._index_of(rule.equals))}"
 
     def _index_of(self, path: str) -> dict[str, tuple[_Place, ...]]:
         index: dict[str, list[_Place]] = {}

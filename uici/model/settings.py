@@ -9,14 +9,23 @@ from pydantic import AfterValidator, Field
 from uici.model.base import Frozen
 from uici.model.secret import SecretReference
 
+_HIGHEST_PORT = 65535
+
 Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host.strip("[]")) or not port.isdecimal() or int(port) > _HIGHEST_PORT:
+        raise ValueError(f"{text!r} is not HOST:PORT or [IPv6]:PORT with a port of 0 to {_HIGHEST_PORT}")
+    return text
 
 
 class ServiceSettings(Frozen):
     """The HTTP service."""
 
-    listen: str = Field(default="127.0.0.1:8765", pattern=r"^\S+:\d{1,5}$")
+    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8765"
     max_body_bytes: int = Field(default=33_554_432, ge=1024, le=1_073_741_824)
     max_json_depth: int = Field(default=32, ge=4, le=200)
     shutdown_seconds: Seconds = 20.0
