@@ -14,7 +14,7 @@ from tests.unit.sites import NOW
 from uici.model.incident import Finding, Incident, IncidentState
 from uici.model.masking import MASK
 from uici.model.verdict import Verdict
-from uici.notify.messages import Tried, escalation_message
+from uici.notify.messages import Tried, incident_message
 from uici.notify.notifiers import LogNotifier, WebhookNotifier
 
 
@@ -28,7 +28,8 @@ def _incident(**changes: Any) -> Incident:
 
 
 def test_an_escalation_says_what_where_what_was_tried_why_and_what_to_do() -> None:
-    message = escalation_message(
+    message = incident_message(
+        kind="escalation",
         incident=_incident(),
         why="give-up: 3 runs did not help",
         findings=[Finding(name="oom_killed", summary="killed for memory", operation="s", evidence={"exit_code": 137})],
@@ -53,14 +54,27 @@ def test_an_escalation_says_what_where_what_was_tried_why_and_what_to_do() -> No
 
 
 def test_an_incident_without_target_says_how_to_name_one() -> None:
-    message = escalation_message(incident=_incident(target=None, environment=None, run_id=None), why="no target")
+    message = incident_message(
+        kind="escalation", incident=_incident(target=None, environment=None, run_id=None), why="no target"
+    )
     assert "unknown environment/unknown target" in message["text"]
     assert any("targets.yml" in step for step in message["what_to_do"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"), [("escalation", "needs a human"), ("refused", "may not act"), ("proposal", "proposes")]
+)
+def test_the_title_says_what_is_wanted_of_the_reader(kind: str, words: str) -> None:
+    message = incident_message(kind=kind, incident=_incident(), why="because")
+    assert message["kind"] == kind
+    assert words in message["title"]
+    assert message["title"] in message["text"]
+
+
 def test_secrets_are_masked_everywhere_in_a_message() -> None:
     secret = "hunter2-hunter2"
-    message = escalation_message(
+    message = incident_message(
+        kind="escalation",
         incident=_incident(title=f"Down {secret}"),
         why=f"it said {secret}",
         findings=[Finding(name="x", summary="s", operation="o", evidence={secret: [f"line {secret}", {"a": secret}]})],

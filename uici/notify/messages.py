@@ -19,8 +19,16 @@ class Tried(Frozen):
     detail: str = ""
 
 
-def escalation_message(
+_TITLES = {
+    "escalation": "UICI needs a human",
+    "refused": "UICI may not act, so nothing was done",
+    "proposal": "UICI proposes a remedy, and does nothing by itself",
+}
+
+
+def incident_message(
     *,
+    kind: str,
     incident: Incident,
     why: str,
     findings: Sequence[Finding] = (),
@@ -28,15 +36,15 @@ def escalation_message(
     what_to_do: Sequence[str] = (),
     secrets: Collection[str] = (),
 ) -> JsonObject:
-    """The message of an escalation, for a person who is woken by it. Every text in it is masked.
+    """What a person is told of an incident that ended; `kind` is `escalation`, `refused` or `proposal`. Masked.
 
     `why` says why UICI does not go on by itself; `what_to_do` comes before the advice that always holds; `secrets`
     are values that must not appear.
     """
     place = f"{incident.environment or 'unknown environment'}/{incident.target or 'unknown target'}"
     message: JsonObject = {
-        "kind": "escalation",
-        "title": f"{incident.title}: UICI needs a human",
+        "kind": kind,
+        "title": f"{incident.title}: {_TITLES[kind]}",
         "what": {
             "incident": incident.id,
             "title": incident.title,
@@ -55,9 +63,9 @@ def escalation_message(
 
 
 def _advice(incident: Incident, tried: Sequence[Tried]) -> list[str]:
-    advice = [f"see everything known of it: GET /api/v1/incidents/{incident.id}"]
+    advice = [f"see everything known of it: uici incidents {incident.id}"]
     if incident.run_id is not None:
-        advice.append(f"see what the run did, step by step: GET /api/v1/runs/{incident.run_id}/events")
+        advice.append(f"see what the run did, call by call: uici runs {incident.run_id}")
     if incident.target is None:
         advice.append("find the broken service by the alert's labels, then name it in targets.yml so that it is found")
     if any(item.verdict is Verdict.INCONCLUSIVE for item in tried):
