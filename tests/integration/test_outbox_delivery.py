@@ -1,7 +1,7 @@
 """Messages to people against receivers that fail, and a state that cannot be written."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -94,11 +94,9 @@ def test_a_long_outage_of_the_receiver_loses_no_message(store: Store) -> None:
 def test_nothing_is_sent_while_the_state_cannot_be_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    @contextmanager
-    def unwritable() -> Iterator[Connection]:
+    def unwritable() -> AbstractContextManager[Connection]:
         tried.append(1)
         raise OperationalError("UPDATE", {}, Exception("disk is full"))
-        yield
 
     monkeypatch.setattr(store, "write", unwritable)
     receiver = Receiver()

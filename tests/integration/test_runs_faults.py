@@ -180,6 +180,21 @@ def test_a_remedy_that_worked_while_nobody_looked_is_effective(tmp_path: Path, w
     assert incident["outcome"] == "healed"
 
 
+def test_looks_far_apart_come_to_a_verdict(tmp_path: Path, world: World) -> None:
+    clock = SetClock()
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if call.name == "program.health":
+            clock.offset += timedelta(seconds=40)
+
+    world.hook = hook
+    world.service("ill").healthy_when_running = False
+    config = site(tmp_path / "c", "well", "ill", strategies=WITHOUT_SILENCE.replace("within: 1,", "within: 30,"))
+    with running(config, world, clock) as application:
+        assert closed(application, send(application, alert("well")))["outcome"] == "healed"
+        assert closed(application, send(application, alert("ill")))["outcome"] == "escalated"
+
+
 def test_a_run_that_could_not_be_started_is_started_later(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,9 +84,9 @@ def _since(data: RunData, settings: VerifySettings, now: datetime) -> tuple[date
     unseen = now - data.health.looked_at
     if unseen < timedelta(0):
         return now, HealthTrack()
-    if unseen > timedelta(seconds=2 * max(settings.interval, _SILENCE_POLL_SECONDS)):
-        return started + unseen, HealthTrack()
-    return started, data.health
+    # Some of each pause does count: under load every pause is long, and the looking must still come to an end.
+    counted = timedelta(seconds=2 * max(settings.interval, _SILENCE_POLL_SECONDS))
+    return started + max(timedelta(0), unseen - counted), data.health
 
 
 def undo(services: Services, data: RunData) -> RunData:
