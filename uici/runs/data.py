@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -13,6 +13,9 @@ from uici.model.incident import Finding
 from uici.model.plan import Origin
 from uici.model.verdict import Verdict
 from uici.verification.judging import HealthTrack
+
+LOOK_AGAIN = timedelta(seconds=15)
+"""Between two looks of a run that waits for something which may also change without waking it."""
 
 
 class Stage(StrEnum):
@@ -99,6 +102,8 @@ class RunData(Frozen):
     verify_started_at: datetime | None = None
     health: HealthTrack = HealthTrack()
     looks: int = 0
+    held_until: datetime | None = None
+    """The target rests after an earlier run, as the timeline says."""
     well_until: datetime | None = None
     """The target was found healthy although an alert fires: until then its silence is awaited."""
     discounted: tuple[str, ...] = ()

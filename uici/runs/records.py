@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.alert import Alert, AlertOutcome, AlertStatus
-from uici.model.plan import PreparedPlan
+from uici.model.plan import Origin, PreparedPlan
 from uici.model.verdict import Verdict
 from uici.runs import slots
 from uici.runs.data import RunData, RunState
@@ -119,7 +119,11 @@ def load_plan(connection: Connection, cid: str) -> PreparedPlan:
 
 
 def last_run_ended(connection: Connection, environment: str, target: str) -> datetime | None:
-    """When the last run on the target ended that counts for its rest: not those that had nothing to do."""
+    """When the last run on the target ended that counts for its rest.
+
+    That is one that changed something, or in which UICI came to an end of its own: not one whose alerts went silent,
+    and not a person's that was refused.
+    """
     return connection.execute(
         select(func.max(runs.c.ended_at)).where(
             runs.c.environment == environment,
@@ -127,7 +131,10 @@ def last_run_ended(connection: Connection, environment: str, target: str) -> dat
             runs.c.state == RunState.ENDED,
             or_(
                 runs.c.acted_at.is_not(None),
-                runs.c.outcome.not_in([AlertOutcome.SELF_RESOLVED, AlertOutcome.SUPERSEDED]),
+                and_(
+                    runs.c.origin != Origin.HUMAN,
+                    runs.c.outcome.not_in([AlertOutcome.SELF_RESOLVED, AlertOutcome.SUPERSEDED]),
+                ),
             ),
         )
     ).scalar_one_or_none()

@@ -9,13 +9,17 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.errors import Problem, ProblemKind
 from uici.store import schema
 from uici.store.turns import Turns
 
 _BUSY_MILLISECONDS = 30_000
+
+
+class StateGoneError(SQLAlchemyError):
+    """The state file was deleted or replaced under us: what is written now would be gone at the next start."""
 
 
 class Store:
@@ -47,6 +51,7 @@ class Store:
             )
         self.path = Path(self.url.database).absolute()
         self._turns = Turns()
+        self._file: tuple[int, int] | None = None
         self.engine = _engine(self.url, pool_size, isolation=None, begin="BEGIN IMMEDIATE")
         self._reading = _engine(self.url, pool_size, isolation=None)
 
@@ -85,10 +90,12 @@ class Store:
     def write(self, *, urgent: bool = False) -> Iterator[Connection]:
         """One transaction that holds the write lock from its first statement; commits unless the block raises.
 
-        An `urgent` one goes before all others of this process that wait.
+        An `urgent` one goes before all others of this process that wait. Raises StateGoneError.
         """
-        with self._turns.turn(urgent=urgent), self.engine.begin() as connection:
-            yield connection
+        with self._turns.turn(urgent=urgent):
+            self._check_file()
+            with self.engine.begin() as connection:
+                yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -109,9 +116,19 @@ class Store:
                     .where(schema.meta.c.name == "schema_version")
                     .values(value=str(schema.SCHEMA_VERSION))
                 )
-        except (OSError, OperationalError, sqlalchemy.exc.DatabaseError) as error:
+        except (OSError, SQLAlchemyError) as error:
             return _cause(error)
         return None
+
+    def _check_file(self) -> None:
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            raise StateGoneError(f"{self.path}: {error.strerror}; restart UICI to begin a new state") from None
+        if self._file is None:
+            self._file = (now.st_dev, now.st_ino)
+        elif self._file != (now.st_dev, now.st_ino):
+            raise StateGoneError(f"{self.path} was replaced by another file; restart UICI to use that one")
 
     def close(self) -> None:
         """Close all connections."""

@@ -14,7 +14,7 @@ from uici.model.errors import Problem
 from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.site import Site, Strategy
 from uici.runs import records
-from uici.runs.data import RunData, RunState, Stage
+from uici.runs.data import LOOK_AGAIN, RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.store.schema import alerts, incidents, runs
 
@@ -106,9 +106,23 @@ def hold(services: Services, data: RunData) -> RunData:
         last = records.last_run_ended(connection, data.environment, data.target)
     now = services.clock.now()
     # A run that ended later than now: the clock was set back, which the ticker puts right. The guard denies until then.
-    if last is not None and (now - last).total_seconds() < seconds:
-        return data.parked(max(min(last, now) + timedelta(seconds=seconds), now + _SOON), "cooldown")
-    return data.to(Stage.DIAGNOSE)
+    if last is None or (now - last).total_seconds() >= seconds:
+        return data.to(Stage.DIAGNOSE)
+    until = max(min(last, now) + timedelta(seconds=seconds), now + _SOON)
+    if data.held_until is None:
+        with services.events.writing() as connection:
+            services.events.append(
+                connection,
+                "held",
+                incident=data.incident_id,
+                run=data.run_id,
+                environment=data.environment,
+                target=data.target,
+                because="cooldown",
+                until=until.isoformat(),
+            )
+    # The policy may be shortened meanwhile, so not in one go.
+    return data.parked(min(until, now + LOOK_AGAIN), "cooldown", held_until=until)
 
 
 def diagnose(services: Services, data: RunData) -> RunData:

@@ -13,7 +13,7 @@ from uici.model.plan import Origin, PreparedPlan, VerifySettings
 from uici.model.verdict import Answer, Decision
 from uici.planning.ladder import explain, next_plan, refuse_self
 from uici.runs import records, slots
-from uici.runs.data import RunData, Stage
+from uici.runs.data import LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
 from uici.runs.stages.acting import FIRST_CALL
@@ -25,7 +25,6 @@ from uici.verification.judging import HealthTrack
 _SLOT_POLLS_PER_SECOND = 10
 """A freed slot wakes the next who wait; this is the net below, for all of an environment together."""
 
-_LOOK_AGAIN = timedelta(seconds=15)
 
 # Denials that time alone lifts: the run waits for its turn instead of ending.
 _PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent")})
@@ -95,7 +94,7 @@ def _nothing_wrong(services: Services, data: RunData) -> RunData:
     if now >= until:
         reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
         return data.ending(AlertOutcome.ESCALATED, reason)
-    return data.to(Stage.DIAGNOSE).parked(min(until, now + _LOOK_AGAIN), "silence", well_until=until)
+    return data.to(Stage.DIAGNOSE).parked(min(until, now + LOOK_AGAIN), "silence", well_until=until)
 
 
 def guard(services: Services, data: RunData) -> RunData:
