@@ -35,7 +35,15 @@ def measure(folder: Path) -> Result:
         client.start("web")
         with Server(_site(folder / "site", engine)) as server:
             rows = [_round(server, client) for _ in range(COUNT + 2)][2:]
-    names = ("raw restart", "raw read", "POST answered", "POST to first call", "POST to container up", "run ended")
+    names = (
+        "raw restart",
+        "raw read",
+        "POST answered",
+        "accepted to first call",
+        "POST to first call",
+        "POST to container up",
+        "run ended",
+    )
     figures = tuple(Figure.of(name, [row[name] for row in rows]) for name in names)
     medians = {figure.name: figure.median for figure in figures}
     own = medians["POST to container up"] - medians["raw restart"] - medians["raw read"]
@@ -61,9 +69,12 @@ def _round(server: Server, client: Any) -> dict[str, float]:
     sent = datetime.now(UTC)
     answer = server.send(body)
     row["POST answered"] = _since(sent, datetime.now(UTC))
-    run = server.ended(server.get(f"/incidents/{answer.json()['incidents'][0]['id']}")["run"])
+    incident = server.get(f"/incidents/{answer.json()['incidents'][0]['id']}")
+    run = server.ended(incident["run"])
     if run["outcome"] != "healed":
         raise RuntimeError(f"not healed: {run['reason']}")
+    accepted = datetime.fromisoformat(incident["opened_at"])
+    row["accepted to first call"] = _since(accepted, datetime.fromisoformat(run["first_call_at"]))
     row["POST to first call"] = _since(sent, datetime.fromisoformat(run["first_call_at"]))
     row["POST to container up"] = _since(sent, _started_at(client))
     row["run ended"] = _since(sent, datetime.fromisoformat(run["ended_at"]))
