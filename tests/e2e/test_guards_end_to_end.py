@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -254,6 +255,11 @@ def test_uici_gives_up_and_says_so(ground: LocalGround) -> None:
     assert run["calls"] == []
     told_once(ground, run["id"], "escalation")
     assert ground.spawned("hopeless") == tried
+    # The next alert finds that nothing has changed since: it ends the same way, and nobody is woken again.
+    again = ended(ground, opened(ground, fires("Gone", "hopeless")))
+    assert again["reason"].startswith("gave_up:")
+    with sqlite3.connect(ground.uici.config / "state" / "uici.db") as connection:
+        assert connection.execute("SELECT key FROM outbox WHERE run_id = ?", (again["id"],)).fetchall() == []
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,23 @@ import pytest
 from dbos import DBOS
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import DEADLINE, LADDER, POLICIES, alert, closed, run_of, running, send, site, until
+from tests.integration.runs_rig import (
+    DEADLINE,
+    LADDER,
+    POLICIES,
+    alert,
+    closed,
+    run_of,
+    running,
+    send,
+    site,
+    told,
+    until,
+)
 from tests.integration.test_runs_interrupted import UNDONE
 from uici.model.call import Call, CallError, FailureKind
+from uici.runs import slots
+from uici.runs.stages import closing
 
 QUICK = "runs: {retry_seconds: 0.05}"
 WITHOUT_SILENCE = LADDER.replace("confirm_within: 60", "confirm_within: 0")
@@ -221,3 +235,37 @@ def test_many_incidents_at_once_are_each_healed_once(tmp_path: Path, world: Worl
         answers = [send(application, alert(name)) for name in names]
         assert {closed(application, answer)["outcome"] for answer in answers} == {"healed"}
     assert sorted(world.done) == sorted(("program.restart", name) for name in names)
+
+
+def test_a_run_that_cannot_be_closed_in_order_still_ends_and_frees_its_target(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*arguments: object) -> None:
+        raise RuntimeError("a defect, injected")
+
+    monkeypatch.setattr(closing, "_tell", defect)
+    world.service("web").state = "running"
+    platform = "runs: {max_recovery_attempts: 1}"
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE, platform=platform), world) as application:
+        accepted = send(application, alert("web"))
+        assert closed(application, accepted)["outcome"] == "healed"
+        (message,) = told(application)
+        assert "could not be closed in order" in message["title"]
+        with application.store.read() as connection:
+            assert slots.holder(connection, "local", "web") is None
+
+
+def test_a_ladder_that_tells_people_tells_them_once(tmp_path: Path, world: World) -> None:
+    telling = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    remedies:
+      - name: call_somebody
+        steps: [{operation: escalate_to_human, parameters: {message: the disk has to be replaced}}]
+"""
+    world.service("web").state = "running"
+    with running(site(tmp_path / "c", "web", strategies=telling), world) as application:
+        assert closed(application, send(application, alert("web")))["outcome"] == "escalated"
+        (message,) = told(application)
+    assert message["reason"] == "the disk has to be replaced"

@@ -109,6 +109,8 @@ class RunData(Frozen):
     discounted: tuple[str, ...] = ()
     """Fingerprints of alerts of which no end was delivered, but which do not fire any more: Prometheus says so."""
 
+    gave_up: bool = False
+    """The give-up guard denied: too many runs on the target did not help."""
     rescues: int = 0
     """How often the run was taken up again after a part of it had ended without a result."""
     verdict: Verdict | None = None

@@ -30,6 +30,7 @@ from uici.model.errors import Problem, ProblemKind
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.runs.stages import REPEATABLE, StalePartError, advance
+from uici.runs.stages.closing import end_plainly
 from uici.store.schema import runs
 
 log = structlog.get_logger(__name__)
@@ -354,7 +355,10 @@ class Engine:
             data = RunData.model_validate(row.data or _beginning(row))
             data = data.model_copy(update={"part": part + 1, "rescues": data.rescues + 1})
             gone = data.rescues > limit or status == _GIVEN_UP
-            if gone and data.stage is not Stage.CLOSE:
+            if gone and data.stage is Stage.CLOSE:
+                end_plainly(connection, self._services, data)
+                return
+            if gone:
                 reason = f"lost: its stage {row.stage} ended {data.rescues} times without a result ({status})"
                 data = data.ending(AlertOutcome.ESCALATED, reason)
             connection.execute(

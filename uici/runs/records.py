@@ -143,17 +143,25 @@ def last_run_ended(connection: Connection, environment: str, target: str) -> dat
 def ineffective_runs(connection: Connection, environment: str, target: str, since: datetime) -> int:
     """How many runs on the target since then changed something and did not heal it."""
     return connection.execute(
-        select(func.count())
-        .select_from(runs)
-        .where(
-            runs.c.environment == environment,
-            runs.c.target == target,
-            runs.c.state == RunState.ENDED,
-            runs.c.ended_at >= since,
-            runs.c.acted_at.is_not(None),
-            runs.c.verdict.in_([Verdict.INEFFECTIVE, Verdict.INCONCLUSIVE]),
-        )
+        select(func.count()).select_from(runs).where(*_ineffective(environment, target), runs.c.ended_at >= since)
     ).scalar_one()
+
+
+def last_ineffective_run(connection: Connection, environment: str, target: str) -> str | None:
+    """The id of the last run on the target that changed something and did not heal it."""
+    return connection.execute(
+        select(runs.c.id).where(*_ineffective(environment, target)).order_by(runs.c.ended_at.desc()).limit(1)
+    ).scalar_one_or_none()
+
+
+def _ineffective(environment: str, target: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        runs.c.environment == environment,
+        runs.c.target == target,
+        runs.c.state == RunState.ENDED,
+        runs.c.acted_at.is_not(None),
+        runs.c.verdict.in_([Verdict.INEFFECTIVE, Verdict.INCONCLUSIVE]),
+    )
 
 
 def begun_since(connection: Connection, environment: str, since: datetime, *, except_run: str) -> int:

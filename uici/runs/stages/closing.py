@@ -30,45 +30,58 @@ def close(services: Services, data: RunData) -> RunData:
         again = _joined_since(connection, data, now)
         if again is not None:
             return again
-        slots.release(connection, data.run_id)
-        if data.environment is not None:
-            records.wake_queued(connection, data.environment, data.target, now)
-        connection.execute(
-            runs.update()
-            .where(runs.c.id == data.run_id)
-            .values(
-                state=RunState.ENDED,
-                stage=Stage.ENDED,
-                ended_at=now,
-                due_at=None,
-                waiting_for="",
-                outcome=data.outcome,
-                verdict=data.verdict,
-                reason=data.reason,
-                data=data.model_dump(mode="json", exclude_defaults=True),
-            )
-        )
-        connection.execute(
-            approvals.update()
-            .where(approvals.c.run_id == data.run_id, approvals.c.state == "pending")
-            .values(state="withdrawn", decided_at=now)
-        )
-        if data.incident_id is not None:
-            _close_incident(connection, services, data)
-        services.events.append(
-            connection,
-            "run_ended",
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
-            outcome=data.outcome,
-            verdict=data.verdict,
-            reason=data.reason,
-        )
+        _end(connection, services, data)
         _tell(connection, services, data)
     services.wake()
     return data.to(Stage.ENDED)
+
+
+def end_plainly(connection: Connection, services: Services, data: RunData) -> None:
+    """End a run whose closing fails again and again: nothing stays locked, and people get a message without details."""
+    _end(connection, services, data)
+    message = {"title": f"the run {data.run_id} could not be closed in order", "why": data.reason, "run": data.run_id}
+    now = services.clock.now()
+    enqueue(connection, f"end:{data.run_id}", "escalation", message, now, incident=data.incident_id, run=data.run_id)
+
+
+def _end(connection: Connection, services: Services, data: RunData) -> None:
+    now = services.clock.now()
+    slots.release(connection, data.run_id)
+    if data.environment is not None:
+        records.wake_queued(connection, data.environment, data.target, now)
+    connection.execute(
+        runs.update()
+        .where(runs.c.id == data.run_id)
+        .values(
+            state=RunState.ENDED,
+            stage=Stage.ENDED,
+            ended_at=now,
+            due_at=None,
+            waiting_for="",
+            outcome=data.outcome,
+            verdict=data.verdict,
+            reason=data.reason,
+            data=data.model_dump(mode="json", exclude_defaults=True),
+        )
+    )
+    connection.execute(
+        approvals.update()
+        .where(approvals.c.run_id == data.run_id, approvals.c.state == "pending")
+        .values(state="withdrawn", decided_at=now)
+    )
+    if data.incident_id is not None:
+        _close_incident(connection, services, data)
+    services.events.append(
+        connection,
+        "run_ended",
+        incident=data.incident_id,
+        run=data.run_id,
+        environment=data.environment,
+        target=data.target,
+        outcome=data.outcome,
+        verdict=data.verdict,
+        reason=data.reason,
+    )
 
 
 def _joined_since(connection: Connection, data: RunData, now: datetime) -> RunData | None:
@@ -109,11 +122,15 @@ def _tell(connection: Connection, services: Services, data: RunData) -> None:
         kind = "proposal"
     if kind is None and data.verdict is Verdict.INEFFECTIVE:
         kind = "escalation"
-    if kind is not None:
+    # What the plan itself told people is not told again; nor is having given up, until it was tried and failed again.
+    if kind is not None and not (data.told and not data.acted and data.outcome is AlertOutcome.ESCALATED):
         message = _message(connection, data, kind)
+        key = f"end:{data.run_id}"
+        if data.gave_up:
+            key = f"gave_up:{records.last_ineffective_run(connection, *data.place)}"
         enqueue(
             connection,
-            f"end:{data.run_id}",
+            key,
             kind,
             message,
             services.clock.now(),

@@ -264,7 +264,7 @@ def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions
         proposing = any(item.rule == "propose" for item in denials)
         return data.ending(AlertOutcome.OBSERVED, reason, proposing=proposing)
     if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
-        return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}")
+        return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}", gave_up=True)
     return data.ending(AlertOutcome.REFUSED, reason)
 
 
