@@ -26,6 +26,7 @@ from tests.integration.runs_rig import (
 from tests.integration.test_runs_interrupted import UNDONE
 from uici.model.call import Call, CallError, FailureKind
 from uici.runs import slots
+from uici.runs.journal import forget_ended_parts
 from uici.runs.stages import closing
 
 QUICK = "runs: {retry_seconds: 0.05}"
@@ -269,3 +270,23 @@ strategies:
         assert closed(application, send(application, alert("web")))["outcome"] == "escalated"
         (message,) = told(application)
     assert message["reason"] == "the disk has to be replaced"
+
+
+def test_the_journal_of_ended_parts_is_forgotten_and_the_incident_stays(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "running"
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE), world) as application:
+        accepted = send(application, alert("web"))
+        assert closed(application, accepted)["outcome"] == "healed"
+
+        def all_ended() -> bool:
+            return not DBOS.list_workflows(status=["PENDING", "ENQUEUED"])
+
+        until(all_ended, "the end of every part")
+        kept = len(DBOS.list_workflows())
+        assert kept > 0
+        assert forget_ended_parts(3600) == 0
+        assert forget_ended_parts(0) == kept
+        assert DBOS.list_workflows() == []
+        # The same delivery again still finds its incident, and starts nothing.
+        assert send(application, alert("web")).incidents[0].id == accepted.incidents[0].id
+        assert len(application.control.runs(None, 10, None)) == 1

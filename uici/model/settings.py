@@ -51,6 +51,9 @@ class RunSettings(Frozen):
     max_recovery_attempts: int = Field(default=10, ge=1, le=1000)
     read_attempts: int = Field(default=3, ge=1, le=20)
     retry_seconds: float = Field(default=0.5, gt=0, le=60)
+    journal_seconds: float = Field(
+        default=3600.0, ge=60, le=31_536_000, description="how long the engine's entries of an ended part are kept"
+    )
 
 
 class NotifySettings(Frozen):

@@ -7,8 +7,6 @@ See docs/decisions/0001 and 0002.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
 import os
 import secrets
@@ -17,17 +15,18 @@ import threading
 import time
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import IO, Any
+from typing import Any
 
 import structlog
-from dbos import DBOS, DBOSConfig, Serializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlalchemy import Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
-from uici.model.errors import Problem, ProblemKind
 from uici.runs.data import RunData, RunState, Stage
+from uici.runs.journal import JsonSerializer, forget_ended_parts
+from uici.runs.lease import Lease
 from uici.runs.services import Services
 from uici.runs.stages import REPEATABLE, StalePartError, advance
 from uici.runs.stages.closing import end_plainly
@@ -40,64 +39,8 @@ _APPLICATION_VERSION = "uici-1"
 _DUE_AT_ONCE = 200
 _CLOCK_JITTER = timedelta(seconds=2)
 _LOST_AFTER = timedelta(seconds=5)
+_FORGET_SECONDS = 30.0
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
-
-
-class _Json(Serializer):
-    """Journal as JSON: readable, and never a way to run code from a database."""
-
-    def serialize(self, data: Any) -> str:
-        return json.dumps(data, default=_portable)
-
-    def deserialize(self, serialized_data: str) -> Any:
-        value = json.loads(serialized_data)
-        if isinstance(value, dict) and value.get("__error__"):
-            return RuntimeError(value["__error__"])
-        return value
-
-    def name(self) -> str:
-        return "uici_json"
-
-
-def _portable(value: object) -> object:
-    if isinstance(value, BaseException):
-        return {"__error__": f"{type(value).__name__}: {value}"}
-    raise TypeError(f"{type(value).__name__} does not belong in the journal")
-
-
-class Lease:
-    """The right to run the engine on one state file: an exclusive lock that the kernel drops when we die."""
-
-    def __init__(self, services: Services) -> None:
-        self._path = services.store.path.with_name(services.store.path.name + ".lock")
-        self._file: IO[str] | None = None
-
-    def take(self) -> None:
-        """Raises Problem when another process has it: two engines on one state would do things twice."""
-        file = self._path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip()
-            file.close()
-            raise Problem(
-                ProblemKind.CONFLICT,
-                "state_in_use",
-                f"another UICI process{f' ({holder})' if holder else ''} runs on this state",
-                where=str(self._path),
-                hint="stop it first, or give this one another --state; one SQLite state serves one process",
-            ) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()}\n")
-        file.flush()
-        self._file = file
-
-    def drop(self) -> None:
-        """Give it back."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 class Engine:
@@ -129,7 +72,7 @@ class Engine:
                 system_database_engine=self._services.store.engine_for_runs(),
                 executor_id=self._executor_id,
                 application_version=_APPLICATION_VERSION,
-                serializer=_Json(),
+                serializer=JsonSerializer(),
                 log_level="ERROR",
                 max_executor_threads=settings.threads,
                 notification_listener_polling_interval_sec=1.0,
@@ -215,7 +158,7 @@ class Engine:
 
     def _run_ticker(self) -> None:
         sweep = self._services.site().platform.runs.sweep_seconds
-        swept = 0.0
+        swept = forget_at = 0.0
         while not self._stopping.is_set():
             self._tick.clear()
             try:
@@ -224,6 +167,9 @@ class Engine:
                 if time.monotonic() - swept >= sweep:
                     self._rescue_lost()
                     swept = time.monotonic()
+                if time.monotonic() >= forget_at:
+                    full = forget_ended_parts(self._settings.journal_seconds)
+                    forget_at = time.monotonic() + (sweep if full else _FORGET_SECONDS)
                 self._failure = None
             except Exception as error:  # the ticker must outlive whatever it is: /ready says so until it is over
                 self._failure = f"due runs cannot be started: {getattr(error, 'orig', error)}"
@@ -303,15 +249,16 @@ class Engine:
 
     def _recover(self) -> None:
         """Everything that is pending under another executor's name belongs to a dead process: we hold the lease."""
-        pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
-        left = [item for item in pending if item.executor_id and item.executor_id != self._executor_id]
+        known = DBOS.list_workflows(status=["PENDING", "ENQUEUED"], load_input=False, load_output=False)
+        left = [item for item in known if item.executor_id != self._executor_id]
         if not left:
             return
         log.info("recovering_runs", workflows=len(left))
         with self._active_lock:
-            # The ticker must not start what the recovery is about to start.
+            # The ticker must not start what the recovery, or one before that was itself killed, is about to start.
             self._active.update(dict.fromkeys(item.workflow_id for item in left))
-        DBOS._recover_pending_workflows(sorted({str(item.executor_id) for item in left}))
+        dead = {str(item.executor_id) for item in left if item.status == "PENDING" and item.executor_id}
+        DBOS._recover_pending_workflows(sorted(dead))
 
     def _rescue_lost(self) -> None:
         """Take up again, from its row, a run whose present part has ended without taking it further.

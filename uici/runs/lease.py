@@ -1,0 +1,45 @@
+"""The right to run the engine on one state: one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import IO
+
+from uici.model.errors import Problem, ProblemKind
+from uici.runs.services import Services
+
+
+class Lease:
+    """The right to run the engine on one state file: an exclusive lock that the kernel drops when we die."""
+
+    def __init__(self, services: Services) -> None:
+        self._path = services.store.path.with_name(services.store.path.name + ".lock")
+        self._file: IO[str] | None = None
+
+    def take(self) -> None:
+        """Raises Problem when another process has it: two engines on one state would do things twice."""
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise Problem(
+                ProblemKind.CONFLICT,
+                "state_in_use",
+                f"another UICI process{f' ({holder})' if holder else ''} runs on this state",
+                where=str(self._path),
+                hint="stop it first, or give this one another --state; one SQLite state serves one process",
+            ) from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}\n")
+        file.flush()
+        self._file = file
+
+    def drop(self) -> None:
+        """Give it back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
