@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from uici.events.log import EventLog
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.site import Site
 from uici.ports import Clock
+from uici.runs.data import RunData
 from uici.runs.platforms import Platforms
 from uici.store.database import Store
 
@@ -26,3 +29,20 @@ class Services:
     layers: SelfGuardLayers
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
+
+    def note(self, connection: Connection, run: RunData, type_: str, **more: object) -> None:
+        """Add an event of the run to the transaction."""
+        self.events.append(
+            connection,
+            type_,
+            incident=run.incident_id,
+            run=run.run_id,
+            environment=run.environment,
+            target=run.target,
+            **more,
+        )
+
+    def note_alone(self, run: RunData, type_: str, **more: object) -> None:
+        """Add an event of the run in a transaction of its own."""
+        with self.events.writing() as connection:
+            self.note(connection, run, type_, **more)

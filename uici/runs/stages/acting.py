@@ -125,7 +125,7 @@ def confirm(services: Services, data: RunData) -> RunData:
 
 def failed(services: Services, data: RunData, reason: str) -> RunData:
     """A step could not be carried out: this rung is over; what it changed is undone."""
-    _event(services, data, "step_failed", reason=reason)
+    services.note_alone(data, "step_failed", reason=reason)
     if data.undoing:
         return data.ending(AlertOutcome.ESCALATED, f"undo failed: {reason}", undoing=False, verdict=Verdict.INEFFECTIVE)
     return data.to(Stage.UNDO if data.done else Stage.NEXT, verdict=Verdict.INEFFECTIVE, reason=reason)
@@ -155,7 +155,7 @@ def _remember(services: Services, data: RunData, plan: PreparedPlan, step: Prepa
         after = kept_state(services, plan, step)
     except (CallError, Problem) as error:
         # Without it undo cannot tell whether the state is still ours, and so will leave it alone.
-        _event(services, data, "after_state_unknown", operation=step.operation.name, error=str(error))
+        services.note_alone(data, "after_state_unknown", operation=step.operation.name, error=str(error))
         after = None
     return data.model_copy(update={"done": (*data.done, DoneStep(step=data.step, before=data.before, after=after))})
 
@@ -183,13 +183,10 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
         connection.execute(
             runs.update().where(runs.c.id == data.run_id, runs.c.acted_at.is_(None)).values(acted_at=now)
         )
-        services.events.append(
+        services.note(
             connection,
+            data,
             "call_sent",
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
             call=call.name,
             operation=plan.steps[data.step].operation.name,
             attempt=data.attempt,
@@ -204,7 +201,7 @@ def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, 
         result = services.platforms.executor(plan.plan.environment).perform(call)
     except CallError as error:
         if error.kind is FailureKind.UNKNOWN:
-            _event(services, data, "call_unknown", call=call.name, error=error.message, code=error.code)
+            services.note_alone(data, "call_unknown", call=call.name, error=error.message, code=error.code)
             return data.parked(services.clock.now() + _PROOF_POLL, "proof")
         outcome = NOT_DONE if error.kind is FailureKind.TEMPORARY else FAILED
         detail = f"{error.code}: {error.message}"
@@ -262,7 +259,7 @@ def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call
     results = {**data.results, call.id: result}
     if data.call + 1 < len(step.calls):
         return data.to(Stage.CAPTURE, call=data.call + 1, attempt=0, results=results)
-    _event(services, data, "step_done", operation=step.operation.name, result=operation_result(step, results))
+    services.note_alone(data, "step_done", operation=step.operation.name, result=operation_result(step, results))
     return data.to(Stage.CONFIRM, results=results, looks=0, confirm_deadline=None)
 
 
@@ -364,19 +361,6 @@ def _settle(
             call=call.name,
             outcome=outcome,
             detail=detail,
-        )
-
-
-def _event(services: Services, data: RunData, type_: str, **more: object) -> None:
-    with services.events.writing() as connection:
-        services.events.append(
-            connection,
-            type_,
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
-            **more,
         )
 
 

@@ -71,13 +71,10 @@ def _end(connection: Connection, services: Services, data: RunData) -> None:
     )
     if data.incident_id is not None:
         _close_incident(connection, services, data)
-    services.events.append(
+    services.note(
         connection,
+        data,
         "run_ended",
-        incident=data.incident_id,
-        run=data.run_id,
-        environment=data.environment,
-        target=data.target,
         outcome=data.outcome,
         verdict=data.verdict,
         reason=data.reason,

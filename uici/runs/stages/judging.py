@@ -45,21 +45,16 @@ def verify(services: Services, data: RunData) -> RunData:
             health=track,
             looks=data.looks + 1,
         )
-    with services.events.writing() as connection:
-        services.events.append(
-            connection,
-            "verified",
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
-            remedy=plan.plan.remedy,
-            verdict=verdict,
-            health=health,
-            detail=detail,
-            alerts_firing=len(firing),
-            looks=data.looks + 1,
-        )
+    services.note_alone(
+        data,
+        "verified",
+        remedy=plan.plan.remedy,
+        verdict=verdict,
+        health=health,
+        detail=detail,
+        alerts_firing=len(firing),
+        looks=data.looks + 1,
+    )
     if verdict is Verdict.EFFECTIVE:
         return data.ending(
             AlertOutcome.HEALED,
@@ -102,7 +97,7 @@ def undo(services: Services, data: RunData) -> RunData:
         if step is None and why_not is None:
             why_not = "the state before is not known well enough to restore it"
         if step is None or why_not is not None:
-            _tell(services, data, "undo_skipped", plan, item, reason=why_not)
+            services.note_alone(data, "undo_skipped", operation=plan.steps[item.step].operation.name, reason=why_not)
             data = data.model_copy(update={"undone": (*data.undone, item.step)})
             continue
         inverse = Plan(
@@ -185,7 +180,7 @@ def _undone(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
         difference = _difference(item.before, kept_state(services, plan, step))
     except (CallError, Problem) as error:
         difference = {"error": str(error)}
-    _tell(services, data, "undone", plan, item, difference=difference)
+    services.note_alone(data, "undone", operation=plan.steps[item.step].operation.name, difference=difference)
     return data.model_copy(update={"undoing": False, "undo_cid": None, "undone": (*data.undone, item.step)})
 
 
@@ -193,17 +188,3 @@ def _difference(before: JsonObject, now: JsonObject) -> JsonObject:
     return {
         name: {"before": before.get(name), "now": now.get(name)} for name in before if before.get(name) != now.get(name)
     }
-
-
-def _tell(services: Services, data: RunData, type_: str, plan: PreparedPlan, item: DoneStep, **more: object) -> None:
-    with services.events.writing() as connection:
-        services.events.append(
-            connection,
-            type_,
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
-            operation=plan.steps[item.step].operation.name,
-            **more,
-        )

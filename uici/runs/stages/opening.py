@@ -110,17 +110,7 @@ def hold(services: Services, data: RunData) -> RunData:
         return data.to(Stage.DIAGNOSE)
     until = max(min(last, now) + timedelta(seconds=seconds), now + _SOON)
     if data.held_until is None:
-        with services.events.writing() as connection:
-            services.events.append(
-                connection,
-                "held",
-                incident=data.incident_id,
-                run=data.run_id,
-                environment=data.environment,
-                target=data.target,
-                because="cooldown",
-                until=until.isoformat(),
-            )
+        services.note_alone(data, "held", because="cooldown", until=until.isoformat())
     # The policy may be shortened meanwhile, so not in one go.
     return data.parked(min(until, now + LOOK_AGAIN), "cooldown", held_until=until)
 
@@ -195,13 +185,10 @@ def _note(
         .where(incidents.c.id == data.incident_id)
         .values(strategy=strategy, findings=[finding.model_dump(mode="json") for finding in findings])
     )
-    services.events.append(
+    services.note(
         connection,
+        data,
         "diagnosed",
-        incident=data.incident_id,
-        run=data.run_id,
-        environment=data.environment,
-        target=data.target,
         strategy=strategy,
         findings=[finding.name for finding in findings],
         failed={item.operation: item.error for item in observations if item.error},

@@ -57,13 +57,10 @@ def plan(services: Services, data: RunData) -> RunData:
         return data.ending(outcome, f"{problem.code}: remedy {chosen.remedy} cannot be translated: {problem.detail}")
     with services.events.writing() as connection:
         cid = records.keep_plan(connection, prepared, services.clock.now())
-        services.events.append(
+        services.note(
             connection,
+            data,
             "planned",
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
             strategy=data.strategy,
             remedy=chosen.remedy,
             cid=cid,
@@ -123,15 +120,7 @@ def approval(services: Services, data: RunData) -> RunData:
             connection.execute(
                 approvals.update().where(approvals.c.id == row.id).values(state="expired", decided_at=now)
             )
-            services.events.append(
-                connection,
-                "approval_expired",
-                incident=data.incident_id,
-                run=data.run_id,
-                environment=data.environment,
-                target=data.target,
-                cid=data.cid,
-            )
+            services.note(connection, data, "approval_expired", cid=data.cid)
             return data.ending(
                 AlertOutcome.REFUSED, f"approval_expired: nobody decided until {row.expires_at:%H:%M:%S} UTC"
             )
@@ -161,16 +150,7 @@ def acquire(services: Services, data: RunData) -> RunData:
     prepared, decisions = _judged(services, data)
     answer = combined(decisions)
     if answer is Answer.ALLOW:
-        with services.events.writing() as connection:
-            services.events.append(
-                connection,
-                "slot_taken",
-                incident=data.incident_id,
-                run=data.run_id,
-                environment=data.environment,
-                target=data.target,
-                fence=fence,
-            )
+        services.note_alone(data, "slot_taken", fence=fence)
         return data.to(Stage.CAPTURE, fence=fence)
     with services.events.writing() as connection:
         slots.release(connection, data.run_id)
@@ -222,13 +202,10 @@ def _ask(
                 expires_at=now + timedelta(seconds=seconds),
             )
         )
-        services.events.append(
+        services.note(
             connection,
+            data,
             "approval_requested",
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
             cid=data.cid,
             risk=prepared.risk,
             reasons=reasons,
@@ -285,13 +262,10 @@ def _queued(services: Services, data: RunData) -> RunData:
 def _record(
     connection: Connection, services: Services, data: RunData, answer: Answer, decisions: tuple[Decision, ...]
 ) -> None:
-    services.events.append(
+    services.note(
         connection,
+        data,
         "guarded",
-        incident=data.incident_id,
-        run=data.run_id,
-        environment=data.environment,
-        target=data.target,
         cid=data.cid,
         answer=answer,
         decisions=[item.model_dump(mode="json") for item in decisions if item.answer is not Answer.ALLOW],
