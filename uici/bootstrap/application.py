@@ -49,29 +49,30 @@ class Application:
         config: Path | None = None,
         state: str | None = None,
         *,
-        executors_state: Path | None = None,
+        scratch: Path | None = None,
         clock: Clock | None = None,
         layers: SelfGuardLayers | None = None,
         executors: Mapping[str, type[Executor]] | None = None,
     ) -> None:
         """Load the configuration and make everything; touches no platform.
 
-        `executors_state` is where the executors keep what they own; without it that is beside the state. `executors`
-        are further platforms, or others in the place of those that are installed.
+        With `scratch` the state is an empty one in that folder; what the executors own stays beside the configured one.
+        `executors` are further platforms, or others in the place of those that are installed.
         Raises CatalogueError with all problems of the configuration, and Problem when the state cannot be used.
         """
         classes = {**discover_executors(), **(executors or {})}
         directory = config_directory(config)
         self.site: Site = load_site(directory, executors=classes)
-        url = state_url(state, self.site, directory)
-        self.store = Store(url)
+        configured = state_url(state, self.site, directory)
+        self.store = Store(configured if scratch is None else f"sqlite:///{scratch / 'uici.db'}")
         self.store.migrate()
         self._clock = clock or SystemClock()
         layers = layers or SelfGuardLayers()
         identity = discover(self.site.platform.self.names, self.store.path)
         self.events = EventLog(self.store, self._clock)
         _learn_secrets(self.site)
-        self.platforms = Platforms(self._site, classes, identity, layers, executors_state or self.store.path.parent)
+        beside = Path(sqlalchemy.make_url(configured).database or "").parent
+        self.platforms = Platforms(self._site, classes, identity, layers, beside)
         self.services = Services(
             store=self.store,
             events=self.events,
@@ -167,11 +168,8 @@ def offline_preview(config: Path | None, document: JsonObject, environment: str 
 
     What only the state knows (cooldowns, locks, freezes, runs of the last hour) is judged as if nothing had happened.
     """
-    directory = config_directory(config)
-    site = load_site(directory, executors=discover_executors())
-    beside = sqlalchemy.make_url(state_url(None, site, directory)).database or ""
     with tempfile.TemporaryDirectory(prefix="uici-preview-") as folder:
-        application = Application(config, f"sqlite:///{folder}/uici.db", executors_state=Path(beside).parent)
+        application = Application(config, scratch=Path(folder))
         try:
             shown = application.control.preview(document, environment)
         finally:

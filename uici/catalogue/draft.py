@@ -18,7 +18,7 @@ from uici.model.call import CallSpec
 from uici.model.condition import Condition
 from uici.model.operation import BUILTIN, Operation
 from uici.model.parameters import ValueProblem, check_value
-from uici.model.references import reference_in
+from uici.model.references import is_partial, reference_in
 from uici.model.settings import PlatformFile
 from uici.model.site import (
     Environment,
@@ -171,16 +171,14 @@ class Draft:
         """Below `node`, `${` may stand only in whole references that begin with one of `roots`."""
         allowed = tuple(roots)
         for part in node.walk():
-            if not isinstance(part.value, str) or "${" not in part.value:
-                continue
-            found = reference_in(part.value)
-            if found is None:
+            found = reference_in(part.value) if isinstance(part.value, str) else None
+            if is_partial(part.value):
                 self.report.add(
                     part.position,
                     "partial_reference",
                     "a reference must be the whole value, such as ${parameters.name}; nothing is pasted into a text",
                 )
-            elif found.root not in allowed:
+            elif found is not None and found.root not in allowed:
                 self.report.add(
                     part.position,
                     "unknown_reference",

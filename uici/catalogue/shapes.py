@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import re
 import types
@@ -137,8 +136,3 @@ def _inside(kind: Any, part: str | int) -> list[Any]:
         elif origin in (tuple, list, frozenset, set):
             found.append(typing.get_args(member)[0])
     return found
-
-
-def choices_of(kind: type[enum.StrEnum]) -> tuple[str, ...]:
-    """The values of an enumeration, for messages."""
-    return tuple(member.value for member in kind)

@@ -93,16 +93,12 @@ def fingerprint_of(labels: dict[str, str]) -> str:
     return f"{value:016x}"
 
 
+@lru_cache(maxsize=4096)
 def parse_time(text: str) -> datetime | None:
     """An RFC 3339 time as aware UTC, cut to microseconds; None for the year 0001, Go's word for "not set".
 
     Raises ValueError when `text` is not such a time.
     """
-    return _parsed_time(text)
-
-
-@lru_cache(maxsize=4096)
-def _parsed_time(text: str) -> datetime | None:
     if _RFC3339.fullmatch(text) is None:
         raise ValueError(f"{text[:80]!r} is not an RFC 3339 time such as 2026-01-31T12:00:00.5Z")
     try:
@@ -219,7 +215,7 @@ def _time(alert: JsonObject, name: str, prefix: str, report: _Report) -> datetim
         report.add(f"{prefix}/{name}", "not_a_time", f"must be an RFC 3339 time as a text, not {_kind(given)}")
         return None
     try:
-        return _parsed_time(given)
+        return parse_time(given)
     except ValueError as error:
         report.add(f"{prefix}/{name}", "not_a_time", str(error))
         return None
