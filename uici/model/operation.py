@@ -82,6 +82,9 @@ class OperationBody(Frozen):
     reversible: bool = True
     irreversible_because: str | None = Field(default=None, min_length=10)
     verification: Verification | None = None
+    keep_result: bool = Field(
+        default=False, description="what it returns is kept with the incident, masked and bounded"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> OperationBody:
