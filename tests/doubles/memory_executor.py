@@ -16,6 +16,9 @@ from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
 from uici.ports import ConnectionReport, Executor, ExecutorContext
 
+BAD = "bad"
+"""A version that runs and is never healthy."""
+
 
 @dataclass
 class Service:
@@ -31,7 +34,7 @@ class Service:
 
     @property
     def healthy(self) -> bool:
-        return self.state == "running" and self.healthy_when_running
+        return self.state == "running" and self.healthy_when_running and self.version != BAD
 
 
 Hook = Callable[[str, str, Call], None]
@@ -179,6 +182,11 @@ def _scale(service: Service, arguments: JsonObject) -> JsonObject:
     return {"changed": True, "instances": [], "replicas": service.replicas, "previous_replicas": previous}
 
 
+def _deploy(service: Service, arguments: JsonObject) -> JsonObject:
+    service.version = arguments["version"]
+    return {**_start(service, arguments), "version": service.version}
+
+
 def _configure(service: Service, arguments: JsonObject) -> JsonObject:
     service.environment |= arguments.get("environment", {})
     for name in arguments.get("remove", []):
@@ -197,4 +205,5 @@ _CALLS: dict[str, Callable[[Service, JsonObject], Any]] = {
     "restart": _start,
     "scale": _scale,
     "configure": _configure,
+    "deploy": _deploy,
 }

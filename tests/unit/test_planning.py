@@ -60,6 +60,7 @@ def test_a_plan_carries_target_environment_origin_parameters_and_verification() 
         ("scale_service", "web", {"replicas": 2}),
         ("get_service_status", "web", {}),
     ]
+    assert plan.verify is not None
     assert plan.verify.within == 7
 
 
@@ -109,6 +110,7 @@ def test_a_written_plan_is_its_authors() -> None:
     shown = _written(origin="rule", strategy="down", remedy="restart", reason="at night", verify={"within": 5})
     plan = parse_plan(shown, _site())
     assert (plan.origin, plan.strategy, plan.remedy, plan.reason) == (Origin.HUMAN, None, None, "at night")
+    assert plan.verify is not None
     assert plan.verify.within == 5
     assert parse_plan({"steps": shown["steps"]}, _site()).environment == "local"
 

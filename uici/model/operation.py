@@ -82,6 +82,10 @@ class OperationBody(Frozen):
     reversible: bool = True
     irreversible_because: str | None = Field(default=None, min_length=10)
     verification: Verification | None = None
+    health_gate: bool = Field(
+        default=False,
+        description="the target must become and stay healthy afterwards, also when a person asked; else it is undone",
+    )
     keep_result: bool = Field(
         default=False, description="what it returns is kept with the incident, masked and bounded"
     )

@@ -47,7 +47,8 @@ class Plan(Frozen):
     reason: str
     strategy: str | None = None
     remedy: str | None = None
-    verify: VerifySettings = VerifySettings()
+    verify: VerifySettings | None = None
+    """What decides whether the target is well afterwards; None leaves that to the operations' health gates."""
 
 
 class PreparedStep(Frozen):
@@ -78,6 +79,12 @@ class PreparedPlan(Frozen):
     def risk(self) -> Risk:
         """The highest risk among the steps."""
         return max((step.risk for step in self.steps), key=lambda risk: risk.rank)
+
+    @property
+    def health_gate(self) -> VerifySettings | None:
+        """When the target counts as well after this plan; None when nobody asks for that."""
+        gated = any(step.operation.health_gate for step in self.steps)
+        return self.plan.verify or (VerifySettings() if gated else None)
 
     @property
     def mutates(self) -> bool:

@@ -62,9 +62,9 @@ def _environment(given: object, site: Site, errors: list[JsonObject]) -> str | N
     return None
 
 
-def _verify(given: object, errors: list[JsonObject]) -> VerifySettings:
+def _verify(given: object, errors: list[JsonObject]) -> VerifySettings | None:
     if given is None:
-        return VerifySettings()
+        return None
     try:
         return VerifySettings.model_validate(given, strict=True)
     except ValidationError as error:
@@ -75,7 +75,7 @@ def _verify(given: object, errors: list[JsonObject]) -> VerifySettings:
                 detail = f"unknown key; known: {', '.join(VerifySettings.model_fields)}"
                 detail += did_you_mean(str(found["loc"][-1]), VerifySettings.model_fields)
             errors.append(_error(f"/verify{field}", "bad_verify", detail))
-        return VerifySettings()
+        return None
 
 
 def _steps(given: object, environment: str | None, site: Site, errors: list[JsonObject]) -> tuple[Step, ...]:

@@ -85,7 +85,7 @@ class Control:
 
     def run(self, id_: str) -> JsonObject:
         """One run with its plan, approvals and calls."""
-        return reading.one_run(self._services.store, id_)
+        return reading.one_run(self._services.store, self._services.events, id_)
 
     def events(self, *, run: str | None, incident: str | None, after: int, limit: int) -> list[Event]:
         """Events later than `after`, oldest first."""

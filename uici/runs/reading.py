@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from uici.events.log import EventLog
+from uici.events.log import Event, EventLog
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
@@ -50,8 +51,8 @@ def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject
     }
 
 
-def one_run(store: Store, run_id: str) -> JsonObject:
-    """A run with its plan, its approvals and the calls it announced. Raises Problem when there is none."""
+def one_run(store: Store, events: EventLog, run_id: str) -> JsonObject:
+    """A run with its plan, its approvals, its calls and what they changed. Raises Problem when there is none."""
     with store.read() as connection:
         row = run_row(connection, run_id)
         document = connection.execute(select(plans.c.document).where(plans.c.cid == row.cid)).scalar_one_or_none()
@@ -92,7 +93,29 @@ def one_run(store: Store, run_id: str) -> JsonObject:
             for item in sent
         ],
     }
-    return _shown(shown)
+    # The event log masks by itself.
+    return _shown(shown) | {"changes": list(_changes(events.read(run=run_id)))}
+
+
+def _changes(timeline: Iterable[Event]) -> Iterator[JsonObject]:
+    """One row for each value of the target's configuration that the run changed, restored or left as it was."""
+    for event in timeline:
+        if event.type not in ("changed", "undone", "undo_skipped"):
+            continue
+        row = {"at": event.at.isoformat(), "operation": event.data.get("operation"), "what": event.type}
+        values = list(_values(event.data.get("difference") or {}))
+        if event.type == "undone":
+            # What undo restored is the same again, so a difference is what it could not restore.
+            row["what"] = "restored in part" if values else "restored"
+        elif event.type == "undo_skipped":
+            row["what"] = "not undone"
+        row["reason"] = event.data.get("reason") or event.data.get("error") or ""
+        yield from ({**row, **value} for value in values or [{}])
+
+
+def _values(difference: JsonObject) -> Iterator[JsonObject]:
+    for name, change in difference.items():
+        yield {"value": name, **change}
 
 
 def run_row(connection: Connection, run_id: str) -> Row[Any]:

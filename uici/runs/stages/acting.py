@@ -151,13 +151,28 @@ def kept_state(services: Services, plan: PreparedPlan, step: PreparedStep) -> Js
 def _remember(services: Services, data: RunData, plan: PreparedPlan, step: PreparedStep) -> RunData:
     if data.undoing or step.operation.before is None:
         return data
+    after: JsonObject | None = None
     try:
         after = kept_state(services, plan, step)
     except (CallError, Problem) as error:
         # Without it undo cannot tell whether the state is still ours, and so will leave it alone.
         services.note_alone(data, "after_state_unknown", operation=step.operation.name, error=str(error))
-        after = None
+    if after is not None and (changed := difference(data.before, after)):
+        services.note_alone(data, "changed", operation=step.operation.name, difference=changed)
     return data.model_copy(update={"done": (*data.done, DoneStep(step=data.step, before=data.before, after=after))})
+
+
+def difference(before: JsonObject, now: JsonObject) -> JsonObject:
+    """Which of the values kept `before` are others `now`, with both; of a mapping, which of its entries."""
+    changed: JsonObject = {}
+    for name, value in before.items():
+        present = now.get(name)
+        if isinstance(value, dict) and isinstance(present, dict):
+            pairs = {f"{name}.{key}": (value.get(key), present.get(key)) for key in sorted({*value, *present})}
+        else:
+            pairs = {name: (value, present)}
+        changed |= {at: {"before": old, "now": new} for at, (old, new) in pairs.items() if old != new}
+    return changed
 
 
 def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData | None:
@@ -270,7 +285,7 @@ def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData
         return data.to(Stage.UNDO)
     if data.told and not data.acted:
         return data.ending(AlertOutcome.ESCALATED, "by_rule: the remedy tells a human")
-    if data.origin is Origin.HUMAN:
+    if data.origin is Origin.HUMAN and plan.health_gate is None:
         return data.to(Stage.CLOSE, verdict=Verdict.EFFECTIVE, reason="every step was carried out and confirmed")
     environment, _ = data.place
     with services.store.write() as connection:

@@ -93,8 +93,8 @@ def _joined_since(connection: Connection, data: RunData, now: datetime) -> RunDa
         begin = Stage.TARGET if data.target is None else Stage.HOLD
         return data.to(begin, outcome=None, reason="", tried=data.tried if data.acted else ())
     if data.outcome is AlertOutcome.HEALED and firing - set(data.discounted):
-        verifying = records.load_plan(connection, data.cid or "").plan.verify
-        if verifying.confirm_within > 0:
+        verifying = records.load_plan(connection, data.cid or "").health_gate
+        if verifying is not None and verifying.confirm_within > 0:
             return data.to(Stage.VERIFY, outcome=None, verdict=None, verify_started_at=now, health=HealthTrack())
     return None
 

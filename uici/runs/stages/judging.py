@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from uici.access.secrets import resolve
 from uici.model.alert import Alert, AlertOutcome
-from uici.model.base import JsonObject
 from uici.model.call import CallError
 from uici.model.errors import Problem
 from uici.model.plan import Origin, Plan, PreparedPlan, VerifySettings
@@ -14,7 +13,7 @@ from uici.model.verdict import Verdict
 from uici.runs import records, slots
 from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.services import Services
-from uici.runs.stages.acting import FIRST_CALL, kept_state
+from uici.runs.stages.acting import FIRST_CALL, difference, kept_state
 from uici.translation.translating import inverse_step
 from uici.verification.judging import HealthTrack, judge_track
 from uici.verification.prometheus import alert_fires
@@ -29,7 +28,7 @@ def verify(services: Services, data: RunData) -> RunData:
     with services.store.read() as connection:
         plan = records.load_plan(connection, data.cid or "")
         firing = records.firing_alerts(connection, data.incident_id or "")
-    settings = plan.plan.verify
+    settings = plan.health_gate or VerifySettings()
     health, detail = _health(services, environment, target_name)
     now = services.clock.now()
     started, track = _since(data, settings, now)
@@ -55,6 +54,9 @@ def verify(services: Services, data: RunData) -> RunData:
         alerts_firing=len(firing),
         looks=data.looks + 1,
     )
+    if verdict is not Verdict.INEFFECTIVE and data.origin is Origin.HUMAN:
+        seen = f"and {target_name} is healthy" if verdict is Verdict.EFFECTIVE else f"but {detail}"
+        return data.to(Stage.CLOSE, verdict=verdict, reason=f"every step was carried out, {seen}")
     if verdict is Verdict.EFFECTIVE:
         return data.ending(
             AlertOutcome.HEALED,
@@ -65,7 +67,7 @@ def verify(services: Services, data: RunData) -> RunData:
     if verdict is Verdict.INCONCLUSIVE:
         reason = f"inconclusive: {target_name} looks healthy, but silence was not seen in {settings.confirm_within:g} s"
         return data.ending(AlertOutcome.ESCALATED, reason, verdict=verdict)
-    reason = f"{plan.plan.remedy}: not healthy within {settings.within:g} s: {detail}"
+    reason = f"{plan.plan.remedy or 'the plan'}: not healthy within {settings.within:g} s: {detail}"
     return data.to(Stage.UNDO, verdict=verdict, reason=reason)
 
 
@@ -177,14 +179,11 @@ def _undone(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
     item = next(item for item in reversed(data.done) if item.step not in data.undone)
     step = plan.steps[item.step]
     try:
-        difference = _difference(item.before, kept_state(services, plan, step))
+        left = difference(item.before, kept_state(services, plan, step))
     except (CallError, Problem) as error:
-        difference = {"error": str(error)}
-    services.note_alone(data, "undone", operation=plan.steps[item.step].operation.name, difference=difference)
+        services.note_alone(
+            data, "undone", operation=step.operation.name, error=f"its state could not be read: {error}"
+        )
+    else:
+        services.note_alone(data, "undone", operation=step.operation.name, difference=left)
     return data.model_copy(update={"undoing": False, "undo_cid": None, "undone": (*data.undone, item.step)})
-
-
-def _difference(before: JsonObject, now: JsonObject) -> JsonObject:
-    return {
-        name: {"before": before.get(name), "now": now.get(name)} for name in before if before.get(name) != now.get(name)
-    }

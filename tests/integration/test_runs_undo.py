@@ -1,0 +1,81 @@
+"""What runs change, what they put back, and how people see both."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.memory_executor import BAD, World
+from tests.integration.runs_rig import POLICIES, alert, closed, ended, running, send, site, told
+from tests.integration.test_runs_interrupted import UNDONE, plan
+from uici.model.base import JsonObject
+
+WITHOUT_ASKING = POLICIES + "risk: {auto_approve_up_to: high}\n"
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.service("web").state = "running"
+    return world
+
+
+def seen(run: JsonObject) -> list[tuple[str, str, object, object]]:
+    return [(row["what"], row.get("value", ""), row.get("before"), row.get("now")) for row in run["changes"]]
+
+
+def deploy(version: str, **more: object) -> dict[str, object]:
+    wanted = plan({"operation": "deploy_version", "parameters": {"version": version}})
+    assert isinstance(wanted["plan"], dict)
+    wanted["plan"] |= more
+    return wanted
+
+
+def test_a_run_shows_what_it_changed_and_that_undo_restored_it(tmp_path: Path, world: World) -> None:
+    world.service("web").healthy_when_running = False
+    with running(site(tmp_path / "c", "web", strategies=UNDONE), world) as application:
+        incident = closed(application, send(application, alert("web")))
+        run = application.control.run(incident["run"])
+    assert seen(run) == [("changed", "replicas", 1, 3), ("restored", "", None, None)]
+
+
+def test_changed_variables_are_shown_one_by_one_and_secrets_are_not(tmp_path: Path, world: World) -> None:
+    world.service("web").environment = {"MODE": "a", "DB_PASSWORD": "old-secret"}
+    change = {"environment": {"DB_PASSWORD": "new-secret", "LEVEL": "2"}, "remove": ["MODE"]}
+    with running(site(tmp_path / "c", "web"), world) as application:
+        run = application.control.start(plan({"operation": "set_configuration", "parameters": change}), "ann")
+        run = ended(application, run["id"])
+    assert seen(run) == [
+        ("changed", "environment.DB_PASSWORD", "******", "******"),
+        ("changed", "environment.LEVEL", None, "2"),
+        ("changed", "environment.MODE", "a", None),
+    ]
+
+
+def test_a_deployment_by_hand_that_does_not_become_healthy_is_returned(tmp_path: Path, world: World) -> None:
+    quick = {"within": 0.3, "stable_for": 0, "interval": 0.05}
+    with running(site(tmp_path / "c", "web", policies=WITHOUT_ASKING), world) as application:
+        run = ended(application, application.control.start(deploy(BAD, verify=quick), "ann")["id"])
+        messages = told(application)
+    assert run["verdict"] == "ineffective"
+    assert "not healthy within 0.3 s" in run["reason"]
+    assert seen(run) == [("changed", "version", "good", BAD), ("restored", "", None, None)]
+    assert world.service("web").version == "good"
+    assert [message["kind"] for message in messages] == ["escalation"]
+
+
+def test_a_deployment_by_hand_is_gated_without_being_asked(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", policies=WITHOUT_ASKING), world) as application:
+        run = ended(application, application.control.start(deploy("better"), "ann")["id"])
+        events = application.control.events(run=run["id"], incident=None, after=0, limit=100)
+    assert (run["verdict"], run["reason"]) == ("effective", "every step was carried out, and web is healthy")
+    assert [event.data["verdict"] for event in events if event.type == "verified"] == ["effective"]
+    assert world.service("web").version == "better"
+
+
+def test_a_change_by_hand_without_a_gate_may_leave_the_target_ill(tmp_path: Path, world: World) -> None:
+    world.service("web").healthy_when_running = False
+    with running(site(tmp_path / "c", "web"), world) as application:
+        wanted = plan({"operation": "scale_service", "parameters": {"replicas": 2}})
+        run = ended(application, application.control.start(wanted, "ann")["id"])
+    assert run["verdict"] == "effective"
+    assert world.service("web").replicas == 2
