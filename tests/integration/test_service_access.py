@@ -28,6 +28,8 @@ ROUTES: list[tuple[str, str, str, Any, Permission]] = [
     ("POST", "/api/v1/runs/{run_id}:cancel", "/api/v1/runs/nothing:cancel", {}, Permission.START),
     ("GET", "/api/v1/freeze", "/api/v1/freeze", None, Permission.VIEW),
     ("POST", "/api/v1/freeze", "/api/v1/freeze", {"frozen": False}, Permission.FREEZE),
+    ("GET", "/api/v1/configuration", "/api/v1/configuration", None, Permission.VIEW),
+    ("POST", "/api/v1/configuration:reload", "/api/v1/configuration:reload", {}, Permission.ADMINISTER),
     ("GET", "/metrics", "/metrics", None, Permission.VIEW),
 ]
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}

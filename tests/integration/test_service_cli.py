@@ -185,3 +185,22 @@ def test_the_brake(served: Served) -> None:
         assert "maintenance" in stopped.stdout
     finally:
         assert answer(uici(served, "unfreeze", "-o", "json"))["frozen"] is False
+
+
+def test_the_configuration_is_shown_and_loaded_again(served: Served) -> None:
+    shown = answer(uici(served, "configuration", "-o", "json", role=Role.VIEWER))
+    assert shown["digest"].startswith("sha256:")
+    assert answer(uici(served, "reload", "-o", "json")) == {"outcome": "unchanged", **shown}
+    assert uici(served, "reload", role=Role.OPERATOR).returncode == 3
+    broken = Path(shown["directory"]) / "findings.yml"
+    broken.write_text("findings: 1\nfinding: 2\n")
+    try:
+        refused = uici(served, "reload")
+        assert refused.returncode == 1
+        assert "configuration_rejected" in refused.stderr
+        assert f"{broken}:1:" in refused.stderr
+        assert f"{broken}:2:" in refused.stderr
+        assert "rejected" in uici(served, "configuration").stdout
+    finally:
+        broken.unlink()
+        assert uici(served, "reload").returncode == 0

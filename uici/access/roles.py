@@ -18,7 +18,7 @@ class Permission(StrEnum):
     START = "start"  # start a run from a plan, cancel a run
     FREEZE = "freeze"  # stop everything new from starting, and allow it again
     APPROVE = "approve"  # answer for a run that waits
-    ADMINISTER = "administer"  # create and revoke tokens
+    ADMINISTER = "administer"  # create and revoke tokens, have the configuration loaded again
 
 
 class Role(StrEnum):

@@ -14,9 +14,12 @@ import sqlalchemy
 from uici.access.secrets import resolve, resolve_tree
 from uici.access.tokens import TokenStore
 from uici.bootstrap.identity import discover
+from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
+from uici.catalogue.live import LiveSite
 from uici.catalogue.loading import load_site
 from uici.catalogue.locations import config_directory
+from uici.catalogue.tree import Tree
 from uici.events.log import EventLog
 from uici.intake.writer import IntakeWriter
 from uici.model.base import JsonObject
@@ -26,11 +29,13 @@ from uici.model.site import Site
 from uici.notify.delivery import Deliverer
 from uici.notify.notifiers import LogNotifier, WebhookNotifier
 from uici.ports import Clock, Executor, Notifier
+from uici.runs.configuration import Configuration
 from uici.runs.control import Control
 from uici.runs.engine import Engine
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.store.database import Store
+from uici.translation.verb_tests import run_verb_tests
 
 
 class SystemClock:
@@ -62,22 +67,22 @@ class Application:
         """
         classes = {**discover_executors(), **(executors or {})}
         directory = config_directory(config)
-        self.site: Site = load_site(directory, executors=classes)
-        configured = state_url(state, self.site, directory)
+        self._clock = clock or SystemClock()
+        self._live = LiveSite(Tree(directory), lambda: _sound_site(directory, classes), self._clock)
+        site = self.site
+        configured = state_url(state, site, directory)
         self.store = Store(configured if scratch is None else f"sqlite:///{scratch / 'uici.db'}")
         self.store.migrate()
-        self._clock = clock or SystemClock()
         layers = layers or SelfGuardLayers()
-        identity = discover(self.site.platform.self.names, self.store.path)
+        identity = discover(site.platform.self.names, self.store.path)
         self.events = EventLog(self.store, self._clock)
-        _learn_secrets(self.site)
         beside = Path(sqlalchemy.make_url(configured).database or "").parent
-        self.platforms = Platforms(self._site, classes, identity, layers, beside)
+        self.platforms = Platforms(self._live.site, classes, identity, layers, beside)
         self.services = Services(
             store=self.store,
             events=self.events,
             clock=self._clock,
-            site=self._site,
+            site=self._live.site,
             platforms=self.platforms,
             identity=identity,
             layers=layers,
@@ -86,27 +91,32 @@ class Application:
         self.engine = Engine(self.services)
         self._deliverer = Deliverer(self.store, self._clock, self._notifiers())
         self._intake = IntakeWriter(
-            self.events, self._clock, self._site, identity, layers, self.site.platform.intake, self._wake
+            self.events, self._clock, self._live.site, identity, layers, site.platform.intake, self._wake
         )
-        self.control = Control(self.services, self._intake, self.engine, TokenStore(self.store))
+        self.configuration = Configuration(self._live, self.events, self._clock)
+        self.control = Control(self.services, self._intake, self.engine, TokenStore(self.store), self.configuration)
+
+    @property
+    def site(self) -> Site:
+        """The site in force now."""
+        return self._live.site()
 
     def start(self) -> None:
         """Begin: recover what a dead process left, accept alerts, deliver messages. Raises Problem."""
         self.engine.start()
         self._intake.start()
         self._deliverer.start()
+        self.configuration.start()
 
     def stop(self) -> None:
         """Accept nothing more, let the parts under way end, leave the rest for the next start."""
         timeout = self.site.platform.service.shutdown_seconds
+        self.configuration.stop(timeout)
         self._intake.stop()
         self.engine.stop(timeout)
         self._deliverer.stop(timeout)
         self.platforms.close()
         self.store.close()
-
-    def _site(self) -> Site:
-        return self.site
 
     def _wake(self) -> None:
         self.engine.wake()
@@ -119,6 +129,16 @@ class Application:
             url = resolve(settings.webhook, where="platform.yml: notify.webhook").reveal()
             notifiers.append(WebhookNotifier(url, timeout=settings.timeout))
         return lambda: notifiers
+
+
+def _sound_site(directory: Path | None, executors: Mapping[str, type[Executor]]) -> Site:
+    """The site whose verbs pass their own tests, its secrets learned. Raises CatalogueError."""
+    site = load_site(directory, executors=executors)
+    failures = run_verb_tests(site, executors)
+    if failures:
+        raise CatalogueError(failure.diagnostic() for failure in failures)
+    _learn_secrets(site)
+    return site
 
 
 def _learn_secrets(site: Site) -> None:

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,14 +26,19 @@ log = structlog.get_logger(__name__)
 class _Server(uvicorn.Server):
     """Ends open event streams before it waits for connections to close."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, reload: Callable[[], None]) -> None:
         super().__init__(config)
         self._app = app
+        self._reload = reload
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As the base class, but the signal is not raised again afterwards: there is still a run to hand over."""
+        """As the base class, but the signal is not raised again afterwards: there is still a run to hand over.
+
+        SIGHUP has the configuration loaded again, as it has in other services.
+        """
         former = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        former[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda number, frame: self._reload())
         try:
             yield
         finally:
@@ -65,7 +70,7 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         timeout_graceful_shutdown=int(application.site.platform.service.shutdown_seconds),
         timeout_keep_alive=30,
     )
-    server = _Server(settings, app)
+    server = _Server(settings, app, application.configuration.ask)
     listening = _listen(host, port)
     application.start()
     log.info(

@@ -25,6 +25,7 @@ FILES: dict[str, tuple[Section, ...]] = {
         Section("intake", 8),
         Section("runs", 8),
         Section("notify", 8),
+        Section("catalogue", 8),
         Section("self", 8),
     ),
     "environments.yml": (Section("environments", 1),),

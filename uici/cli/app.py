@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from uici.catalogue.diagnostics import CatalogueError
-from uici.cli import local, previewing, remote
+from uici.cli import configuration, local, previewing, remote
 from uici.cli.context import DEFAULT_SERVER, Exit, Options, OutputFormat, exit_code, options_of, report
 from uici.model.errors import Problem
 
@@ -92,3 +92,4 @@ def root(
 local.register(app)
 previewing.register(app)
 remote.register(app)
+configuration.register(app)

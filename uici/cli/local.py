@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uici.access.roles import Role
-from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, StateOption, log_to_stderr, options_of
+from uici.cli.context import ConfigOption, Options, OutputFormat, StateOption, log_to_stderr, options_of
 from uici.model.errors import Problem, ProblemKind
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def serve(
 
 def check(context: typer.Context, config: ConfigOption = None) -> None:
     """Check the configuration and run the verbs' own tests; print every problem, or a summary."""
+    from uici.catalogue.diagnostics import CatalogueError
     from uici.catalogue.executors import discover_executors
     from uici.catalogue.loading import load_site
     from uici.catalogue.locations import config_directory
@@ -72,11 +73,9 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     executors = discover_executors()
     # What is wrong is raised, and printed by the root command.
     site = load_site(config_directory(config), executors=executors)
-    failures = [str(failure) for failure in run_verb_tests(site, executors)]
+    failures = run_verb_tests(site, executors)
     if failures:
-        shown = "\n".join(failures)
-        options.show({"ok": False, "failures": failures}, lambda out, _: out.print(shown, soft_wrap=True))
-        raise typer.Exit(Exit.NO)
+        raise CatalogueError(failure.diagnostic() for failure in failures)
     summary = {
         "ok": True,
         "environments": len(site.environments),

@@ -69,6 +69,14 @@ class SelfSettings(Frozen):
     names: tuple[str, ...] = ("uici",)
 
 
+class CatalogueSettings(Frozen):
+    """How the configuration itself is followed."""
+
+    reload_seconds: float = Field(
+        default=1.0, ge=0, le=3600, description="how often the files are looked at; 0 means only when told to"
+    )
+
+
 class PlatformFile(Frozen):
     """What stands in platform.yml."""
 
@@ -81,4 +89,5 @@ class PlatformFile(Frozen):
     intake: IntakeSettings = IntakeSettings()
     runs: RunSettings = RunSettings()
     notify: NotifySettings = NotifySettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
     self: SelfSettings = SelfSettings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -20,6 +21,9 @@ class BoundedExecutor:
     def __init__(self, executor: Executor, environment: str) -> None:
         self._executor = executor
         self._environment = environment
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._closing = False
 
     def perform(self, call: Call) -> JsonObject:
         """See `uici.ports.Executor.perform`."""
@@ -47,11 +51,17 @@ class BoundedExecutor:
             return self._executor.check()
 
     def close(self) -> None:
-        """See `uici.ports.Executor.close`."""
-        self._executor.close()
+        """See `uici.ports.Executor.close`. What is under way ends first: a reload may replace an executor in use."""
+        with self._lock:
+            self._closing = True
+            idle = self._inside == 0
+        if idle:
+            self._executor.close()
 
     @contextmanager
     def _bounded(self, what: str, *, mutates: bool = False) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
         try:
             yield
         except CallError:
@@ -66,3 +76,9 @@ class BoundedExecutor:
             kind = FailureKind.UNKNOWN if mutates else FailureKind.PERMANENT
             message = f"{what}: the executor failed: {type(error).__name__}: {error}"
             raise CallError(kind, "executor_failed", message) from error
+        finally:
+            with self._lock:
+                self._inside -= 1
+                last = self._closing and self._inside == 0
+            if last:
+                self._executor.close()

@@ -20,6 +20,7 @@ from uici.model.verdict import Answer
 from uici.planning.ladder import refuse_self
 from uici.planning.written import parse_plan
 from uici.runs import metrics, preview, reading, records
+from uici.runs.configuration import Configuration
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
 from uici.runs.services import Services
@@ -31,11 +32,19 @@ from uici.store.schema import approvals, freezes, outbox, runs
 class Control:
     """The powers of UICI. Every method raises Problem for what cannot be done, with what to do instead."""
 
-    def __init__(self, services: Services, intake: IntakeWriter, engine: Engine | None, tokens: TokenStore) -> None:
+    def __init__(
+        self,
+        services: Services,
+        intake: IntakeWriter,
+        engine: Engine | None,
+        tokens: TokenStore,
+        configuration: Configuration,
+    ) -> None:
         self._services = services
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
+        self.configuration = configuration
 
     # --- alerts ---------------------------------------------------------------------------------------------
 
@@ -357,6 +366,7 @@ class Control:
                 "ok": True,
                 "detail": f"{dead} could not be delivered" if dead else "all delivered or waiting",
             },
+            self.configuration.check(),
         ]
         return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
@@ -366,4 +376,5 @@ class Control:
             self._services.store,
             waiting=self._intake.waiting(),
             active=self._engine.active() if self._engine is not None else 0,
+            configuration=self.configuration,
         )

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy import func, select
 
+from uici.runs.configuration import Configuration
 from uici.store.database import Store
 from uici.store.schema import alerts, freezes, incidents, outbox, runs
 
@@ -44,8 +45,9 @@ class _Counts:
         yield GaugeMetricFamily("uici_frozen", "1 while everything is frozen.", value=1 if frozen else 0)
 
 
-def render(store: Store, *, waiting: int, active: int) -> bytes:
+def render(store: Store, *, waiting: int, active: int, configuration: Configuration) -> bytes:
     """All metrics of UICI in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Counts(store, waiting, active))
+    registry.register(configuration)
     return generate_latest(registry)

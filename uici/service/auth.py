@@ -57,6 +57,7 @@ MayView = Annotated[Principal, Depends(requires(Permission.VIEW))]
 MayPreview = Annotated[Principal, Depends(requires(Permission.PREVIEW))]
 MayStart = Annotated[Principal, Depends(requires(Permission.START))]
 MayFreeze = Annotated[Principal, Depends(requires(Permission.FREEZE))]
+MayAdminister = Annotated[Principal, Depends(requires(Permission.ADMINISTER))]
 MayApprove = Annotated[Principal, Depends(requires(Permission.APPROVE))]
 
 

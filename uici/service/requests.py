@@ -74,3 +74,9 @@ class FreezeBody(_Body):
 
     frozen: bool = True
     reason: Words = ""
+
+
+class ReloadBody(_Body):
+    """Why the configuration is loaded again."""
+
+    reason: Words = ""

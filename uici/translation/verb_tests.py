@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from uici.catalogue.diagnostics import Diagnostic
 from uici.model.base import JsonObject, canonical_json
 from uici.model.errors import Problem
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -26,8 +27,12 @@ class VerbTestFailure:
     source: str
     text: str
 
-    def __str__(self) -> str:
-        return f"{self.source}: {self.operation}: test {self.test!r} failed: {self.text}"
+    def diagnostic(self) -> Diagnostic:
+        """The failure as a problem of the configuration, where the verb is defined."""
+        file, _, line = self.source.rpartition(":")
+        return Diagnostic(
+            file, int(line), 1, "verb_test_failed", f"{self.operation}: test {self.test!r} failed: {self.text}"
+        )
 
 
 def run_verb_tests(site: Site, executors: Mapping[str, type[Executor]]) -> list[VerbTestFailure]:
