@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,49 @@ def test_a_run_that_is_cancelled_exits_1(served: Served) -> None:
     waiting(served, run_id)
     assert uici(served, "cancel", run_id, "--reason", "changed my mind").returncode == 0
     assert uici(served, "watch", run_id).returncode == 1
+
+
+def test_an_incident_is_watched_to_its_end(served: Served) -> None:
+    (incident,) = served.alert(notification(alert("NobodyKnowsThis"))).json()["incidents"]
+    watched = uici(served, "incidents", incident["id"], "--watch", role=Role.VIEWER)
+    assert watched.returncode == 1  # a human is needed
+    assert "incident opened" in watched.stdout
+    assert f"{incident['id']} ended: escalated" in watched.stdout
+    lines = uici(served, "watch", incident["id"], "-o", "json").stdout.splitlines()
+    assert [json.loads(line)["incident"] for line in lines] == [incident["id"]] * len(lines)
+    assert json.loads(lines[-1])["type"] == "uici.run_ended"
+    run_id = answer(uici(served, "incidents", incident["id"], "-o", "json"))["run"]
+    assert uici(served, "runs", run_id, "--watch").returncode == 1
+    # The one is not taken for the other.
+    assert "unknown_run" in uici(served, "runs", incident["id"], "--watch").stderr
+    assert "unknown_incident" in uici(served, "incidents", run_id, "--watch").stderr
+
+
+@pytest.mark.parametrize("arguments", [["watch", "--tail", "1"], ["runs", "--watch"], ["incidents", "--watch"]])
+def test_everything_is_watched_until_ctrl_c(served: Served, arguments: list[str]) -> None:
+    command = [sys.executable, "-c", "from uici.cli import main; main()", *arguments, "-o", "json"]
+    environment = os.environ | {"UICI_URL": served.url, "UICI_TOKEN": served.tokens[Role.VIEWER]}
+    served.emit("before_it_was_watched", run="run_0", incident="inc_0")
+    watching = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert watching.stdout is not None
+    if arguments[0] == "watch":
+        assert json.loads(watching.stdout.readline())["type"] == "uici.before_it_was_watched"
+    seen: list[str] = []
+    reading = threading.Thread(target=lambda: seen.append(watching.stdout.readline()))  # type: ignore[union-attr]
+    reading.start()
+    for _ in range(DEADLINE * 20):
+        # Again and again, since nobody can say when the stream stands.
+        served.emit("while_it_was_watched", run="run_1", incident="inc_1")
+        reading.join(0.05)
+        if seen:
+            break
+    assert json.loads(seen[0])["type"] == "uici.while_it_was_watched"
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=DEADLINE)
+    assert watching.returncode == 130
+    assert said.strip() == "no longer watched"
 
 
 def test_the_brake(served: Served) -> None:

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from uici.cli import rendering
+from uici.cli.timeline import Timeline, seconds
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[red]x[/red] \u202egnp.exe\x9b31m"
 
@@ -88,7 +89,8 @@ def test_foreign_text_is_shown_and_never_obeyed() -> None:
         drawn(lambda out, _: rendering.show_list(out, rows, ("id", "title", "nested", "list"), "none"), None, 400),
         drawn(rendering.show_details, {"title": HOSTILE, "rows": rows, "timeline": [event]}, 400),
         drawn(rendering.show_preview, preview, 400),
-        drawn(lambda out, _: out.print(rendering.event_line(event)), None, 400),
+        drawn(lambda out, _: Timeline().show(out, event), None, 400),
+        drawn(lambda out, _: Timeline(everything=True).show(out, event), None, 400),
         rendering.printable(HOSTILE),
     ]
     for text in texts:
@@ -156,8 +158,45 @@ def test_details_are_whole_and_readable_at_any_width(width: int) -> None:
 def test_an_event_shortens_a_hash_that_nobody_has_to_copy() -> None:
     cid = "sha256:" + "ab" * 32
     decisions = [{"guard": "freeze", "answer": "deny", "reason": "everything is frozen"}]
-    guarded = rendering.event_line({"type": "guarded", "data": {"cid": cid, "decisions": decisions}}).plain
+    (line,) = Timeline().lines({"type": "guarded", "data": {"cid": cid, "decisions": decisions}})
+    guarded = line.plain
     assert cid not in guarded
     assert cid[:19] in guarded
     assert "decisions=freeze: everything is frozen" in guarded
-    assert cid in rendering.event_line({"type": "uici.approval_requested", "data": {"cid": cid}}).plain
+    _, *how = Timeline().lines({"type": "uici.approval_requested", "run": "run_1", "data": {"cid": cid}})
+    assert [line.plain.strip() for line in how] == [
+        "look at it: uici runs run_1",
+        f"decide: uici approve run_1 --cid {cid}",
+        f"or: uici reject run_1 --cid {cid}",
+    ]
+    # To be copied, so never broken, however narrow the terminal.
+    asked = {"type": "approval_requested", "run": "run_1", "data": {"cid": cid}}
+    assert f"--cid {cid}" in drawn(lambda out, _: Timeline().show(out, asked), None, 40)
+
+
+def test_a_timeline_says_how_long_things_took() -> None:
+    def event(type_: str, second: str, **more: Any) -> dict[str, Any]:
+        return {"type": f"uici.{type_}", "time": f"2026-01-01T00:00:{second}+00:00", "run": "run_1", "data": more}
+
+    events = [
+        event("run_requested", "00.000"),
+        event("call_sent", "01.000", call="program.start", attempt=0, undo=False),
+        event("call_done", "01.250", call="program.start", outcome="done"),
+        event("run_ended", "59.000", verdict="effective"),
+    ]
+    timeline = Timeline()
+    lines = [line.plain for each in events for line in timeline.lines(each)]
+    assert [" ".join(line.split()[1:]) for line in lines] == [
+        "+0.000s request run requested",
+        "+1.0s execution call sent call=program.start",
+        "+1.2s execution call done call=program.start took 0.250s",
+        "+59.0s end run ended verdict=effective took 59.0s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(0.0424, "0.042s"), (4.24, "4.2s"), (59.96, "1m00s"), (187, "3m07s"), (3599.6, "1h00m"), (7500, "2h05m")],
+)
+def test_durations(amount: float, shown: str) -> None:
+    assert seconds(amount) == shown

@@ -48,6 +48,10 @@ class CatalogueError(Exception):
         super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
 
 
+UNREADABLE = frozenset({"no_such_folder", "unreadable_folder", "unreadable_file"})
+"""Codes of what could not even be read; all others tell of what was read and is wrong."""
+
+
 class Report(list[Diagnostic]):
     """Problems collected while checking, so that one run of the checks reports all of them."""
 

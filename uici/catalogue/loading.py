@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from uici.catalogue.detection import choose_environment, detect_platform
-from uici.catalogue.diagnostics import CatalogueError, Position, Report
+from uici.catalogue.diagnostics import UNREADABLE, CatalogueError, Position, Report
 from uici.catalogue.draft import Draft, split
 from uici.catalogue.locations import shipped_config, shipped_operations, site_operations
 from uici.catalogue.operation_checks import check_operations
 from uici.catalogue.overlaying import FILES, overlay
 from uici.catalogue.place_checks import AUTO, check_places
-from uici.catalogue.reading import Node, empty, read_file
+from uici.catalogue.reading import Node, empty, is_readable, read_file
 from uici.catalogue.rule_checks import check_rules
 from uici.catalogue.shapes import parse
 from uici.catalogue.translation_checks import check_translations
@@ -51,7 +52,8 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
     report = Report()
     documents, site_files = _documents(config_dir, report)
     draft = _draft(documents, report, executors, site_files)
-    folders = [shipped_operations(), *(site_operations(config_dir) if config_dir is not None else ())]
+    own = site_operations(config_dir) if config_dir is not None and not _unread(report) else ()
+    folders = [folder for folder in (shipped_operations(), *own) if is_readable(folder, report)]
     collect_verbs(draft, documents["operations.yml"], documents["command_translations.yml"], folders)
     check_operations(draft)
     check_translations(draft)
@@ -73,6 +75,10 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
         policies=draft.policies,
         verb_tests=draft.verb_tests,
     )
+
+
+def _unread(report: Report) -> bool:
+    return any(problem.code in UNREADABLE for problem in report)
 
 
 def _default_environment(draft: Draft) -> tuple[str, str]:
@@ -97,12 +103,12 @@ def _documents(config_dir: Path | None, report: Report) -> tuple[dict[str, Node]
     documents: dict[str, Node] = {}
     own: set[str] = set()
     if config_dir is not None:
-        if not config_dir.is_dir():
+        if not os.path.isdir(config_dir):  # unlike Path.is_dir, false also for what may not be looked at
             report.add(
                 Position(str(config_dir)), "no_such_folder", "is no folder; `uici init DIR` makes one to begin with"
             )
             config_dir = None
-        elif config_dir.resolve() == shipped_folder.resolve():
+        elif config_dir.resolve() == shipped_folder.resolve() or not is_readable(config_dir, report):
             config_dir = None
         else:
             _near_misses(config_dir, report)

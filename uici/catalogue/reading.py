@@ -8,6 +8,7 @@ mean the same to everybody become numbers or booleans (YAML 1.2's core, without 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -108,6 +109,19 @@ def read_file(path: Path, report: Report) -> Node | None:
         report.add(Position(name), "unreadable_file", f"cannot be read: {error.strerror or error}")
         return None
     return read_bytes(data, name, report)
+
+
+def is_readable(folder: Path, report: Report) -> bool:
+    """Whether what lies in `folder` can be found; the reason why not is in `report`."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                entry.stat()
+                break
+    except OSError as error:
+        report.add(Position(str(folder)), "unreadable_folder", f"cannot be read: {error.strerror or error}")
+        return False
+    return True
 
 
 def read_bytes(data: bytes, name: str, report: Report) -> Node | None:

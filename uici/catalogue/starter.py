@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from uici.catalogue.locations import shipped_config
@@ -22,7 +23,8 @@ def write_starter(directory: Path) -> list[Path]:
     written to; nothing that exists is ever overwritten.
     """
     files = starter_files()
-    present = [name for name in files if (directory / name).exists()]
+    # Unlike Path.exists, false also for what may not be looked at; writing says so then.
+    present = [name for name in files if os.path.exists(directory / name)]
     if present:
         raise Problem(
             ProblemKind.CONFLICT,

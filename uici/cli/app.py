@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from uici.catalogue.diagnostics import CatalogueError
-from uici.cli import configuration, local, previewing, remote
+from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
+from uici.cli import configuration, local, looking, previewing, remote, watching
 from uici.cli.context import DEFAULT_SERVER, Exit, Options, OutputFormat, exit_code, options_of, report
 from uici.model.errors import Problem
 
@@ -21,8 +21,8 @@ _HELP = """Heal services: from an alert to a guarded, durable and verified remed
 
 The options below may stand before or after the command's name.
 
-Exit codes: 0 done; 1 the answer is no (problems found, not healed, no such thing, a conflict); 2 wrong usage or input;
-3 the server cannot be reached, or the token does not suffice.
+Exit codes: 0 done; 1 the answer is no (problems found, not healed, no such thing, a conflict); 2 wrong usage or input,
+also files that cannot be read or written; 3 the server cannot be reached, or the token does not suffice; 130 Ctrl-C.
 """
 
 
@@ -58,7 +58,10 @@ class _Root(TyperGroup):
             raise typer.Exit(exit_code(problem)) from None
         except CatalogueError as error:
             local.show_diagnostics(options_of(ctx), error.diagnostics)
-            raise typer.Exit(Exit.NO) from None
+            unread = all(each.code in UNREADABLE for each in error.diagnostics)
+            raise typer.Exit(Exit.USAGE if unread else Exit.NO) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(Exit.INTERRUPTED) from None
         except BrokenPipeError:
             # The reader (`head`, a pager) has seen enough; without this Python complains while it ends.
             os._exit(Exit.OK)
@@ -91,5 +94,7 @@ def root(
 
 local.register(app)
 previewing.register(app)
+looking.register(app)
+watching.register(app)
 remote.register(app)
 configuration.register(app)

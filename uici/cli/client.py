@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from urllib.parse import quote, urlsplit
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
@@ -62,22 +62,41 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         return self._answer("POST", path, params=given, json=body)
 
-    def follow(self, run_id: str) -> Iterator[JsonObject]:
-        """The run's events (CloudEvents) from the beginning to its end, through lost connections. Raises Problem."""
-        path = f"/runs/{segment(run_id)}"
+    def follow(self, path: str) -> Iterator[JsonObject]:
+        """The events (CloudEvents) of a run or an incident, `/runs/ID` or `/incidents/ID`, from the beginning to its
+        end, through lost connections. Raises Problem.
+        """
+        collection, _, id_ = path.lstrip("/").partition("/")
+        if collection == "runs":
+            return self._resuming(f"{path}/events", {}, lambda: self.get(path)["state"] == "ended")
+        # Asked first, since the stream of an incident that is not there is merely silent.
+        self.get(path)
+        return self._resuming("/events", {"incident": unquote(id_)}, lambda: self.get(path)["state"] == "closed")
+
+    def follow_all(self, tail: int) -> Iterator[JsonObject]:
+        """All events from now on, after the `tail` newest; ends only by a Problem."""
+        return self._resuming("/events", {"tail": tail}, None)
+
+    def _resuming(self, path: str, query: JsonObject, over: Callable[[], bool] | None) -> Iterator[JsonObject]:
+        """Events of a stream; a lost connection is made again where it broke. Ends when `over`. Raises Problem."""
         last = ""
         lost_at: float | None = None
         while True:
             try:
-                for event in self._stream(f"{path}/events", last):
-                    last = str(event["id"])
-                    lost_at = None
-                    yield event
-                if self.get(path)["state"] == "ended":
+                for position, event in self._stream(path, query, last):
+                    last, lost_at = position or last, None
+                    if event is not None:
+                        yield event
+                    heartbeat = not position
+                    if over is not None and (heartbeat or (event and _may_end(event))) and over():
+                        break
+                if over is not None and over():
+                    # What was written before the end and is still on its way.
+                    yield from self.get(path, **query, after=last or None)["events"]
                     return
                 lost_at = None
             except (httpx.TransportError, Problem) as error:
-                # The server may be restarting; the run goes on there, and its events wait.
+                # The server may be restarting; what is watched goes on there, and its events wait.
                 if isinstance(error, Problem) and error.kind is not ProblemKind.UNAVAILABLE:
                     raise
                 lost_at = lost_at if lost_at is not None else time.monotonic()
@@ -85,17 +104,26 @@ class Client:
                     raise error if isinstance(error, Problem) else self._unreachable(error) from error
             time.sleep(_PAUSE_SECONDS)
 
-    def _stream(self, path: str, last: str) -> Iterator[JsonObject]:
+    def _stream(self, path: str, query: JsonObject, last: str) -> Iterator[tuple[str, JsonObject | None]]:
+        """Events as they come, each with the position to resume at. Without a position it is a heartbeat."""
+        fields: dict[str, str] = {}
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         timeout = httpx.Timeout(_TIMEOUT_SECONDS, read=_SILENCE_SECONDS)
-        with self._http.stream("GET", f"/api/v1{path}", headers=headers, timeout=timeout) as response:
+        url = f"/api/v1{path}"
+        with self._http.stream("GET", url, params=query, headers=headers, timeout=timeout) as response:
             if response.status_code >= 400:
                 response.read()
                 raise problem_of(response)
             for line in response.iter_lines():
-                # One line of data per event is what the server writes.
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
+                if line.startswith(":"):
+                    yield "", None
+                elif line:
+                    name, _, value = line.partition(": ")
+                    fields[name] = value
+                else:
+                    # One line of data per event is what the server writes; a position may come without any.
+                    yield fields.get("id", ""), json.loads(fields["data"]) if "data" in fields else None
+                    fields.clear()
 
     def _answer(self, method: str, path: str, *, params: JsonObject, json: JsonValue = None) -> JsonObject:
         try:
@@ -125,6 +153,11 @@ class Client:
         return Problem(
             ProblemKind.UNAVAILABLE, "not_uici", f"{response.url} answered what uici would not", where="--server"
         )
+
+
+def _may_end(event: JsonObject) -> bool:
+    """Whether an event can be the last of its run or incident."""
+    return str(event.get("type", "")).endswith(("_ended", "_merged", "_refused", "_closed"))
 
 
 def segment(text: str) -> str:

@@ -38,6 +38,8 @@ class Exit:
     NO = 1
     USAGE = 2
     UNREACHABLE = 3
+    INTERRUPTED = 130
+    """128 and the number of SIGINT, as shells count."""
 
 
 _EXIT_OF = {
@@ -56,6 +58,8 @@ def exit_code(problem: Problem) -> int:
     """The exit code that tells of `problem`."""
     if problem.kind is ProblemKind.FORBIDDEN and problem.code != "permission_missing":
         return Exit.NO  # a guard's answer, not the token's
+    if problem.code == "state_unusable":
+        return Exit.USAGE  # a file of this machine; no server was asked
     return _EXIT_OF[problem.kind]
 
 

@@ -19,7 +19,6 @@ _LONGEST_CELL = 300
 _LONGEST_IN_LIST = 120
 _WIDEST_WORD = 24
 _GAP = 2
-_SHORT_CID = len("sha256:") + 12
 # What a list can do without on a narrow terminal, the most dispensable first; each is shown with the single object.
 _DISPENSABLE = (
     "run", "origin", "aliases", "group", "title", "reason", "expires_at", "severity", "environment", "summary",
@@ -53,7 +52,7 @@ def cell(value: JsonValue, *, whole: bool = False) -> Text:
     if isinstance(value, bool):
         shown = "true" if value else "false"
     elif isinstance(value, str):
-        shown = _moment(value) or printable(value)
+        shown = _local_time(value) or printable(value)
     elif isinstance(value, int | float):
         shown = str(value)
     elif isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
@@ -156,8 +155,11 @@ def show_details(out: Console, document: JsonObject) -> None:
         if isinstance(value, dict):
             out.print(_grid(value))
         elif name in ("timeline", "events"):
+            from uici.cli.timeline import Timeline
+
+            timeline = Timeline()
             for row in value:
-                out.print(event_line(row))
+                timeline.show(out, row)
         else:
             _show_rows(out, value)
 
@@ -238,44 +240,18 @@ def _preview(preview: JsonObject, width: int) -> Group:
     return Group(*parts)
 
 
-def event_line(event: JsonObject, began: datetime | None = None) -> Text:
-    """One event of a timeline: time, time since the beginning, what happened."""
-    at = _parsed(str(event.get("time") or event.get("at") or ""))
-    line = Text(overflow="fold")
-    line.append(at.astimezone().strftime("%H:%M:%S.%f")[:-3] if at else "-", style="dim")
-    if at is not None and began is not None:
-        line.append(f"  +{(at - began).total_seconds():.3f}s".ljust(12), style="dim")
-    kind = str(event.get("type", "")).removeprefix("uici.")
-    data = event.get("data") if isinstance(event.get("data"), dict) else {}
-    said = {str(value) for value in (data or {}).values() if isinstance(value, str)}
-    style = next((_STYLES[word] for word in _STYLES if word in said), "bold")
-    line.append("  " + printable(kind).replace("_", " ").ljust(24), style=style)
-    for name, value in (data or {}).items():
-        if value not in (None, "", [], {}):
-            line.append(f" {printable(str(name))}=", style="dim").append_text(_said(name, value, kind))
-    return line
+def style_of(words: Iterable[str]) -> str:
+    """The style of the first of `words` that has one; empty when none has."""
+    return next((_STYLES[word] for word in words if word in _STYLES), "")
 
 
-def _said(name: str, value: JsonValue, kind: str) -> Text:
-    """One datum of an event. A plan's hash is whole only where somebody has to copy it."""
-    if name == "cid" and isinstance(value, str) and kind != "approval_requested":
-        return Text(printable(value[:_SHORT_CID] + "…" if len(value) > _SHORT_CID else value))
-    if name == "decisions" and isinstance(value, list) and all(isinstance(each, dict) for each in value):
-        return Text(printable("; ".join(f"{each.get('guard')}: {each.get('reason')}" for each in value)))
-    return cell(value)
-
-
-def moment_of(event: JsonObject) -> datetime | None:
-    """When an event happened."""
-    return _parsed(str(event.get("time") or event.get("at") or ""))
-
-
-def _moment(text: str) -> str | None:
-    parsed = _parsed(text) if _TIMESTAMP.match(text) else None
+def _local_time(text: str) -> str | None:
+    parsed = moment(text) if _TIMESTAMP.match(text) else None
     return parsed.astimezone().strftime("%Y-%m-%d %H:%M:%S") if parsed else None
 
 
-def _parsed(text: str) -> datetime | None:
+def moment(text: str) -> datetime | None:
+    """The point in time that an ISO 8601 text tells; None when it is none."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:

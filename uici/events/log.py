@@ -96,6 +96,12 @@ class EventLog:
                 for row in connection.execute(query)
             ]
 
+    def before_newest(self, count: int) -> int:
+        """The position after which the newest `count` events stand; 0 when there are not so many."""
+        seq = schema.events.c.seq
+        with self._store.read() as connection:
+            return connection.execute(select(seq).order_by(seq.desc()).offset(count).limit(1)).scalar() or 0
+
     def latest(self) -> int:
         """The highest `seq` there is, 0 in an empty log."""
         with self._store.read() as connection:

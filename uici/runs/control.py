@@ -100,6 +100,10 @@ class Control:
         """Events later than `after`, oldest first."""
         return self._services.events.read(run=run, incident=incident, after=after, limit=limit)
 
+    def before_newest_events(self, count: int) -> int:
+        """The position after which the newest `count` events stand."""
+        return self._services.events.before_newest(count)
+
     def latest_event(self) -> int:
         """The position of the newest event, 0 before the first."""
         return self._services.events.latest()

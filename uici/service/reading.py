@@ -138,7 +138,7 @@ async def follow_run(
             # EventSource reconnects for ever otherwise; this status is its sign to stop.
             return Response(status_code=204)
     events = context.follower.events(run=run_id, incident=None, after=position, ended=None if follow else ended)
-    return _stream(server_sent(events))
+    return _stream(server_sent(events, position))
 
 
 @router.get(
@@ -155,13 +155,19 @@ async def follow_all(
     context: Shared,
     incident: Annotated[str | None, Query(max_length=100, description="only events of this incident")] = None,
     after: After = None,
+    tail: Annotated[
+        int | None, Query(ge=0, le=_MOST_EVENTS, description="begin with so many of the newest events")
+    ] = None,
     last_event_id: LastEventId = None,
 ) -> Response:
     """All events after `Last-Event-ID`, or from the beginning; never ends."""
     position = _position(after, last_event_id)
+    if tail is not None and not position:
+        position = await to_thread.run_sync(context.control.before_newest_events, tail)
     if _wants_json(request):
         return await _document(context, None, position, incident)
-    return _stream(server_sent(context.follower.events(run=None, incident=incident, after=position, ended=None)))
+    events = context.follower.events(run=None, incident=incident, after=position, ended=None)
+    return _stream(server_sent(events, position))
 
 
 async def _document(context: Context, run: str | None, after: int, incident: str | None = None) -> JSONResponse:

@@ -130,9 +130,13 @@ def cloud_event(event: Event) -> JsonObject:
     return document | {name: value for name, value in extensions.items() if value is not None} | {"data": event.data}
 
 
-async def server_sent(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:
-    """The text of the stream. JSON without line breaks needs no further quoting in `data:`."""
-    yield "retry: 1000\n\n"
+async def server_sent(events: AsyncIterator[Event | None], position: int) -> AsyncIterator[str]:
+    """The text of the stream. JSON without line breaks needs no further quoting in `data:`.
+
+    It begins with the position that it starts at: a reader that loses the connection before the first event resumes
+    there, and misses nothing.
+    """
+    yield f"retry: 1000\nid: {position}\n\n"
     async for event in events:
         if event is None:
             yield ": heartbeat\n\n"

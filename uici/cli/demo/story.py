@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from uici.cli.demo.stage import SERVICES, DemoStage
-from uici.cli.rendering import event_line, moment_of, show_preview
+from uici.cli.rendering import show_preview
+from uici.cli.timeline import Timeline
 from uici.model.base import JsonObject
 from uici.model.errors import Problem
 
@@ -109,10 +110,11 @@ class _Story:
         events = [
             event for event in stage.operator.get(f"/incidents/{incident}")["timeline"] if event["type"] in _SHOWN
         ]
+        timeline = Timeline()
         for event in events:
             # Decisions and identifiers are in `uici incidents ID`; here one line is to fit a terminal.
             short = {name: value for name, value in event["data"].items() if name in _TOLD and value not in ("", None)}
-            self._out.print(event_line({**event, "data": short}, moment_of(events[0])))
+            timeline.show(self._out, {**event, "data": short})
 
     def _row(self, what: str, did: str, outcome: str, wanted: str, began: float) -> None:
         self.failures += outcome != wanted

@@ -1,0 +1,149 @@
+"""Commands that only look: incidents, runs, operations, targets, environments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from uici.cli.client import segment
+from uici.cli.context import Options, options_of
+from uici.cli.watching import Watch, follow, follow_all
+from uici.model.base import JsonObject, JsonValue
+from uici.model.errors import Problem, ProblemKind, did_you_mean
+
+StateFilter = Annotated[str | None, typer.Option("--state", help="Only those in this state.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")]
+Before = Annotated[str | None, typer.Option("--before", metavar="ID", help="Only those older than this one.")]
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """A collection of the server that people page through: its name is its path and the answer's key."""
+
+    name: str
+    kind: str
+    """What an event says it is about: the member of the event that holds the id."""
+    states: tuple[str, ...]
+    columns: tuple[str, ...]
+    row: Callable[[JsonObject], JsonObject]
+    help: str
+
+
+def _with_result(run: JsonObject) -> JsonObject:
+    """A run with what came of it, or what it waits for, as its outcome."""
+    # A run that a person started belongs to no incident, so it has a verdict and no outcome.
+    result: JsonValue = run.get("outcome") or run.get("verdict")
+    if not result and run.get("waiting_for"):
+        result = f"waits: {run['waiting_for']}"
+    return run | {"outcome": result}
+
+
+_COLLECTIONS = (
+    _Collection(
+        name="incidents",
+        kind="incident",
+        states=("open", "closed"),
+        columns=("id", "opened_at", "environment", "target", "state", "outcome", "severity", "title", "run"),
+        row=lambda incident: incident,
+        help="List incidents, or show one with its alerts, findings, runs and timeline.",
+    ),
+    _Collection(
+        name="runs",
+        kind="run",
+        states=("active", "waiting", "ended"),
+        columns=("id", "created_at", "environment", "target", "origin", "state", "outcome", "reason"),
+        row=_with_result,
+        help="List runs, or show one with its plan, approvals and calls.",
+    ),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for collection in _COLLECTIONS:
+        app.command(collection.name, help=collection.help)(_pages(collection))
+    for command in (operations, targets, environments):
+        app.command()(command)
+
+
+def _pages(collection: _Collection) -> Callable[..., None]:
+    """The command that lists a collection, or shows or follows one of its members."""
+
+    def command(
+        context: typer.Context,
+        id_: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+        state: StateFilter = None,
+        limit: Limit = 50,
+        before: Before = None,
+        watch: Watch = False,
+    ) -> None:
+        from uici.cli.rendering import show_details, show_list
+
+        options = options_of(context)
+        client = options.client()
+        if watch:
+            if id_ is not None:
+                client.get(f"/{collection.name}/{segment(id_)}")  # so that an id of the other kind is refused
+                follow(options, client, id_)
+            follow_all(options, client, tail=0, about=collection.kind)
+        if id_ is not None:
+            options.show(client.get(f"/{collection.name}/{segment(id_)}"), show_details)
+            return
+        _known_state(state, collection.states)
+        page = client.get(f"/{collection.name}", state=state, limit=limit, before=before)
+        rows = [collection.row(each) for each in page[collection.name]]
+        nothing = f"there are no {collection.name}"
+        options.show(page, lambda out, _: show_list(out, rows, collection.columns, nothing))
+
+    return command
+
+
+def operations(context: typer.Context, name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
+    """List operations, or show one with its parameters."""
+    from uici.cli.rendering import show_details
+
+    options = options_of(context)
+    if name is not None:
+        options.show(options.client().get(f"/operations/{segment(name)}"), show_details)
+    else:
+        _listing(options, "operations", ("name", "risk", "mutates", "reversible", "platforms", "summary"))
+
+
+def targets(context: typer.Context) -> None:
+    """List the managed services."""
+
+    def row(target: JsonObject) -> JsonObject:
+        return target | {"autonomy": ", ".join(f"{where}: {how}" for where, how in target["autonomy"].items())}
+
+    columns = ("name", "environments", "group", "aliases", "autonomy", "summary")
+    _listing(options_of(context), "targets", columns, row)
+
+
+def environments(context: typer.Context) -> None:
+    """List the environments, which is the default and why, and whether their platforms answer."""
+    columns = ("name", "platform", "default", "default_because", "reachable", "detail", "summary")
+    _listing(options_of(context), "environments", columns)
+
+
+def _listing(
+    options: Options,
+    name: str,
+    columns: tuple[str, ...],
+    row: Callable[[JsonObject], JsonObject] = lambda each: each,
+) -> None:
+    from uici.cli.rendering import show_list
+
+    page = options.client().get(f"/{name}")
+    rows = [row(each) for each in page[name]]
+    options.show(page, lambda out, _: show_list(out, rows, columns, f"there are no {name}"))
+
+
+def _known_state(state: str | None, known: tuple[str, ...]) -> None:
+    if state is not None and state not in known:
+        raise Problem(
+            ProblemKind.INVALID, "unknown_state", f"{state!r} is no state{did_you_mean(state, known)}", where="--state",
+            allowed=known,
+        )  # fmt: skip
