@@ -76,7 +76,7 @@ def test_a_call_that_mutates_counts_although_its_operation_says_it_reads() -> No
 
 def test_watch_only() -> None:
     assert watch_only(context(watch_only=True)).answer is DENY
-    assert watch_only(context(watch_only=None)).answer is DENY
+    assert watch_only(context(watch_only=None)).rule == "not_managed"
     assert watch_only(context()).answer is ALLOW
 
 

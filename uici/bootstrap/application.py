@@ -32,6 +32,7 @@ from uici.ports import Clock, Executor, Notifier
 from uici.runs.configuration import Configuration
 from uici.runs.control import Control
 from uici.runs.engine import Engine
+from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.store.database import Store
@@ -84,6 +85,7 @@ class Application:
             clock=self._clock,
             site=self._live.site,
             platforms=self.platforms,
+            pins=Pins(self.store, self._clock),
             identity=identity,
             layers=layers,
             wake=self._wake,

@@ -25,7 +25,8 @@ class GuardContext:
     """The policy in force now, not the one of the time of planning."""
     autonomy: Autonomy | None
     """The lowest level that target, environment and site declare."""
-    watch_only: bool
+    watch_only: bool | None
+    """None when the target is not bound in the environment by the configuration in force."""
     now: datetime
     origin: Origin
     identity: SelfIdentity

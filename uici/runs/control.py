@@ -203,7 +203,10 @@ class Control:
         own = refuse_self(plan, self._services.site(), self._services.identity, self._services.layers)
         if own.answer is Answer.DENY:
             raise Problem(ProblemKind.FORBIDDEN, "self_target", own.reason, hint="UICI never acts on itself")
-        prepared = self._services.platforms.prepare(plan)
+        site = self._services.site()
+        prepared = self._services.platforms.seen_through(site).prepare(plan)
+        operations = [step.operation for step in plan.steps]
+        catalogue = self._services.pins.pin(site, plan.environment, None, operations)
         now = self._services.clock.now()
         run_id = new_id("run", now)
         target = plan.steps[0].target
@@ -217,6 +220,8 @@ class Control:
                 actor=actor,
                 environment=plan.environment,
                 target=target,
+                catalogue=catalogue,
+                target_spec=site.targets[target],
                 cid=cid,
             )
             connection.execute(
@@ -245,7 +250,7 @@ class Control:
                 target=target,
                 actor=actor,
                 cid=cid,
-                steps=[step.operation for step in plan.steps],
+                steps=operations,
                 reason=plan.reason,
             )
         self._services.wake()

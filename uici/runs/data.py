@@ -11,6 +11,7 @@ from uici.model.alert import AlertOutcome
 from uici.model.base import Frozen, JsonObject
 from uici.model.incident import Finding
 from uici.model.plan import Origin
+from uici.model.site import TargetSpec
 from uici.model.verdict import Verdict
 from uici.verification.judging import HealthTrack
 
@@ -72,6 +73,10 @@ class RunData(Frozen):
     incident_id: str | None = None
     environment: str | None = None
     target: str | None = None
+    catalogue: str | None = None
+    """Digest of the part of the configuration that this run sees; see `uici.runs.pinning`."""
+    target_spec: TargetSpec | None = None
+    """The target, as it was then."""
     strategy: str | None = None
     findings: tuple[Finding, ...] = ()
     tried: tuple[str, ...] = ()

@@ -40,16 +40,17 @@ def context_of(
             connection, environment, target, now - timedelta(seconds=window) if window is not None else now
         )
         started = records.begun_since(connection, environment, now - HOUR, except_run=run_id)
+    spec = site.targets.get(target)
     members, healthy = _group(services, site, environment, target)
     return GuardContext(
         plan=prepared,
         policies=site.policies,
         autonomy=site.autonomy_of(target, environment),
-        watch_only=target in site.targets and site.targets[target].watch_only,
+        watch_only=spec.watch_only if spec is not None and environment in spec.bindings else None,
         now=now,
         origin=prepared.plan.origin,
         identity=services.identity,
-        aliases=site.targets[target].aliases if target in site.targets else (),
+        aliases=spec.aliases if spec is not None else (),
         layers=services.layers,
         frozen=frozen,
         freeze_known=freeze_known,

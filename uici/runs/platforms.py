@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from uici.access.secrets import resolve_tree
-from uici.model.base import JsonObject
+from uici.model.base import JsonObject, canonical_json
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
 from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
-from uici.model.site import Environment, Site
+from uici.model.site import Site
 from uici.ports import Executor, ExecutorContext
 from uici.runs.bounded import BoundedExecutor
 from uici.translation.builtin import BUILTIN_SPECS
@@ -38,7 +39,18 @@ class Platforms:
         self._layers = layers
         self._state_directory = state_directory
         self._lock = threading.Lock()
-        self._executors: dict[str, tuple[Environment, BoundedExecutor]] = {}
+        self._executors: dict[tuple[str, str], BoundedExecutor] = {}
+
+    @property
+    def site(self) -> Site:
+        """The configuration that is looked through."""
+        return self._site()
+
+    def seen_through(self, site: Site) -> Platforms:
+        """The same executors, looked at through another configuration."""
+        seen = copy.copy(self)
+        seen._site = lambda: site
+        return seen
 
     def executor(self, environment: str) -> BoundedExecutor:
         """The executor of an environment. Raises Problem for an unknown environment or a secret that is missing."""
@@ -50,10 +62,12 @@ class Platforms:
                 f"there is no environment {environment!r}",
                 allowed=sorted(self._site().environments),
             )
+        # A run under way stays with the connection that it began with: a proof asked elsewhere would prove nothing.
+        key = (environment, canonical_json([settings.platform, settings.connection]))
         with self._lock:
-            known = self._executors.get(environment)
-            if known is not None and known[0] == settings:
-                return known[1]
+            known = self._executors.get(key)
+            if known is not None:
+                return known
             context = ExecutorContext(
                 environment=environment,
                 settings=resolve_tree(settings.connection),
@@ -62,9 +76,7 @@ class Platforms:
                 state_directory=str(self._state_directory / environment),
             )
             executor = BoundedExecutor(self._classes[settings.platform](context), environment)
-            self._executors[environment] = (settings, executor)
-            if known is not None:
-                known[1].close()
+            self._executors[key] = executor
             return executor
 
     def prepare(self, plan: Plan) -> PreparedPlan:
@@ -118,7 +130,7 @@ class Platforms:
     def close(self) -> None:
         """Release all connections."""
         with self._lock:
-            for _, executor in self._executors.values():
+            for executor in self._executors.values():
                 executor.close()
             self._executors.clear()
 

@@ -78,7 +78,7 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
         )
         return _shape(environment=environment, target=target, alerts=names, outcome="escalated", notes=[why])
     name, strategy = chosen
-    observations, findings = look(services, environment, target, strategy)
+    observations, findings = look(services.platforms, environment, target, strategy)
     notes = [f"{item.operation} could not be performed: {item.error}" for item in observations if item.error]
     held = frozenset(finding.name for finding in findings)
     plan = next_plan(site, name, target, environment, held, (), f"strategy {name}")

@@ -12,23 +12,34 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.site import Site
 from uici.ports import Clock
 from uici.runs.data import RunData
+from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
 from uici.store.database import Store
 
 
 @dataclass(frozen=True)
 class Services:
-    """The collaborators of a run. `site` gives the catalogue in force now, which may change between two calls."""
+    """The collaborators of a run. `site` gives the configuration in force now, which may change between two calls;
+    `platforms` looks through it, `platforms_of` through the one that a run was begun with.
+    """
 
     store: Store
     events: EventLog
     clock: Clock
     site: Callable[[], Site]
     platforms: Platforms
+    pins: Pins
     identity: SelfIdentity
     layers: SelfGuardLayers
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
+
+    def platforms_of(self, run: RunData) -> Platforms:
+        """The platforms as this run sees them, whatever was loaded since it began to look."""
+        if run.catalogue is None or run.target is None or run.target_spec is None:
+            return self.platforms
+        part = self.pins.part(run.catalogue)
+        return self.platforms.seen_through(part.model_copy(update={"targets": {run.target: run.target_spec}}))
 
     def note(self, connection: Connection, run: RunData, type_: str, **more: object) -> None:
         """Add an event of the run to the transaction."""

@@ -138,6 +138,15 @@ plans = Table(
     Column("created_at", UtcText, nullable=False),
 )
 
+# The part of a configuration that runs under way see, whatever is loaded since.
+catalogues = Table(
+    "catalogues",
+    metadata,
+    Column("digest", String(80), primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("created_at", UtcText, nullable=False),
+)
+
 approvals = Table(
     "approvals",
     metadata,

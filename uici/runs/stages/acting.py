@@ -21,11 +21,11 @@ from uici.model.call import Call, CallError, FailureKind, Happened
 from uici.model.condition import all_hold
 from uici.model.condition import select as select_path
 from uici.model.errors import Problem
-from uici.model.operation import Before
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.verdict import Verdict
 from uici.runs import records, slots
 from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.platforms import Platforms
 from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
@@ -55,20 +55,19 @@ def capture(services: Services, data: RunData) -> RunData:
     plan = plan_of(services, data)
     step = plan.steps[data.step]
     environment = plan.plan.environment
+    platforms = services.platforms_of(data)
     before, started = data.before, data.step_started_at
     try:
         if started is None:  # once for each step; a look that failed is made again
             if step.operation.preconditions:
-                status = services.platforms.read(environment, step.step.target, "get_service_status")
+                status = platforms.read(environment, step.step.target, "get_service_status")
                 if not all_hold(step.operation.preconditions, status):
                     wanted = "; ".join(condition.describe() for condition in step.operation.preconditions)
                     return failed(services, data, f"precondition of {step.operation.name} does not hold: {wanted}")
-            before = _keep(services, environment, step, step.operation.before) if step.operation.before else {}
+            before = kept_state(platforms, plan, step)
             started = services.clock.now()
         call = ready_call(step, data)
-        call_before = (
-            services.platforms.executor(environment).before(call) if call.mutates and not _builtin(call) else {}
-        )
+        call_before = platforms.executor(environment).before(call) if call.mutates and not _builtin(call) else {}
     except (CallError, Problem) as error:
         return _again_or_failed(services, data, f"could not look before {step.operation.name}: {error}", error)
     return data.to(Stage.SEND, before=before, call_before=call_before, step_started_at=started)
@@ -83,7 +82,7 @@ def send(services: Services, data: RunData) -> RunData:
         return _builtin_call(services, data, step, call)
     if not call.mutates:
         try:
-            result = services.platforms.executor(plan.plan.environment).perform(call)
+            result = services.platforms_of(data).executor(plan.plan.environment).perform(call)
         except CallError as error:
             return _again_or_failed(services, data, f"{call.name}: {error}", error)
         return _next_call(services, data, plan, call, result)
@@ -108,7 +107,9 @@ def confirm(services: Services, data: RunData) -> RunData:
     if check is not None:
         deadline = data.confirm_deadline or now + timedelta(seconds=check.within_seconds)
         try:
-            seen = services.platforms.read(plan.plan.environment, step.step.target, check.read, check.parameters)
+            seen = services.platforms_of(data).read(
+                plan.plan.environment, step.step.target, check.read, check.parameters
+            )
             holds, why = all_hold(check.expect, seen), "; ".join(item.describe() for item in check.expect)
         except (CallError, Problem) as error:
             holds, why = False, str(error)
@@ -137,15 +138,13 @@ def ready_call(step: PreparedStep, data: RunData) -> Call:
     return call.model_copy(update={"arguments": resolve_selections(call.arguments, data.results)})
 
 
-def _keep(services: Services, environment: str, step: PreparedStep, before: Before) -> JsonObject:
-    seen = services.platforms.read(environment, step.step.target, before.read, before.parameters)
-    return {name: select_path(seen, path) for name, path in before.keep.items()}
-
-
-def kept_state(services: Services, plan: PreparedPlan, step: PreparedStep) -> JsonObject:
-    """The present values of what the step's operation keeps before a change."""
+def kept_state(platforms: Platforms, plan: PreparedPlan, step: PreparedStep) -> JsonObject:
+    """The present values of what the step's operation keeps before a change; nothing when it keeps none."""
     before = step.operation.before
-    return _keep(services, plan.plan.environment, step, before) if before is not None else {}
+    if before is None:
+        return {}
+    seen = platforms.read(plan.plan.environment, step.step.target, before.read, before.parameters)
+    return {name: select_path(seen, path) for name, path in before.keep.items()}
 
 
 def _remember(services: Services, data: RunData, plan: PreparedPlan, step: PreparedStep) -> RunData:
@@ -153,7 +152,7 @@ def _remember(services: Services, data: RunData, plan: PreparedPlan, step: Prepa
         return data
     after: JsonObject | None = None
     try:
-        after = kept_state(services, plan, step)
+        after = kept_state(services.platforms_of(data), plan, step)
     except (CallError, Problem) as error:
         # Without it undo cannot tell whether the state is still ours, and so will leave it alone.
         services.note_alone(data, "after_state_unknown", operation=step.operation.name, error=str(error))
@@ -213,7 +212,7 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
 def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData:
     data = data.model_copy(update={"acted": True})
     try:
-        result = services.platforms.executor(plan.plan.environment).perform(call)
+        result = services.platforms_of(data).executor(plan.plan.environment).perform(call)
     except CallError as error:
         if error.kind is FailureKind.UNKNOWN:
             services.note_alone(data, "call_unknown", call=call.name, error=error.message, code=error.code)
@@ -233,7 +232,7 @@ def _prove(
     now = services.clock.now()
     flight_over = _later(known.sent_at, call.in_flight_seconds)
     try:
-        happened = services.platforms.executor(plan.plan.environment).happened(call, known.before)
+        happened = services.platforms_of(data).executor(plan.plan.environment).happened(call, known.before)
     except (CallError, Problem) as error:
         if now < flight_over + _PROOF_PATIENCE:
             return data.parked(now + _PROOF_POLL * 2, "proof")

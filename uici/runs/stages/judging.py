@@ -12,6 +12,7 @@ from uici.model.plan import Origin, Plan, PreparedPlan, VerifySettings
 from uici.model.verdict import Verdict
 from uici.runs import records, slots
 from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.runs.stages.acting import FIRST_CALL, difference, kept_state
 from uici.translation.translating import inverse_step
@@ -29,7 +30,8 @@ def verify(services: Services, data: RunData) -> RunData:
         plan = records.load_plan(connection, data.cid or "")
         firing = records.firing_alerts(connection, data.incident_id or "")
     settings = plan.health_gate or VerifySettings()
-    health, detail = _health(services, environment, target_name)
+    platforms = services.platforms_of(data)
+    health, detail = _health(platforms, environment, target_name)
     now = services.clock.now()
     started, track = _since(data, settings, now)
     track = track.seen(now, health)
@@ -90,12 +92,13 @@ def undo(services: Services, data: RunData) -> RunData:
     """Restore configuration, newest step first; only where the state is still the one we left."""
     with services.store.read() as connection:
         plan = records.load_plan(connection, data.cid or "")
+    platforms = services.platforms_of(data)
     if data.undoing:
         data = _undone(services, data, plan)
     waiting = [item for item in reversed(data.done) if item.step not in data.undone]
     for item in waiting:
         step = inverse_step(plan.steps[item.step], item.before)
-        why_not = _reason_to_leave(services, plan, item)
+        why_not = _reason_to_leave(platforms, plan, item)
         if step is None and why_not is None:
             why_not = "the state before is not known well enough to restore it"
         if step is None or why_not is not None:
@@ -111,7 +114,7 @@ def undo(services: Services, data: RunData) -> RunData:
             remedy=plan.plan.remedy,
         )
         try:
-            prepared = services.platforms.prepare(inverse)
+            prepared = platforms.prepare(inverse)
         except Problem as problem:
             return data.ending(AlertOutcome.ESCALATED, f"undo cannot be translated: {problem.detail}")
         with services.events.writing() as connection:
@@ -129,9 +132,9 @@ def next_rung(services: Services, data: RunData) -> RunData:
     return data.to(Stage.DIAGNOSE, fence=None)
 
 
-def _health(services: Services, environment: str, target: str) -> tuple[bool | None, str]:
+def _health(platforms: Platforms, environment: str, target: str) -> tuple[bool | None, str]:
     try:
-        seen = services.platforms.read(environment, target, "check_service_health")
+        seen = platforms.read(environment, target, "check_service_health")
     except (CallError, Problem) as error:
         return None, str(error)
     bad = [f"{check['name']}: {check['detail']}" for check in seen.get("checks", []) if not check.get("ok")]
@@ -142,7 +145,7 @@ def _firing(services: Services, data: RunData, firing: list[Alert]) -> bool | No
     """Whether any alert still fires: what Alertmanager told us, or earlier what Prometheus says itself."""
     if not firing:
         return False
-    settings = services.site().environments[data.environment or ""].prometheus
+    settings = services.platforms_of(data).site.environments[data.environment or ""].prometheus
     if settings is None:
         return True
     try:
@@ -155,21 +158,21 @@ def _firing(services: Services, data: RunData, firing: list[Alert]) -> bool | No
     return None if None in answers else False
 
 
-def _reason_to_leave(services: Services, plan: PreparedPlan, item: DoneStep) -> str | None:
+def _reason_to_leave(platforms: Platforms, plan: PreparedPlan, item: DoneStep) -> str | None:
     step = plan.steps[item.step]
     if step.operation.inverse is None:
         return step.operation.irreversible_because or "it has no inverse"
     if item.after is None:
         return "the state it left could not be read"
     try:
-        present = kept_state(services, plan, step)
+        present = kept_state(platforms, plan, step)
     except (CallError, Problem) as error:
         return f"the present state could not be read: {error}"
     if present != item.after:
         return "the present state is not the one this run left: somebody else changed it since"
     if present == item.before:
         return "the state is already the one before"
-    health, _ = _health(services, plan.plan.environment, step.step.target)
+    health, _ = _health(platforms, plan.plan.environment, step.step.target)
     if health:
         return "the target has become healthy"
     return None
@@ -179,7 +182,7 @@ def _undone(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
     item = next(item for item in reversed(data.done) if item.step not in data.undone)
     step = plan.steps[item.step]
     try:
-        left = difference(item.before, kept_state(services, plan, step))
+        left = difference(item.before, kept_state(services.platforms_of(data), plan, step))
     except (CallError, Problem) as error:
         services.note_alone(
             data, "undone", operation=step.operation.name, error=f"its state could not be read: {error}"

@@ -15,6 +15,7 @@ from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.site import Site, Strategy
 from uici.runs import records
 from uici.runs.data import LOOK_AGAIN, RunData, RunState, Stage
+from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.store.schema import alerts, incidents, runs
 
@@ -118,10 +119,19 @@ def hold(services: Services, data: RunData) -> RunData:
 def diagnose(services: Services, data: RunData) -> RunData:
     """Choose the strategy, look at the target, and turn what is seen into findings."""
     environment, target_name = data.place
-    site = services.site()
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
-    chosen = choose_strategy(site, firing)
+    # A ladder under way is gone on with as it was, unless it does not cover what fires any more.
+    chosen = choose_strategy(services.platforms_of(data).site, firing) if data.tried else None
+    if chosen is None:
+        site = services.site()
+        chosen = choose_strategy(site, firing)
+        data = data.model_copy(
+            update={
+                "catalogue": services.pins.pin(site, environment, chosen[0]) if chosen is not None else None,
+                "target_spec": site.targets.get(target_name),
+            }
+        )
     if chosen is None:
         names = ", ".join(sorted({alert.name for alert in firing}))
         return data.ending(AlertOutcome.ESCALATED, f"no_strategy: no rule of strategies.yml covers {names}")
@@ -129,7 +139,7 @@ def diagnose(services: Services, data: RunData) -> RunData:
     if strategy.action == "escalate":
         return data.ending(AlertOutcome.ESCALATED, f"by_rule: strategy {name} asks for a human", strategy=name)
     first_call = services.clock.now()
-    observations, findings = look(services, environment, target_name, strategy)
+    observations, findings = look(services.platforms_of(data), environment, target_name, strategy)
     with services.events.writing() as connection:
         _note(connection, services, data, name, findings, observations)
         connection.execute(
@@ -152,17 +162,17 @@ def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | N
 
 
 def look(
-    services: Services, environment: str, target_name: str, strategy: Strategy
+    platforms: Platforms, environment: str, target_name: str, strategy: Strategy
 ) -> tuple[tuple[Observation, ...], tuple[Finding, ...]]:
     """Perform the read-only operations that the strategy names and its findings need.
 
     One that fails is an observation with an error, not an end.
     """
-    rules = services.site().findings
+    rules = platforms.site.findings
     observations: list[Observation] = []
     for step in required_operations(strategy, rules):
         try:
-            result = services.platforms.read(environment, target_name, step.operation, step.parameters)
+            result = platforms.read(environment, target_name, step.operation, step.parameters)
         except (CallError, Problem) as error:
             observations.append(
                 Observation(operation=step.operation, parameters=step.parameters, result=None, error=str(error))

@@ -32,12 +32,13 @@ _PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent")})
 
 def plan(services: Services, data: RunData) -> RunData:
     """Take the next rung of the ladder, translate it, and keep its snapshot."""
-    site = services.site()
-    spec = site.targets.get(data.target or "")
+    platforms = services.platforms_of(data)
+    site = platforms.site
+    spec = services.site().targets.get(data.target or "")
     if spec is not None and spec.watch_only:
         return data.ending(AlertOutcome.ESCALATED, f"watch_only: {data.target} is watched, never acted on")
-    if data.strategy is None or data.strategy not in site.strategies:
-        return data.ending(AlertOutcome.ESCALATED, f"no_strategy: {data.strategy!r} is not in strategies.yml any more")
+    if data.strategy is None:
+        raise ValueError(f"{data.run_id} plans without a diagnosis")
     findings = frozenset(finding.name for finding in data.findings)
     chosen = next_plan(
         site, data.strategy, data.target or "", data.environment or "", findings, data.tried, _because(data)
@@ -51,7 +52,7 @@ def plan(services: Services, data: RunData) -> RunData:
     if own.answer is Answer.DENY:
         return data.ending(AlertOutcome.REFUSED, f"self_target: {own.reason}")
     try:
-        prepared = services.platforms.prepare(chosen)
+        prepared = platforms.prepare(chosen)
     except Problem as problem:
         outcome = AlertOutcome.REFUSED if problem.code == "self_target" else AlertOutcome.ESCALATED
         return data.ending(outcome, f"{problem.code}: remedy {chosen.remedy} cannot be translated: {problem.detail}")
