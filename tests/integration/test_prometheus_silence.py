@@ -12,6 +12,7 @@ from tests.real.prometheus import Prometheus as RealPrometheus
 from tests.real.prometheus import prometheus
 from tests.unit.sites import alert
 from uici.model.site import Prometheus
+from uici.monitoring.prometheus import PrometheusClient
 from uici.verification.prometheus import alert_fires
 
 RULES = r"""
@@ -52,4 +53,4 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPrometheus]
     ],
 )
 def test_what_the_real_server_says(server: RealPrometheus, labels: dict[str, str], fires: bool | None) -> None:
-    assert alert_fires(Prometheus(url=server.url, timeout=30), None, alert(**labels)) is fires
+    assert alert_fires(PrometheusClient(Prometheus(url=server.url, timeout=30)), alert(**labels)) is fires

@@ -29,6 +29,7 @@ VERBS = {
     "get_service_status", "check_service_health", "check_logs", "check_resource_usage", "describe_service",
     "start_service", "stop_service", "restart_service", "scale_service", "update_resources", "set_configuration",
     "deploy_version", "rollback_version", "wait", "escalate_to_human",
+    "propose_change", "query_metrics", "silence_alert", "expire_silence",
 }  # fmt: skip
 
 

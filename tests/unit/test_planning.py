@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.sites import site
 from uici.model.errors import Problem, ProblemKind
+from uici.model.filling import IncidentValues
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, Step
 from uici.model.site import Site
@@ -17,6 +18,7 @@ TARGETS = {
     "web": {"bindings": {"local": {"program": "web"}}},
     "me": {"aliases": ["healer"], "bindings": {"local": {"program": "x"}, "far": {"container": "uici"}}},
 }
+VALUES = IncidentValues.of(None, {"program": "web"}, "local", "web")
 STRATEGIES = {
     "down": {
         "match": ['alertname="Down"'],
@@ -39,7 +41,7 @@ def _site(**changes: Any) -> Site:
 
 
 def _next(findings: set[str], tried: tuple[str, ...] = ()) -> Plan | None:
-    return next_plan(_site(), "down", "web", "local", frozenset(findings), tried, "because")
+    return next_plan(_site(), "down", "web", "local", frozenset(findings), tried, "because", VALUES)
 
 
 def test_rungs_come_in_order_when_their_findings_hold_and_each_once() -> None:
@@ -65,12 +67,12 @@ def test_a_plan_carries_target_environment_origin_parameters_and_verification() 
 
 
 def test_explain_says_why_each_rung_is_passed_over() -> None:
-    assert dict(explain(_site(), "down", frozenset({"bad_configuration"}), ())) == {
+    assert dict(explain(_site(), "down", frozenset({"bad_configuration"}), (), VALUES)) == {
         "raise_memory": "needs oom_killed (found: bad_configuration)",
         "restart": "not with bad_configuration (found: bad_configuration)",
         "careful": "needs any of crash_loop, oom_killed (found: bad_configuration)",
     }
-    assert ("restart", "it was tried already") in explain(_site(), "down", frozenset(), ("restart",))
+    assert ("restart", "it was tried already") in explain(_site(), "down", frozenset(), ("restart",), VALUES)
 
 
 ONLY_PLANNING = SelfGuardLayers(intake=False, planning=True, translation=False, executor=False)

@@ -33,6 +33,16 @@ EXAMPLES: dict[str, JsonObject] = {
     "wait": {"seconds": 3},
     "escalate_to_human": {"message": "look at web"},
     "reload_service": {"signal": "USR1"},
+    "propose_change": {
+        "file": "rules/web.yml",
+        "rule": "Down",
+        "current": "for: 1m",
+        "proposed": "for: 5m",
+        "because": "it flaps",
+    },
+    "query_metrics": {"query": "up{}", "labels": {"job": "web"}},
+    "silence_alert": {"matchers": {"alertname": "Down"}, "duration_seconds": 600, "comment": "known"},
+    "expire_silence": {"silence": "0f3a6a6e-0000-4000-8000-000000000000"},
 }
 HOSTILE = [
     "; rm -rf /", "$(reboot)", "`reboot`", "a\nb", "v1\n", "--flag", "-v", "../../etc/passwd", "{{ 7 * 7 }}",
@@ -396,9 +406,10 @@ def test_the_cid_follows_the_translation_but_not_its_place(site: Site, tmp_path:
 # --- without a platform ---------------------------------------------------------------------------------------------
 
 
-def test_builtin_calls_change_nothing() -> None:
-    for name in BUILTIN_SPECS:
-        assert classify_builtin(name, {}) == (False, Risk.LOW)
+def test_of_the_builtin_calls_only_those_of_silences_change_something() -> None:
+    changing = {name: classify_builtin(name, {})[1] for name in BUILTIN_SPECS if classify_builtin(name, {})[0]}
+    assert changing == {"silence.make": Risk.HIGH, "silence.expire": Risk.LOW}
+    assert all(BUILTIN_SPECS[name].provable for name in changing)
     with pytest.raises(CallError):
         classify_builtin("reboot", {})
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from tests.unit.sites import NOW, alert
 from uici.model.plan import VerifySettings
 from uici.model.site import Prometheus
 from uici.model.verdict import Verdict
+from uici.monitoring.prometheus import PrometheusClient
 from uici.verification.judging import HealthTrack, judge
 from uici.verification.prometheus import alert_fires
 
@@ -107,7 +109,7 @@ class _Prometheus:
     def __init__(self) -> None:
         self.series: list[dict[str, str]] = []
         self.query: Any = None
-        self.rules: Any = {"data": {"groups": [{"rules": [_rule()]}]}}
+        self.rules: Any = _rules(_rule())
         self.status = 200
         self.rules_status = 200
         self.asked: list[tuple[str, dict[str, list[str]], str | None]] = []
@@ -117,13 +119,18 @@ class _Prometheus:
         self.asked.append((path, parameters, token))
         if path == "/prom/api/v1/rules":
             return self.rules_status, self.rules
-        result = [{"metric": {"__name__": "ALERTS", "alertstate": "firing", **labels}} for labels in self.series]
+        metrics = [{"__name__": "ALERTS", "alertstate": "firing", **labels} for labels in self.series]
+        result = [{"metric": metric, "value": [0, "1"]} for metric in metrics]
         usual = {"status": "success", "data": {"resultType": "vector", "result": result}}
         return self.status, usual if self.query is None else self.query
 
 
 def _rule(name: str = "Down", health: str = "ok") -> dict[str, str]:
     return {"type": "alerting", "name": name, "health": health}
+
+
+def _rules(*rules: dict[str, str]) -> dict[str, Any]:
+    return {"status": "success", "data": {"groups": [{"rules": list(rules)}]}}
 
 
 @contextmanager
@@ -159,8 +166,9 @@ def prometheus() -> Iterator[_Prometheus]:
         yield double
 
 
-def _fires(prometheus: _Prometheus, token: str | None = None, **labels: str) -> bool | None:
-    return alert_fires(Prometheus(url=prometheus.url, timeout=20), token, alert(**{"alertname": "Down", **labels}))
+def _fires(prometheus: _Prometheus, credentials: dict[str, Any] | None = None, **labels: str) -> bool | None:
+    settings = Prometheus(url=prometheus.url, timeout=20, **(credentials or {}))
+    return alert_fires(PrometheusClient(settings), alert(**{"alertname": "Down", **labels}))
 
 
 def test_a_series_is_the_alert_when_the_alert_has_all_its_labels(prometheus: _Prometheus) -> None:
@@ -180,7 +188,7 @@ def test_silence_counts_only_while_the_rule_is_evaluated(prometheus: _Prometheus
         [_rule(health="unknown")],
         [_rule(), _rule(health="err")],
     ):
-        prometheus.rules = {"data": {"groups": [{"rules": rules}]}}
+        prometheus.rules = _rules(*rules)
         assert _fires(prometheus) is None
     prometheus.rules_status = 404
     assert _fires(prometheus) is False
@@ -198,9 +206,17 @@ def test_names_are_quoted(prometheus: _Prometheus, name: str) -> None:
     assert "\n" not in quoted
 
 
-def test_the_token_is_sent(prometheus: _Prometheus) -> None:
-    _fires(prometheus, token="s3cret-token")
+def test_credentials_are_sent(prometheus: _Prometheus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONITORING_SECRET", "s3cret-token")
+    _fires(prometheus, {"bearer_token": "${env:MONITORING_SECRET}"})
     assert {token for _, _, token in prometheus.asked} == {"Bearer s3cret-token"}
+    prometheus.asked.clear()
+    _fires(prometheus, {"basic": {"username": "uici", "password": "${env:MONITORING_SECRET}"}})
+    assert {token for _, _, token in prometheus.asked} == {f"Basic {b64encode(b'uici:s3cret-token').decode()}"}
+    prometheus.asked.clear()
+    monkeypatch.delenv("MONITORING_SECRET")
+    assert _fires(prometheus, {"bearer_token": "${env:MONITORING_SECRET}"}) is None
+    assert prometheus.asked == []
 
 
 @pytest.mark.parametrize(

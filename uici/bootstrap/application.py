@@ -150,8 +150,9 @@ def _learn_secrets(site: Site) -> None:
     """
     for environment in site.environments.values():
         wanted: JsonObject = {"connection": environment.connection}
-        if environment.prometheus is not None and environment.prometheus.bearer_token is not None:
-            wanted["bearer_token"] = environment.prometheus.bearer_token
+        for name in ("prometheus", "alertmanager"):
+            server = getattr(environment, name)
+            wanted[name] = server.model_dump(mode="json") if server is not None else None
         # A missing one is told where it is needed: that environment degrades alone.
         with suppress(Problem):
             resolve_tree(wanted)

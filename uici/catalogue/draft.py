@@ -13,7 +13,7 @@ from uici.catalogue.diagnostics import Position, Report
 from uici.catalogue.reading import Node
 from uici.catalogue.shapes import parse
 from uici.model.base import JsonObject, JsonValue
-from uici.model.builtin import BUILTIN_SPECS
+from uici.model.builtin import BUILTIN_SPECS, READING
 from uici.model.call import CallSpec
 from uici.model.condition import Condition
 from uici.model.operation import BUILTIN, Operation
@@ -117,18 +117,14 @@ class Draft:
         return self.operations.get(name)
 
     def reader(self, name: str, position: Position, what: str) -> Operation | None:
-        """As `operation`; the operation must only read, and from a platform."""
+        """As `operation`; the operation must only read, and find something out."""
         operation = self.operation(name, position, what)
-        if operation is not None and (operation.mutates or BUILTIN in operation.translations):
+        if operation is not None and not _reads(operation):
             self.report.add(
                 position,
                 "not_read_only",
                 f"{what} must only read, but {name!r} {'changes something' if operation.mutates else 'reads nothing'}",
-                choices=sorted(
-                    other.name
-                    for other in self.operations.values()
-                    if not other.mutates and BUILTIN not in other.translations
-                ),
+                choices=sorted(other.name for other in self.operations.values() if _reads(other)),
             )
             return None
         return operation
@@ -185,6 +181,14 @@ class Draft:
                     f"{part.value} cannot be used here",
                     choices=tuple(f"${{{root}.…}}" for root in allowed) or ("no reference",),
                 )
+
+
+def _reads(operation: Operation) -> bool:
+    """Whether the operation only reads. Passing time and telling people find nothing out."""
+    if operation.mutates:
+        return False
+    builtin = operation.translations.get(BUILTIN)
+    return builtin is None or all(call.call in READING for call in builtin.calls)
 
 
 def refers(value: JsonValue, path: tuple[str | int, ...]) -> bool:

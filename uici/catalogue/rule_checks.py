@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from uici.catalogue.draft import Draft
 from uici.catalogue.reading import Node
 from uici.model.call import Risk
-from uici.model.site import Remedy, RemedyStep
+from uici.model.filling import ROOTS
+from uici.model.site import FIRES_WHILE_HEALTHY, Remedy, RemedyStep
 
 
 def check_rules(draft: Draft) -> None:
@@ -53,19 +54,19 @@ def _steps(draft: Draft, steps: Iterable[RemedyStep], node: Node, what: str, *, 
         operation = known(step.operation, position, what)
         if operation is not None:
             parameters = place.mapping.get("parameters", Node(place.position, {}))
-            draft.parameters(operation, step.parameters, parameters, what)
+            draft.parameters(operation, step.parameters, parameters, what, roots=ROOTS)
 
 
 def _wanted(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
     for kind, names in (("any", remedy.when.any), ("all", remedy.when.all), ("none", remedy.when.none)):
         for index, name in enumerate(names):
             position = place.at("when", kind, index).position
-            if name not in draft.finding_entries.names:
+            if name not in (*draft.finding_entries.names, FIRES_WHILE_HEALTHY):
                 draft.report.add(
                     position,
                     "unknown_finding",
                     f"{what}, {remedy.name}: no finding is called {name!r}",
-                    choices=sorted(draft.finding_entries.names),
+                    choices=sorted((*draft.finding_entries.names, FIRES_WHILE_HEALTHY)),
                     given=name,
                 )
 

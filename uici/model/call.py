@@ -55,6 +55,10 @@ class Call(Frozen):
     timeout_seconds: float
     in_flight_seconds: float
     provable: bool
+    key: str = Field(
+        default="",
+        description="which sending of which run this is, the same for its repetitions; a platform may keep it",
+    )
 
 
 SELECTION_KEY = "$select"

@@ -33,12 +33,35 @@ class Autonomy(StrEnum):
 # --- environments.yml -----------------------------------------------------------------------------------------
 
 
-class Prometheus(Frozen):
-    """Where to ask whether an alert still fires."""
+class BasicAuth(Frozen):
+    """HTTP's basic authentication."""
+
+    username: str = Field(min_length=1, max_length=256)
+    password: Secret
+
+
+class MonitoringServer(Frozen):
+    """A server of the monitoring: where it is, and how UICI shows who it is. One kind of credentials at most."""
 
     url: str = Field(pattern=r"^https?://")
     bearer_token: Secret | None = None
-    timeout: Seconds = 5.0
+    basic: BasicAuth | None = None
+    timeout: Annotated[float, Field(gt=0, le=300)] = 5.0
+    max_answer_bytes: int = Field(default=8_388_608, ge=1024, le=1_073_741_824)
+
+    @model_validator(mode="after")
+    def _one_kind_of_credentials(self) -> MonitoringServer:
+        if self.bearer_token is not None and self.basic is not None:
+            raise ValueError("give bearer_token or basic, not both: a request has one Authorization header")
+        return self
+
+
+class Prometheus(MonitoringServer):
+    """Where to ask whether an alert still fires, and what `query_metrics` asks."""
+
+
+class Alertmanager(MonitoringServer):
+    """Where `silence_alert` and `expire_silence` act."""
 
 
 class Environment(Frozen):
@@ -49,6 +72,7 @@ class Environment(Frozen):
     match: tuple[Matcher, ...] = Field(default=(), description="alerts with these labels belong here")
     connection: JsonObject = Field(default_factory=dict, description="the executor's own settings")
     prometheus: Prometheus | None = None
+    alertmanager: Alertmanager | None = None
     autonomy: Autonomy | None = None
 
 
@@ -188,6 +212,11 @@ class FindingsFile(Frozen):
 
 
 # --- strategies.yml -------------------------------------------------------------------------------------------
+
+
+FIRES_WHILE_HEALTHY = "fires_while_healthy"
+"""The one finding without a rule: the target was found healthy for as long as a silence is awaited, and yet the alert
+fires. Only a rung that asks for it is taken then."""
 
 
 def _operation_or_name(value: Any) -> Any:

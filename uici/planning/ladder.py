@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from uici.model.filling import IncidentValues, MissingValueError
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, Step
 from uici.model.site import Remedy, Site
@@ -18,17 +19,19 @@ def next_plan(
     findings: frozenset[str],
     tried: Collection[str],
     reason: str,
+    values: IncidentValues,
 ) -> Plan | None:
     """The plan of the first rung that the findings allow and that was not tried; None when the ladder has ended.
 
-    `findings` holds names of findings, `tried` names of remedies. Raises KeyError when the site has no such strategy.
+    `findings` holds names of findings, `tried` names of remedies; `values` go where the parameters refer to them, and
+    a rung that refers to what the incident lacks is passed over. Raises KeyError when the site has no such strategy.
     """
     for remedy in site.strategies[strategy_name].remedies:
-        if remedy.name not in tried and remedy.when.satisfied_by(findings):
+        if remedy.name not in tried and remedy.when.satisfied_by(findings) and _lacks(remedy, values) is None:
             return Plan(
                 environment=environment,
                 steps=tuple(
-                    Step(operation=step.operation, target=incident_target, parameters=step.parameters)
+                    Step(operation=step.operation, target=incident_target, parameters=values.fill(step.parameters))
                     for step in remedy.steps
                 ),
                 origin=Origin.RULE,
@@ -40,7 +43,9 @@ def next_plan(
     return None
 
 
-def explain(site: Site, strategy_name: str, findings: frozenset[str], tried: Collection[str]) -> list[tuple[str, str]]:
+def explain(
+    site: Site, strategy_name: str, findings: frozenset[str], tried: Collection[str], values: IncidentValues
+) -> list[tuple[str, str]]:
     """Each rung that `next_plan` would pass over now, with the reason in words, in the ladder's order.
 
     Raises KeyError when the site has no such strategy.
@@ -51,6 +56,8 @@ def explain(site: Site, strategy_name: str, findings: frozenset[str], tried: Col
             skipped.append((remedy.name, "it was tried already"))
         elif not remedy.when.satisfied_by(findings):
             skipped.append((remedy.name, _unmet(remedy, findings)))
+        elif (lacking := _lacks(remedy, values)) is not None:
+            skipped.append((remedy.name, lacking))
     return skipped
 
 
@@ -73,6 +80,16 @@ def refuse_self(plan: Plan, site: Site, identity: SelfIdentity, layers: SelfGuar
             reason = f"step {number}, {step.operation} on {step.target!r}, would act on UICI itself, reached as {by!r}"
             return _decision(Answer.DENY, by, reason)
     return _decision(Answer.ALLOW, None, "no step acts on UICI itself")
+
+
+def _lacks(remedy: Remedy, values: IncidentValues) -> str | None:
+    """What the remedy's parameters refer to and the incident does not have."""
+    try:
+        for step in remedy.steps:
+            values.fill(step.parameters)
+    except MissingValueError as error:
+        return str(error)
+    return None
 
 
 def _unmet(remedy: Remedy, established: frozenset[str]) -> str:

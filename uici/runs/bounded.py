@@ -1,10 +1,11 @@
-"""Executors as the runs see them: whatever one raises, it is a `CallError`."""
+"""Executors, and the calls of the monitoring, as the runs see them: whatever one raises, it is a `CallError`."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Protocol
 
 import structlog
 
@@ -15,11 +16,24 @@ from uici.ports import ConnectionReport, Executor
 log = structlog.get_logger(__name__)
 
 
-class BoundedExecutor:
-    """One environment's executor. A third party's defect, or an SDK that is not installed, is a failed call."""
+class Performer(Protocol):
+    """Whoever carries out calls: an executor, or the monitoring."""
 
-    def __init__(self, executor: Executor, environment: str) -> None:
-        self._executor = executor
+    def perform(self, call: Call) -> JsonObject:
+        """See `uici.ports.Executor.perform`."""
+
+    def before(self, call: Call) -> JsonObject:
+        """See `uici.ports.Executor.before`."""
+
+    def happened(self, call: Call, before: JsonObject) -> Happened:
+        """See `uici.ports.Executor.happened`."""
+
+
+class BoundedCalls:
+    """Carrying out calls in one environment. A defect, or an SDK that is not installed, is a failed call."""
+
+    def __init__(self, performer: Performer, environment: str) -> None:
+        self._performer = performer
         self._environment = environment
         self._lock = threading.Lock()
         self._inside = 0
@@ -28,35 +42,17 @@ class BoundedExecutor:
     def perform(self, call: Call) -> JsonObject:
         """See `uici.ports.Executor.perform`."""
         with self._bounded(f"{call.name} in {self._environment}", mutates=call.mutates):
-            return self._executor.perform(call)
+            return self._performer.perform(call)
 
     def before(self, call: Call) -> JsonObject:
         """See `uici.ports.Executor.before`."""
         with self._bounded(f"looking before {call.name} in {self._environment}"):
-            return self._executor.before(call)
+            return self._performer.before(call)
 
     def happened(self, call: Call, before: JsonObject) -> Happened:
         """See `uici.ports.Executor.happened`."""
         with self._bounded(f"proving {call.name} in {self._environment}"):
-            return self._executor.happened(call, before)
-
-    def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
-        """See `uici.ports.Executor.find`."""
-        with self._bounded(f"looking labels up in {self._environment}"):
-            return self._executor.find(labels)
-
-    def check(self) -> ConnectionReport:
-        """See `uici.ports.Executor.check`; raises CallError where that one breaks its promise."""
-        with self._bounded(f"the check of {self._environment}"):
-            return self._executor.check()
-
-    def close(self) -> None:
-        """See `uici.ports.Executor.close`. What is under way ends first: a reload may replace an executor in use."""
-        with self._lock:
-            self._closing = True
-            idle = self._inside == 0
-        if idle:
-            self._executor.close()
+            return self._performer.happened(call, before)
 
     @contextmanager
     def _bounded(self, what: str, *, mutates: bool = False) -> Iterator[None]:
@@ -81,4 +77,36 @@ class BoundedExecutor:
                 self._inside -= 1
                 last = self._closing and self._inside == 0
             if last:
-                self._executor.close()
+                self._close()
+
+    def _close(self) -> None:
+        """Release what carrying out calls needs; nothing, unless there is more to it."""
+
+
+class BoundedExecutor(BoundedCalls):
+    """One environment's executor."""
+
+    def __init__(self, executor: Executor, environment: str) -> None:
+        super().__init__(executor, environment)
+        self._executor = executor
+
+    def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
+        """See `uici.ports.Executor.find`."""
+        with self._bounded(f"looking labels up in {self._environment}"):
+            return self._executor.find(labels)
+
+    def check(self) -> ConnectionReport:
+        """See `uici.ports.Executor.check`; raises CallError where that one breaks its promise."""
+        with self._bounded(f"the check of {self._environment}"):
+            return self._executor.check()
+
+    def close(self) -> None:
+        """See `uici.ports.Executor.close`. What is under way ends first: a reload may replace an executor in use."""
+        with self._lock:
+            self._closing = True
+            idle = self._inside == 0
+        if idle:
+            self._close()
+
+    def _close(self) -> None:
+        self._executor.close()

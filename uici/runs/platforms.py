@@ -15,9 +15,10 @@ from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
-from uici.model.site import Site
+from uici.model.site import Environment, Site
+from uici.monitoring.performing import MonitoringCalls
 from uici.ports import Executor, ExecutorContext
-from uici.runs.bounded import BoundedExecutor
+from uici.runs.bounded import BoundedCalls, BoundedExecutor
 from uici.translation.builtin import BUILTIN_SPECS
 from uici.translation.translating import operation_result, prepare, resolve_selections
 
@@ -54,14 +55,7 @@ class Platforms:
 
     def executor(self, environment: str) -> BoundedExecutor:
         """The executor of an environment. Raises Problem for an unknown environment or a secret that is missing."""
-        settings = self._site().environments.get(environment)
-        if settings is None:
-            raise Problem(
-                ProblemKind.UNPROCESSABLE,
-                "unknown_environment",
-                f"there is no environment {environment!r}",
-                allowed=sorted(self._site().environments),
-            )
+        settings = self._settings(environment)
         # A run under way stays with the connection that it began with: a proof asked elsewhere would prove nothing.
         key = (environment, canonical_json([settings.platform, settings.connection]))
         with self._lock:
@@ -78,6 +72,27 @@ class Platforms:
             executor = BoundedExecutor(self._classes[settings.platform](context), environment)
             self._executors[key] = executor
             return executor
+
+    def performer(self, environment: str, step: PreparedStep) -> BoundedCalls:
+        """Who carries out the calls of a step: the environment's executor, or for built-in verbs its monitoring.
+
+        Raises as `executor`.
+        """
+        if BUILTIN not in step.operation.translations:
+            return self.executor(environment)
+        calls = MonitoringCalls(environment, self._settings(environment), self._identity, self._layers)
+        return BoundedCalls(calls, environment)
+
+    def _settings(self, environment: str) -> Environment:
+        settings = self._site().environments.get(environment)
+        if settings is None:
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unknown_environment",
+                f"there is no environment {environment!r}",
+                allowed=sorted(self._site().environments),
+            )
+        return settings
 
     def prepare(self, plan: Plan) -> PreparedPlan:
         """Translate a plan for its environment. Raises Problem with everything that is wrong with it."""
@@ -112,11 +127,11 @@ class Platforms:
 
     def perform_reads(self, environment: str, prepared: PreparedStep) -> JsonObject:
         """Perform the calls of a read-only prepared step."""
-        executor = self.executor(environment)
+        performer = self.performer(environment, prepared)
         results: JsonObject = {}
         for call in prepared.calls:
             ready = call.model_copy(update={"arguments": resolve_selections(call.arguments, results)})
-            results[call.id] = self._patiently(executor, ready)
+            results[call.id] = self._patiently(performer, ready)
         return operation_result(prepared, results)
 
     def check(self, environment: str) -> tuple[bool, str]:
@@ -134,11 +149,11 @@ class Platforms:
                 executor.close()
             self._executors.clear()
 
-    def _patiently(self, executor: BoundedExecutor, call: Call) -> JsonObject:
+    def _patiently(self, performer: BoundedCalls, call: Call) -> JsonObject:
         settings = self._site().platform.runs
         for attempt in range(1, settings.read_attempts + 1):
             try:
-                return executor.perform(call)
+                return performer.perform(call)
             except CallError as error:
                 if error.kind is FailureKind.PERMANENT or attempt == settings.read_attempts:
                     raise

@@ -21,7 +21,7 @@ from uici.planning.ladder import explain, next_plan, refuse_self
 from uici.runs import records
 from uici.runs.guarding import context_of
 from uici.runs.services import Services
-from uici.runs.stages.opening import choose_strategy, look
+from uici.runs.stages.opening import choose_strategy, look, values_of
 from uici.store.schema import incidents
 
 
@@ -78,12 +78,13 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
         )
         return _shape(environment=environment, target=target, alerts=names, outcome="escalated", notes=[why])
     name, strategy = chosen
-    observations, findings = look(services.platforms, environment, target, strategy)
+    values = values_of(site, name, alerts, environment, target)
+    observations, findings = look(services.platforms, strategy, values)
     notes = [f"{item.operation} could not be performed: {item.error}" for item in observations if item.error]
     held = frozenset(finding.name for finding in findings)
-    plan = next_plan(site, name, target, environment, held, (), f"strategy {name}")
+    plan = next_plan(site, name, target, environment, held, (), f"strategy {name}", values)
     if plan is None:
-        notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, ())]
+        notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, (), values)]
         return _shape(
             environment=environment,
             target=target,

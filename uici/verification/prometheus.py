@@ -1,28 +1,22 @@
-"""Asking Prometheus itself whether an alert still fires. A resolved notification may be lost, a silence hides.
-
-API: https://prometheus.io/docs/prometheus/latest/querying/api/
-"""
+"""Whether an alert still fires, as Prometheus itself says. A resolved notification may be lost, a silence hides."""
 
 from __future__ import annotations
 
-import json
-import ssl
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 
-import httpx
 import structlog
 
 from uici.model.alert import Alert
-from uici.model.base import JsonValue
-from uici.model.site import Prometheus
+from uici.model.call import CallError
+from uici.monitoring.prometheus import AlertingRule, PrometheusClient, Series
+from uici.monitoring.selectors import quoted
 
 _log = structlog.get_logger(__name__)
 
 _OWN_LABELS = frozenset({"__name__", "alertstate"})
 
 
-def alert_fires(settings: Prometheus, token: str | None, alert: Alert) -> bool | None:
+def alert_fires(prometheus: PrometheusClient, alert: Alert) -> bool | None:
     """Whether `alert` fires at this moment; None when that cannot be told.
 
     Asks for `ALERTS{alertstate="firing"}` by the alert's name and compares the labels of what comes back: a series is
@@ -33,73 +27,39 @@ def alert_fires(settings: Prometheus, token: str | None, alert: Alert) -> bool |
 
     No such series is silence only if Prometheus evaluates the alert's rule without an error: a rule that was deleted,
     fails, or was never evaluated since a restart says nothing, and gives None. A server without a rules API (404) is
-    taken at its word. `token` is the resolved bearer token. Blocks for at most about twice `settings.timeout`.
+    taken at its word. Alertmanager is not asked: what it silences or inhibits still fires. Blocks for at most about
+    twice the server's `timeout`.
     """
     if not alert.name:
         return None
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    base = settings.url.rstrip("/")
-    query = f'ALERTS{{alertstate="firing",alertname={_quoted(alert.name)}}}'
     try:
-        with httpx.Client(
-            headers=headers, timeout=settings.timeout, trust_env=False, verify=_tls(), follow_redirects=False
-        ) as client:
-            answer = client.get(f"{base}/api/v1/query", params={"query": query})
-            if answer.status_code != httpx.codes.OK:
-                raise ValueError(f"status {answer.status_code}")
-            if _among(_series(answer.json()), alert.labels):
-                return True
-            rules = client.get(f"{base}/api/v1/rules", params={"type": "alert"})
-            if rules.status_code == httpx.codes.NOT_FOUND:
+        found = prometheus.query(f'ALERTS{{alertstate="firing",alertname={quoted(alert.name)}}}')
+        if _among(found.series, alert.labels):
+            return True
+        if found.warnings and not found.series:
+            _log.warning("prometheus_answer_partial", alertname=alert.name, warnings=found.warnings)
+            return None
+        try:
+            rules = prometheus.alerting_rules()
+        except CallError as error:
+            if error.code == "not_found":
                 return False
-            if rules.status_code != httpx.codes.OK:
-                raise ValueError(f"status {rules.status_code} for the rules")
-            return False if _evaluated(rules.json(), alert.name) else None
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise
+    except CallError as error:
         # Not knowing is an answer here: the verdict stays open, and in the end inconclusive.
-        _log.warning("prometheus_not_asked", alertname=alert.name, error=f"{type(error).__name__}: {error}"[:300])
+        _log.warning("prometheus_not_asked", alertname=alert.name, error=error.message[:300])
         return None
+    return False if _evaluated(rules, alert.name) else None
 
 
-def _quoted(text: str) -> str:
-    # PromQL takes Go's double-quoted strings; the escapes that JSON writes are among theirs.
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _series(document: JsonValue) -> list[Mapping[str, str]]:
-    """The label sets of an instant vector. Raises ValueError when the answer is not a whole one."""
-    try:
-        if document["status"] != "success" or document["data"]["resultType"] != "vector":
-            raise ValueError("the answer is no instant vector")
-        series: list[Mapping[str, str]] = [dict(item["metric"]) for item in document["data"]["result"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the answer has not the shape of the API: {error!r}") from None
-    if document.get("warnings") and not series:
-        raise ValueError("the answer may be partial: it comes with warnings")
-    return series
-
-
-def _among(series: list[Mapping[str, str]], labels: Mapping[str, str]) -> bool:
+def _among(series: Iterable[Series], labels: Mapping[str, str]) -> bool:
     return any(
-        all(labels.get(name) == value for name, value in metric.items() if name not in _OWN_LABELS) for metric in series
+        all(labels.get(name) == value for name, value in one.labels.items() if name not in _OWN_LABELS)
+        for one in series
     )
 
 
-def _evaluated(document: JsonValue, name: str) -> bool:
+def _evaluated(rules: Iterable[AlertingRule], name: str) -> bool:
     """Whether a rule of this name exists and every one of them was evaluated without an error."""
-    try:
-        health = [
-            rule["health"]
-            for group in document["data"]["groups"]
-            for rule in group["rules"]
-            if rule["type"] == "alerting" and rule["name"] == name
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the rules have not the shape of the API: {error!r}") from None
+    health = [rule.health for rule in rules if rule.name == name]
     return bool(health) and all(state == "ok" for state in health)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    # Reading the system's certificates takes longer than the question.
-    return ssl.create_default_context()

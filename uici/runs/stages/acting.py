@@ -17,6 +17,7 @@ from sqlalchemy import Row, select
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
+from uici.model.builtin import OF_THE_RUN, PROPOSE, WAIT
 from uici.model.call import Call, CallError, FailureKind, Happened
 from uici.model.condition import all_hold
 from uici.model.condition import select as select_path
@@ -24,8 +25,10 @@ from uici.model.errors import Problem
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.verdict import Verdict
 from uici.runs import records, slots
+from uici.runs.bounded import BoundedCalls
 from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.platforms import Platforms
+from uici.runs.proposing import propose_change
 from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
@@ -67,7 +70,7 @@ def capture(services: Services, data: RunData) -> RunData:
             before = kept_state(platforms, plan, step)
             started = services.clock.now()
         call = ready_call(step, data)
-        call_before = platforms.executor(environment).before(call) if call.mutates and not _builtin(call) else {}
+        call_before = platforms.performer(environment, step).before(call) if call.mutates else {}
     except (CallError, Problem) as error:
         return _again_or_failed(services, data, f"could not look before {step.operation.name}: {error}", error)
     return data.to(Stage.SEND, before=before, call_before=call_before, step_started_at=started)
@@ -78,11 +81,11 @@ def send(services: Services, data: RunData) -> RunData:
     plan = plan_of(services, data)
     step = plan.steps[data.step]
     call = ready_call(step, data)
-    if _builtin(call):
-        return _builtin_call(services, data, step, call)
+    if call.name in OF_THE_RUN:
+        return _call_of_the_run(services, data, plan, step, call)
     if not call.mutates:
         try:
-            result = services.platforms_of(data).executor(plan.plan.environment).perform(call)
+            result = _performer(services, data, plan).perform(call)
         except CallError as error:
             return _again_or_failed(services, data, f"{call.name}: {error}", error)
         return _next_call(services, data, plan, call, result)
@@ -135,7 +138,16 @@ def failed(services: Services, data: RunData, reason: str) -> RunData:
 def ready_call(step: PreparedStep, data: RunData) -> Call:
     """The call under way with its selections filled in. Raises Problem when an earlier result lacks one."""
     call = step.calls[data.call]
-    return call.model_copy(update={"arguments": resolve_selections(call.arguments, data.results)})
+    return call.model_copy(
+        update={
+            "arguments": resolve_selections(call.arguments, data.results),
+            "key": f"{data.run_id}:{_position(data)}",
+        }
+    )
+
+
+def _performer(services: Services, data: RunData, plan: PreparedPlan) -> BoundedCalls:
+    return services.platforms_of(data).performer(plan.plan.environment, plan.steps[data.step])
 
 
 def kept_state(platforms: Platforms, plan: PreparedPlan, step: PreparedStep) -> JsonObject:
@@ -212,7 +224,7 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
 def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData:
     data = data.model_copy(update={"acted": True})
     try:
-        result = services.platforms_of(data).executor(plan.plan.environment).perform(call)
+        result = _performer(services, data, plan).perform(call)
     except CallError as error:
         if error.kind is FailureKind.UNKNOWN:
             services.note_alone(data, "call_unknown", call=call.name, error=error.message, code=error.code)
@@ -232,7 +244,7 @@ def _prove(
     now = services.clock.now()
     flight_over = _later(known.sent_at, call.in_flight_seconds)
     try:
-        happened = services.platforms_of(data).executor(plan.plan.environment).happened(call, known.before)
+        happened = _performer(services, data, plan).happened(call, known.before)
     except (CallError, Problem) as error:
         if now < flight_over + _PROOF_PATIENCE:
             return data.parked(now + _PROOF_POLL * 2, "proof")
@@ -304,9 +316,8 @@ def _again_or_failed(services: Services, data: RunData, reason: str, error: Call
     return failed(services, data, reason)
 
 
-def _builtin_call(services: Services, data: RunData, step: PreparedStep, call: Call) -> RunData:
-    plan = plan_of(services, data)
-    if call.name == "wait":
+def _call_of_the_run(services: Services, data: RunData, plan: PreparedPlan, step: PreparedStep, call: Call) -> RunData:
+    if call.name == WAIT:
         until = _later(data.step_started_at or services.clock.now(), float(call.arguments["seconds"]))
         if services.clock.now() < until:
             # Nothing is in flight, so this may be interrupted like a stage that only looks.
@@ -314,6 +325,10 @@ def _builtin_call(services: Services, data: RunData, step: PreparedStep, call: C
                 ending = records.interruption(connection, data, planning=False)
             return ending or data.parked(until, "wait")
         return _next_call(services, data, plan, call, {})
+    told = data.model_copy(update={"told": True})
+    if call.name == PROPOSE:
+        patch = propose_change(services, data, _position(data), call.arguments)
+        return _next_call(services, told, plan, call, {"patch": patch})
     with services.events.writing() as connection:
         enqueue(
             connection,
@@ -329,11 +344,7 @@ def _builtin_call(services: Services, data: RunData, step: PreparedStep, call: C
             incident=data.incident_id,
             run=data.run_id,
         )
-    return _next_call(services, data.model_copy(update={"told": True}), plan, call, {})
-
-
-def _builtin(call: Call) -> bool:
-    return call.name in ("wait", "escalate")
+    return _next_call(services, told, plan, call, {})
 
 
 def _position(data: RunData) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from uici.access.secrets import resolve
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import CallError
 from uici.model.errors import Problem
 from uici.model.plan import Origin, Plan, PreparedPlan, VerifySettings
 from uici.model.verdict import Verdict
+from uici.monitoring.prometheus import PrometheusClient
 from uici.runs import records, slots
 from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.platforms import Platforms
@@ -148,11 +148,8 @@ def _firing(services: Services, data: RunData, firing: list[Alert]) -> bool | No
     settings = services.platforms_of(data).site.environments[data.environment or ""].prometheus
     if settings is None:
         return True
-    try:
-        token = resolve(settings.bearer_token).reveal() if settings.bearer_token else None
-    except Problem:
-        return None
-    answers = [alert_fires(settings, token, alert) for alert in firing]
+    client = PrometheusClient(settings)
+    answers = [alert_fires(client, alert) for alert in firing]
     if True in answers:
         return True
     return None if None in answers else False

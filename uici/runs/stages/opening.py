@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import Connection, select
@@ -11,6 +12,7 @@ from uici.intake.targeting import TargetIndex
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import CallError
 from uici.model.errors import Problem
+from uici.model.filling import IncidentValues, MissingValueError
 from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.site import Site, Strategy
 from uici.runs import records
@@ -139,7 +141,9 @@ def diagnose(services: Services, data: RunData) -> RunData:
     if strategy.action == "escalate":
         return data.ending(AlertOutcome.ESCALATED, f"by_rule: strategy {name} asks for a human", strategy=name)
     first_call = services.clock.now()
-    observations, findings = look(services.platforms_of(data), environment, target_name, strategy)
+    observations, findings = look(
+        services.platforms_of(data), strategy, values_of(site, name, firing, environment, target_name)
+    )
     with services.events.writing() as connection:
         _note(connection, services, data, name, findings, observations)
         connection.execute(
@@ -161,8 +165,16 @@ def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | N
     return next(iter(healing + escalating), None)
 
 
+def values_of(site: Site, strategy: str, firing: Sequence[Alert], environment: str, target_name: str) -> IncidentValues:
+    """What the strategy's parameters may refer to: of the alerts, the oldest for which it was chosen."""
+    own = (alert for alert in firing if (found := site.strategy_for(alert)) is not None and found[0] == strategy)
+    spec = site.targets.get(target_name)
+    binding = spec.bindings.get(environment) if spec is not None else None
+    return IncidentValues.of(next(own, None), binding, environment, target_name)
+
+
 def look(
-    platforms: Platforms, environment: str, target_name: str, strategy: Strategy
+    platforms: Platforms, strategy: Strategy, values: IncidentValues
 ) -> tuple[tuple[Observation, ...], tuple[Finding, ...]]:
     """Perform the read-only operations that the strategy names and its findings need.
 
@@ -171,14 +183,16 @@ def look(
     rules = platforms.site.findings
     observations: list[Observation] = []
     for step in required_operations(strategy, rules):
+        parameters = step.parameters
         try:
-            result = platforms.read(environment, target_name, step.operation, step.parameters)
-        except (CallError, Problem) as error:
+            parameters = values.fill(step.parameters)
+            result = platforms.read(values.environment, values.target, step.operation, parameters)
+        except (CallError, Problem, MissingValueError) as error:
             observations.append(
-                Observation(operation=step.operation, parameters=step.parameters, result=None, error=str(error))
+                Observation(operation=step.operation, parameters=parameters, result=None, error=str(error))
             )
         else:
-            observations.append(Observation(operation=step.operation, parameters=step.parameters, result=result))
+            observations.append(Observation(operation=step.operation, parameters=parameters, result=result))
     return tuple(observations), find(observations, rules)
 
 

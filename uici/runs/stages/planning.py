@@ -10,6 +10,7 @@ from uici.guard.judging import combined, judge
 from uici.model.alert import AlertOutcome
 from uici.model.errors import Problem
 from uici.model.plan import Origin, PreparedPlan, VerifySettings
+from uici.model.site import FIRES_WHILE_HEALTHY
 from uici.model.verdict import Answer, Decision
 from uici.planning.ladder import explain, next_plan, refuse_self
 from uici.runs import records, slots
@@ -17,6 +18,7 @@ from uici.runs.data import LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
 from uici.runs.stages.acting import FIRST_CALL
+from uici.runs.stages.opening import values_of
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
 from uici.store.schema import approvals
@@ -40,13 +42,23 @@ def plan(services: Services, data: RunData) -> RunData:
     if data.strategy is None:
         raise ValueError(f"{data.run_id} plans without a diagnosis")
     findings = frozenset(finding.name for finding in data.findings)
-    chosen = next_plan(
-        site, data.strategy, data.target or "", data.environment or "", findings, data.tried, _because(data)
-    )
+    environment, target = data.place
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    values = values_of(site, data.strategy, firing, environment, target)
+    chosen = next_plan(site, data.strategy, target, environment, findings, data.tried, _because(data), values)
     if chosen is None and "healthy" in findings and not data.tried:
-        return _nothing_wrong(services, data)
+        waiting = _waiting_for_silence(services, data)
+        if waiting is not None:
+            return waiting
+        findings |= {FIRES_WHILE_HEALTHY}
+        chosen = next_plan(site, data.strategy, target, environment, findings, data.tried, _because(data), values)
+        if chosen is None:
+            reason = f"nothing_wrong: {target} has been found healthy, but its alert still fires"
+            return data.ending(AlertOutcome.ESCALATED, reason)
     if chosen is None:
-        skipped = "; ".join(f"{name}: {why}" for name, why in explain(site, data.strategy, findings, data.tried))
+        left_out = explain(site, data.strategy, findings, data.tried, values)
+        skipped = "; ".join(f"{name}: {why}" for name, why in left_out)
         return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
     own = refuse_self(chosen, site, services.identity, services.layers)
     if own.answer is Answer.DENY:
@@ -85,13 +97,12 @@ def plan(services: Services, data: RunData) -> RunData:
     )
 
 
-def _nothing_wrong(services: Services, data: RunData) -> RunData:
-    """A healthy target needs no remedy; the alert's window may not have passed yet: look again, then ask people."""
+def _waiting_for_silence(services: Services, data: RunData) -> RunData | None:
+    """A healthy target needs no remedy; the alert's window may not have passed yet: look again. None once it has."""
     now = services.clock.now()
     until = data.well_until or now + timedelta(seconds=VerifySettings().confirm_within)
     if now >= until:
-        reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
-        return data.ending(AlertOutcome.ESCALATED, reason)
+        return None
     return data.to(Stage.DIAGNOSE).parked(min(until, now + LOOK_AGAIN), "silence", well_until=until)
 
 
