@@ -269,7 +269,7 @@ strategies:
     with running(site(tmp_path / "c", "web", strategies=telling), world) as application:
         assert closed(application, send(application, alert("web")))["outcome"] == "escalated"
         (message,) = told(application)
-    assert message["reason"] == "the disk has to be replaced"
+    assert message["why"] == "the disk has to be replaced"
 
 
 def test_the_journal_of_ended_parts_is_forgotten_and_the_incident_stays(tmp_path: Path, world: World) -> None:

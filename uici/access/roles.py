@@ -15,10 +15,10 @@ class Permission(StrEnum):
     WEBHOOK = "webhook"  # report alerts
     VIEW = "view"  # read everything that the API shows
     PREVIEW = "preview"  # ask what would be done; nothing is changed
-    START = "start"  # start a run from a plan, cancel a run
+    START = "start"  # start a run from a plan, cancel a run, have messages to people tried again
     FREEZE = "freeze"  # stop everything new from starting, and allow it again
     APPROVE = "approve"  # answer for a run that waits
-    ADMINISTER = "administer"  # create and revoke tokens, have the configuration loaded again
+    ADMINISTER = "administer"  # create and revoke tokens, load the configuration again, test the ways to people
 
 
 class Role(StrEnum):

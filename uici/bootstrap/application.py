@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy
 
-from uici.access.secrets import resolve, resolve_tree
+from uici.access.secrets import resolve_tree
 from uici.access.tokens import TokenStore
 from uici.bootstrap.identity import discover
 from uici.catalogue.diagnostics import CatalogueError
@@ -26,9 +26,10 @@ from uici.model.base import JsonObject
 from uici.model.errors import Problem
 from uici.model.identity import SelfGuardLayers
 from uici.model.site import Site
+from uici.notify.channels import open_channels
 from uici.notify.delivery import Deliverer
-from uici.notify.notifiers import LogNotifier, WebhookNotifier
-from uici.ports import Clock, Executor, Notifier
+from uici.notify.notifications import Notifications
+from uici.ports import Clock, Executor
 from uici.runs.configuration import Configuration
 from uici.runs.control import Control
 from uici.runs.engine import Engine
@@ -91,12 +92,18 @@ class Application:
             wake=self._wake,
         )
         self.engine = Engine(self.services)
-        self._deliverer = Deliverer(self.store, self._clock, self._notifiers())
+        notify = self.site.platform.notify
+        # In an empty state nobody is told anything, and the secrets need not be here.
+        channels = open_channels(notify) if scratch is None else ()
+        self._deliverer = Deliverer(self.store, self._clock, channels, notify)
+        notifications = Notifications(self.store, self.events, self._clock, channels, notify, self._wake)
         self._intake = IntakeWriter(
             self.events, self._clock, self._live.site, identity, layers, site.platform.intake, self._wake
         )
         self.configuration = Configuration(self._live, self.events, self._clock)
-        self.control = Control(self.services, self._intake, self.engine, TokenStore(self.store), self.configuration)
+        self.control = Control(
+            self.services, self._intake, self.engine, TokenStore(self.store), self.configuration, notifications
+        )
 
     @property
     def site(self) -> Site:
@@ -123,14 +130,6 @@ class Application:
     def _wake(self) -> None:
         self.engine.wake()
         self._deliverer.wake()
-
-    def _notifiers(self) -> Callable[[], Sequence[Notifier]]:
-        settings = self.site.platform.notify
-        notifiers: list[Notifier] = [LogNotifier()]
-        if settings.webhook is not None:
-            url = resolve(settings.webhook, where="platform.yml: notify.webhook").reveal()
-            notifiers.append(WebhookNotifier(url, timeout=settings.timeout))
-        return lambda: notifiers
 
 
 def _sound_site(directory: Path | None, executors: Mapping[str, type[Executor]]) -> Site:

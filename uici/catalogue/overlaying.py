@@ -26,6 +26,7 @@ FILES: dict[str, tuple[Section, ...]] = {
         Section("runs", 8),
         Section("notify", 8),
         Section("catalogue", 8),
+        Section("records", 8),
         Section("self", 8),
     ),
     "environments.yml": (Section("environments", 1),),

@@ -66,6 +66,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     from uici.catalogue.executors import discover_executors
     from uici.catalogue.loading import load_site
     from uici.catalogue.locations import config_directory
+    from uici.notify.channels import check_channels
     from uici.translation.verb_tests import run_verb_tests
 
     log_to_stderr()
@@ -74,6 +75,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     # What is wrong is raised, and printed by the root command.
     site = load_site(config_directory(config), executors=executors)
     failures = run_verb_tests(site, executors)
+    unchecked = check_channels(site.platform.notify)
     if failures:
         raise CatalogueError(failure.diagnostic() for failure in failures)
     summary = {
@@ -87,6 +89,8 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     }
     counted = ", ".join(f"{count} {name}" for name, count in summary.items() if name != "ok")
     options.show(summary, lambda out, _: out.print(f"the configuration is good: {counted}"))
+    for each in unchecked:
+        options.say(f"not checked: {each}")
 
 
 def show_diagnostics(options: Options, diagnostics: Iterable[Diagnostic]) -> None:

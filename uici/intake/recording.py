@@ -14,6 +14,7 @@ from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.incident import IncidentState
+from uici.model.settings import MessageKind
 from uici.model.site import Site
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
@@ -213,9 +214,20 @@ class Batch:
         enqueue(
             self._connection,
             f"self:{alert.fingerprint}:{alert.starts_at.isoformat()}",
-            "refused",
-            {"title": f"{alert.name}: UICI never remediates itself", "reason": reason, "labels": alert.labels},
+            MessageKind.REFUSED,
+            {
+                "kind": MessageKind.REFUSED,
+                "title": f"{alert.name}: UICI never remediates itself",
+                "why": reason,
+                "labels": alert.labels,
+                "what_to_do": [
+                    f"see everything known of it: uici incidents {id_}",
+                    "heal UICI by hand, or by what supervises it",
+                ],
+                "incident": id_,
+            },
             self._now,
+            severity=alert.labels.get("severity", ""),
             incident=id_,
         )
         return id_

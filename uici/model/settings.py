@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from uici.model.base import Frozen
 from uici.model.secret import SecretReference
@@ -56,11 +57,113 @@ class RunSettings(Frozen):
     )
 
 
+class MessageKind(StrEnum):
+    """What a message wants of its reader."""
+
+    ESCALATION = "escalation"  # UICI cannot go on: a human has to
+    REFUSED = "refused"  # a guard or a person said no, so nothing was done
+    PROPOSAL = "proposal"  # what would have been done, where UICI may only propose
+    APPROVAL = "approval"  # a plan waits for an answer, and expires
+    CONFIGURATION_REJECTED = "configuration_rejected"  # a change of UICI's own configuration is not in force
+    OUTCOME = "outcome"  # how something ended of which nobody has to do anything
+
+
+ASKING = (
+    MessageKind.ESCALATION,
+    MessageKind.REFUSED,
+    MessageKind.PROPOSAL,
+    MessageKind.APPROVAL,
+    MessageKind.CONFIGURATION_REJECTED,
+)
+"""The kinds that everybody gets who did not choose: whatever may want something of a person."""
+
+
+class MessageLimit(Frozen):
+    """At most so many messages in a window, which begins with the first; the rest is summarised when it has passed."""
+
+    messages: int = Field(default=1, ge=1, le=1000)
+    seconds: float = Field(default=3600.0, ge=1, le=604_800)
+
+
+class MessageLimits(Frozen):
+    """The limit of each kind of message, for each channel by itself; `null` for none."""
+
+    escalation: MessageLimit | None = MessageLimit()
+    refused: MessageLimit | None = MessageLimit()
+    proposal: MessageLimit | None = MessageLimit()
+    approval: MessageLimit | None = Field(default=None, description="a question expires, so it is not held by default")
+    configuration_rejected: MessageLimit | None = MessageLimit()
+    outcome: MessageLimit | None = MessageLimit()
+
+    def of(self, kind: MessageKind) -> MessageLimit | None:
+        """The limit of a kind."""
+        limit: MessageLimit | None = getattr(self, kind.value)
+        return limit
+
+
+class ChannelSettings(Frozen):
+    """One way to people through Apprise, and which messages go there."""
+
+    url: Secret = Field(description="an Apprise URL (https://appriseit.com/services/)")
+    kinds: tuple[MessageKind, ...] = Field(default=ASKING, min_length=1)
+    severity: str | None = Field(default=None, description="the least severe that is told here; null for all")
+    format: Literal["text", "markdown"] = "text"
+
+
+class RetrySettings(Frozen):
+    """How long a receiver that does not accept is asked again: with growing pauses, of which chance decides a part."""
+
+    tries: int = Field(default=450, ge=1, le=100_000, description="about three days: the longest weekend")
+    first_seconds: float = Field(default=2.0, gt=0, le=3600)
+    longest_seconds: float = Field(default=600.0, gt=0, le=86_400)
+
+
 class NotifySettings(Frozen):
-    """Telling people: always the log and the event stream; a webhook when given."""
+    """Telling people: always the log and the event stream; a webhook and channels when given."""
 
     webhook: Secret | None = Field(default=None, description="URL that gets a JSON document per message")
-    timeout: Seconds = 10.0
+    outcomes: bool = Field(default=False, description="tell the log and the webhook of good ends too")
+    timeout: Seconds = Field(default=10.0, description="how long a receiver may be silent")
+    send_seconds: float = Field(default=30.0, gt=0, le=600, description="how long one delivery may take in all")
+    channels: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")], ChannelSettings] = Field(
+        default_factory=dict
+    )
+    limits: MessageLimits = MessageLimits()
+    severities: dict[str, int] = Field(
+        default_factory=lambda: {"info": 1, "warning": 2, "critical": 4},
+        description="the values of the label `severity`, each with its rank; an unknown one counts as the highest",
+    )
+    retry: RetrySettings = RetrySettings()
+    incident_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s{}]*\{incident\}[^\s{}]*$",
+        description="a page of your own about an incident, with {incident} for its id; messages link it",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NotifySettings:
+        for name, channel in self.channels.items():
+            if name in BUILTIN_CHANNELS:
+                raise ValueError(f"channels.{name}: this name is taken by UICI's own {name}; choose another")
+            if channel.severity is not None and channel.severity not in self.severities:
+                known = ", ".join(sorted(self.severities, key=lambda each: self.severities[each]))
+                raise ValueError(f"channels.{name}.severity: {channel.severity!r} is not in severities: {known}")
+        return self
+
+    @property
+    def outcomes_wanted(self) -> bool:
+        """Whether anybody is told how things ended."""
+        return self.outcomes or any(MessageKind.OUTCOME in channel.kinds for channel in self.channels.values())
+
+    def rank(self, severity: str) -> int:
+        """How severe that is. What is not listed counts as the highest: telling too much is the lesser evil."""
+        return self.severities.get(
+            severity, self.severities.get(severity.lower(), max(self.severities.values(), default=0))
+        )
+
+
+BUILTIN_CHANNELS = ("log", "webhook")
+"""Told of everything, without a limit: they are for machines and for reading back."""
 
 
 class SelfSettings(Frozen):
@@ -77,6 +180,18 @@ class CatalogueSettings(Frozen):
     )
 
 
+class RecordSettings(Frozen):
+    """What is kept with an incident, and how much of it is handed out."""
+
+    result_bytes: int = Field(
+        default=262_144, ge=1024, le=16_777_216, description="of one result; longer ones are shortened, and say so"
+    )
+    incident_bytes: int = Field(
+        default=4_194_304, ge=1024, le=268_435_456, description="of all kept results of one incident"
+    )
+    bundle_bytes: int = Field(default=67_108_864, ge=65_536, le=1_073_741_824, description="of a bundle, unpacked")
+
+
 class PlatformFile(Frozen):
     """What stands in platform.yml."""
 
@@ -90,4 +205,5 @@ class PlatformFile(Frozen):
     runs: RunSettings = RunSettings()
     notify: NotifySettings = NotifySettings()
     catalogue: CatalogueSettings = CatalogueSettings()
+    records: RecordSettings = RecordSettings()
     self: SelfSettings = SelfSettings()

@@ -1,9 +1,14 @@
-"""Delivering what waits in the outbox: at least once, with growing pauses, until it is given up and shown as dead."""
+"""Delivering messages: at least once on each channel, with growing pauses, until it is given up and shown as dead.
+
+One thread decides who is told what (`Router`); each channel has its own, so that a receiver that hangs delays no other.
+"""
 
 from __future__ import annotations
 
+import random
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,93 +16,194 @@ import structlog
 from sqlalchemy import Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from uici.model.base import JsonObject
 from uici.model.masking import mask
-from uici.ports import Clock, Notifier
+from uici.model.settings import NotifySettings
+from uici.notify.channels import Channel
+from uici.notify.routing import Router
+from uici.notify.wording import text_of
+from uici.ports import Clock
 from uici.store.database import Store
-from uici.store.outbox import DEAD, PENDING, SENT
-from uici.store.schema import outbox
+from uici.store.outbox import DeliveryState
+from uici.store.schema import deliveries, outbox
 
 _log = structlog.get_logger(__name__)
 
-_LONGEST_PAUSE = 600.0
-_MOST_TRIES = 450
-"""About three days: the longest weekend that a receiver is down unseen."""
+_BATCH = 20
+_LONGEST_ERROR = 500
+_LOOK_SECONDS = 1.0
+_JITTER = 0.25
 
 
 class Deliverer:
-    """One thread that empties the outbox through every notifier."""
+    """Empties the outbox through every channel."""
 
-    def __init__(self, store: Store, clock: Clock, notifiers: Callable[[], Sequence[Notifier]]) -> None:
+    def __init__(self, store: Store, clock: Clock, channels: Sequence[Channel], settings: NotifySettings) -> None:
         self._store = store
         self._clock = clock
-        self._notifiers = notifiers
-        self._news = threading.Event()
+        self._router = Router(settings, channels)
         self._stopping = threading.Event()
+        self._news = threading.Event()
+        self._workers = [_Worker(store, clock, channel, settings, self._stopping) for channel in channels]
         self._thread = threading.Thread(target=self._work, name="uici-notify", daemon=True)
 
     def start(self) -> None:
         """Begin to deliver."""
+        with self._store.write() as connection:
+            self._router.forget_removed(connection, self._clock.now())
         self._thread.start()
+        for worker in self._workers:
+            worker.thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Finish the message under way; the others wait for the next start."""
+        """Finish the messages under way, for at most `timeout` seconds; all others wait for the next start."""
+        until = time.monotonic() + timeout
         self._stopping.set()
-        self._news.set()
-        self._thread.join(timeout)
+        self.wake()
+        for thread in (self._thread, *(worker.thread for worker in self._workers)):
+            thread.join(max(0.0, until - time.monotonic()))
 
     def wake(self) -> None:
         """There may be something to deliver."""
         self._news.set()
+        for worker in self._workers:
+            worker.news.set()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
             self._news.clear()
             try:
-                self._deliver_due()
+                self._route()
             except SQLAlchemyError as error:
-                # Nothing is lost: the messages stay where they are, and the next round tries again.
+                # Nothing is lost: the messages stay where they are, and the next round decides about them.
                 _log.error("outbox_unreadable", error=str(getattr(error, "orig", error)))
-            self._news.wait(1.0)
+            self._news.wait(_LOOK_SECONDS)
 
-    def _deliver_due(self) -> None:
+    def _route(self) -> None:
+        with self._store.read() as connection:
+            if not self._router.waits(connection, self._clock.now()):
+                return
+        with self._store.write() as connection:
+            self._router.route(connection, self._clock.now())
+        # Perhaps there is more than one round takes.
+        self.wake()
+
+
+class _Worker:
+    """The thread of one channel."""
+
+    def __init__(
+        self, store: Store, clock: Clock, channel: Channel, settings: NotifySettings, stopping: threading.Event
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._channel = channel
+        self._retry = settings.retry
+        self._send_seconds = settings.send_seconds
+        self._stopping = stopping
+        self._hanging: threading.Thread | None = None
+        self.news = threading.Event()
+        self.thread = threading.Thread(target=self._work, name=f"uici-notify-{channel.name}", daemon=True)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            self.news.clear()
+            try:
+                more = self._deliver_due()
+            except SQLAlchemyError as error:
+                # Nothing is lost: what could not be marked as sent is sent again.
+                _log.error("outbox_unreadable", channel=self._channel.name, error=str(getattr(error, "orig", error)))
+                more = False
+            if not more:
+                self.news.wait(_LOOK_SECONDS)
+
+    def _deliver_due(self) -> bool:
+        """One batch, those first that were never tried: a message that is refused again and again delays no other.
+
+        Says whether there may be more.
+        """
         with self._store.read() as connection:
             due = connection.execute(
-                select(outbox)
-                .where(outbox.c.state == PENDING, outbox.c.next_at <= self._clock.now())
-                .order_by(outbox.c.id)
-                .limit(100)
+                select(deliveries.c.tries, outbox)
+                .join(outbox, outbox.c.id == deliveries.c.message_id)
+                .where(
+                    deliveries.c.state == DeliveryState.PENDING,
+                    deliveries.c.channel == self._channel.name,
+                    deliveries.c.next_at <= self._clock.now(),
+                )
+                .order_by(deliveries.c.tries, outbox.c.id)
+                .limit(_BATCH)
             ).all()
+        if not due:
+            return False
+        # Written before anything is sent: a state that cannot be written must not send the same message every second.
+        with self._store.write() as connection:
+            connection.execute(
+                deliveries.update()
+                .where(deliveries.c.channel == self._channel.name, deliveries.c.message_id.in_([row.id for row in due]))
+                .values(tried_at=self._clock.now())
+            )
         for row in due:
             if self._stopping.is_set():
-                return
-            self._deliver(row)
+                return False
+            if not self._deliver(row):
+                break
+        return True
 
-    def _deliver(self, row: Row[Any]) -> None:
-        # Its next turn is written first: a state that cannot be written must not send the same message every second.
-        tries = row.tries + 1
-        pause = timedelta(seconds=min(2.0 ** min(tries, 16), _LONGEST_PAUSE))
-        self._write(row, {"tries": tries, "next_at": self._clock.now() + pause})
-        # A notifier that accepted is not asked again when another one did not.
-        accepted = set(filter(None, row.accepted.split(",")))
-        errors = []
-        # Here, at the one way out: whoever wrote the message may have known fewer secrets than are known by now.
-        message = mask({**row.message, "id": row.id, "kind": row.kind})
-        for notifier in self._notifiers():
-            if notifier.name in accepted:
-                continue
-            try:
-                notifier.send(message)
-                accepted.add(notifier.name)
-            except Exception as error:  # a notifier's defect is kept with the message, and must not end the deliverer
-                errors.append(f"{notifier.name}: {error}")
-        values: dict[str, object] = {"accepted": ",".join(sorted(accepted)), "error": "; ".join(errors)}
-        if not errors:
-            values |= {"state": SENT, "sent_at": self._clock.now(), "next_at": None}
-        elif tries >= _MOST_TRIES:
-            _log.error("message_undeliverable", id=row.id, kind=row.kind, errors=errors)
-            values |= {"state": DEAD, "next_at": None}
-        self._write(row, values)
-
-    def _write(self, row: Row[Any], values: dict[str, object]) -> None:
+    def _deliver(self, row: Row[Any]) -> bool:
+        # Here, at the one way out: by now more secrets may be known than when it was stored.
+        message: JsonObject = mask({**row.message, "id": row.id, "kind": row.kind})
+        error = self._send(message | {"text": text_of(message)})
+        now = self._clock.now()
+        values: dict[str, object] = {"tries": row.tries + 1, "error": error or ""}
+        if error is None:
+            values |= {"state": DeliveryState.SENT, "settled_at": now, "next_at": None}
+        elif row.tries + 1 >= self._retry.tries:
+            _log.error("message_undeliverable", id=row.id, kind=row.kind, channel=self._channel.name, error=error)
+            values |= {"state": DeliveryState.DEAD, "settled_at": now, "next_at": None}
+        else:
+            values |= {"next_at": now + self._pause(row.tries)}
         with self._store.write() as connection:
-            connection.execute(outbox.update().where(outbox.c.id == row.id).values(values))
+            connection.execute(
+                deliveries.update()
+                .where(deliveries.c.message_id == row.id, deliveries.c.channel == self._channel.name)
+                .values(values)
+            )
+        return error is None
+
+    def _pause(self, tries: int) -> timedelta:
+        seconds = min(self._retry.first_seconds * 2.0 ** min(tries, 32), self._retry.longest_seconds)
+        return timedelta(seconds=seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311  # no secret
+
+    def _send(self, message: JsonObject) -> str | None:
+        """Why it was not accepted, or None."""
+        if self._hanging is not None and self._hanging.is_alive():
+            return "the delivery before this one still hangs"
+        sending = Sending(self._channel, message)
+        error = sending.result(self._send_seconds)
+        self._hanging = sending.thread
+        return error
+
+
+class Sending:
+    """One delivery in a thread of its own, which can be left behind when the receiver never ends."""
+
+    def __init__(self, channel: Channel, message: JsonObject) -> None:
+        self._channel = channel
+        self._message = message
+        self._error: str | None = None
+        self._done = threading.Event()
+        self.thread = threading.Thread(target=self._send, name=f"uici-send-{channel.name}", daemon=True)
+        self.thread.start()
+
+    def result(self, seconds: float) -> str | None:
+        """Why it was not accepted, or None. Waits for at most `seconds`."""
+        return self._error if self._done.wait(seconds) else f"no end after {seconds:g} s"
+
+    def _send(self) -> None:
+        try:
+            self._channel.notifier.send(self._message)
+        except Exception as error:  # a notifier's defect is kept with the message, and must not end the deliverer
+            self._error = str(mask(str(error) or type(error).__name__))[:_LONGEST_ERROR]
+        finally:
+            self._done.set()

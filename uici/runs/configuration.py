@@ -15,6 +15,7 @@ from uici.events.log import EventLog
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
+from uici.model.settings import MessageKind
 from uici.model.site import Site
 from uici.ports import Clock
 from uici.store.outbox import enqueue
@@ -195,7 +196,8 @@ class Configuration:
         now = self._clock.now()
         with self._events.writing() as connection:
             # Once for each content, also after a restart, and of several processes on one state by one.
-            if enqueue(connection, f"configuration:{rejected.digest}", "configuration_rejected", message, now):
+            kind = MessageKind.CONFIGURATION_REJECTED
+            if enqueue(connection, f"configuration:{rejected.digest}", kind, message, now, severity="warning"):
                 self._events.append(
                     connection,
                     "configuration_rejected",

@@ -16,7 +16,9 @@ from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 from uici.model.masking import mask
 from uici.model.plan import Origin, Plan
+from uici.model.settings import MessageKind
 from uici.model.verdict import Answer
+from uici.notify.notifications import Notifications
 from uici.planning.ladder import refuse_self
 from uici.planning.written import parse_plan
 from uici.runs import metrics, preview, reading, records
@@ -25,8 +27,8 @@ from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
 from uici.runs.services import Services
 from uici.store.identifiers import new_id
-from uici.store.outbox import DEAD, enqueue
-from uici.store.schema import approvals, freezes, outbox, runs
+from uici.store.outbox import enqueue
+from uici.store.schema import approvals, freezes, runs
 
 
 class Control:
@@ -39,12 +41,14 @@ class Control:
         engine: Engine | None,
         tokens: TokenStore,
         configuration: Configuration,
+        notifications: Notifications,
     ) -> None:
         self._services = services
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
         self.configuration = configuration
+        self.notifications = notifications
 
     # --- alerts ---------------------------------------------------------------------------------------------
 
@@ -73,8 +77,13 @@ class Control:
             enqueue(
                 connection,
                 f"body:{how}:{sender}:{now:%Y-%m-%dT%H}",  # once an hour: a sender that is wrong is wrong often
-                "escalation",
-                {"title": f"a notification of {sender} was {how} and refused; its alerts are not known", "why": why},
+                MessageKind.ESCALATION,
+                {
+                    "kind": MessageKind.ESCALATION,
+                    "title": f"a notification of {sender} was {how} and refused; its alerts are not known",
+                    "why": why,
+                    "what_to_do": ["look at Alertmanager for what fires: UICI does nothing about it"],
+                },
                 now,
             )
 
@@ -362,20 +371,13 @@ class Control:
         """Whether alerts are accepted and runs are started. Environments are shown, and do not make UICI unready."""
         state = self._services.store.reachable()
         engine = self._engine.problem() if self._engine is not None else "the engine is not started"
-        dead = 0
-        if state is None:
-            with self._services.store.read() as connection:
-                dead = len(connection.execute(select(outbox.c.id).where(outbox.c.state == DEAD).limit(100)).all())
         checks = [
             {"name": "state", "ok": state is None, "detail": mask(state or "writable")},
             {"name": "engine", "ok": engine is None, "detail": mask(engine or "running")},
             {"name": "intake", "ok": True, "detail": f"{self._intake.waiting()} notifications wait for their commit"},
-            {
-                "name": "messages",
-                "ok": True,
-                "detail": f"{dead} could not be delivered" if dead else "all delivered or waiting",
-            },
             self.configuration.check(),
+            # People who are not told are no reason to take no alerts, so this never makes UICI unready.
+            {"name": "messages", "ok": True, "detail": self.notifications.summary() if state is None else "unknown"},
         ]
         return {"ok": all(check["ok"] for check in checks), "checks": checks}
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from uici.runs.configuration import Configuration
 from uici.store.database import Store
-from uici.store.schema import alerts, freezes, incidents, outbox, runs
+from uici.store.schema import alerts, deliveries, freezes, incidents, runs
 
 
 class _Counts:
@@ -34,13 +34,19 @@ class _Counts:
                     "outcome",
                 ),
                 ("uici_verdicts", "Runs by verdict; `none` where nothing was judged.", runs.c.verdict, "verdict"),
-                ("uici_messages", "Messages to people by state.", outbox.c.state, "state"),
             ):
                 family = GaugeMetricFamily(name, help_, labels=[label])
                 missing = "open" if name == "uici_alerts" else "none"
                 for value, count in connection.execute(select(column, func.count()).group_by(column)):
                     family.add_metric([value or missing], count)
                 yield family
+            messages = GaugeMetricFamily(
+                "uici_messages", "Messages to people by state and channel.", labels=["state", "channel"]
+            )
+            states = select(deliveries.c.state, deliveries.c.channel, func.count())
+            for state, channel, count in connection.execute(states.group_by("state", "channel")):
+                messages.add_metric([state, channel], count)
+            yield messages
             frozen = connection.execute(select(freezes.c.frozen).where(freezes.c.id == 1)).scalar_one_or_none()
         yield GaugeMetricFamily("uici_frozen", "1 while everything is frozen.", value=1 if frozen else 0)
 

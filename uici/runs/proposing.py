@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import unified_diff
 
 from uici.model.base import JsonObject
+from uici.model.settings import MessageKind
+from uici.runs import records
 from uici.runs.data import RunData
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
@@ -28,9 +30,10 @@ def propose_change(services: Services, data: RunData, position: str, arguments: 
         new = enqueue(
             connection,
             f"step:{data.run_id}:{position}",
-            "proposal",
+            MessageKind.PROPOSAL,
             message,
             services.clock.now(),
+            severity=records.severity_of(connection, data.incident_id),
             incident=data.incident_id,
             run=data.run_id,
         )

@@ -12,7 +12,7 @@ from uici.model.plan import Origin, PreparedPlan
 from uici.model.verdict import Verdict
 from uici.runs import slots
 from uici.runs.data import RunData, RunState
-from uici.store.schema import alerts, attempts, freezes, plans, runs
+from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs
 from uici.store.schema import slots as slot_rows
 
 DONE, PROVED, NOT_DONE, FAILED, UNKNOWN = "done", "proved_done", "not_done", "failed", "unknown"
@@ -39,6 +39,11 @@ def firing_alerts(connection: Connection, incident_id: str) -> list[Alert]:
             .order_by(alerts.c.first_seen, alerts.c.fingerprint)
         )
     ]
+
+
+def severity_of(connection: Connection, incident_id: str | None) -> str:
+    """The severity of an incident as its first alert gave it; empty where there is no incident."""
+    return connection.execute(select(incidents.c.severity).where(incidents.c.id == incident_id)).scalar() or ""
 
 
 def still_firing(connection: Connection, incident_id: str) -> int:

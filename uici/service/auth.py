@@ -57,8 +57,8 @@ MayView = Annotated[Principal, Depends(requires(Permission.VIEW))]
 MayPreview = Annotated[Principal, Depends(requires(Permission.PREVIEW))]
 MayStart = Annotated[Principal, Depends(requires(Permission.START))]
 MayFreeze = Annotated[Principal, Depends(requires(Permission.FREEZE))]
-MayAdminister = Annotated[Principal, Depends(requires(Permission.ADMINISTER))]
 MayApprove = Annotated[Principal, Depends(requires(Permission.APPROVE))]
+MayAdminister = Annotated[Principal, Depends(requires(Permission.ADMINISTER))]
 
 
 def _token(header: str | None, basic_user: str | None) -> str:

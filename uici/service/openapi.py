@@ -151,6 +151,7 @@ _TAGS: Final = [
     {"name": "catalogue", "description": "What UICI knows: operations, targets, environments."},
     {"name": "incidents", "description": "What is wrong, and what was done about it."},
     {"name": "runs", "description": "Plans, their previews and their durable executions."},
+    {"name": "notifications", "description": "Messages to people: what waits, what was given up, and tests."},
     {"name": "brake", "description": "Stopping everything new."},
     {"name": "system", "description": "How UICI itself is."},
 ]

@@ -80,3 +80,22 @@ class ReloadBody(_Body):
     """Why the configuration is loaded again."""
 
     reason: Words = ""
+
+
+class ChannelBody(_Body):
+    """Which channel is to be tested; all of them when it is left out."""
+
+    channel: Name | None = None
+
+
+class RetryBody(_Body):
+    """Which messages that were given up are to be tried again."""
+
+    ids: list[Annotated[int, Field(ge=1, le=2**63 - 1)]] | None = Field(default=None, min_length=1, max_length=1000)
+    all_dead: bool = False
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> RetryBody:
+        if (self.ids is None) is (not self.all_dead):
+            raise ValueError("give exactly one of: ids, all_dead: true")
+        return self

@@ -56,12 +56,13 @@ class Store:
         self._reading = _engine(self.url, pool_size, isolation=None)
 
     def migrate(self) -> None:
-        """Create what is missing. Raises Problem when the file is newer than this version, or unusable."""
+        """Create what is missing. Raises Problem when the file is of another version, or unusable."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
             with self.engine.begin() as connection:
-                schema.metadata.create_all(connection)
+                # First only the table that says which version wrote the others.
+                schema.meta.create(connection, checkfirst=True)
                 found = connection.execute(
                     select(schema.meta.c.value).where(schema.meta.c.name == "schema_version")
                 ).scalar_one_or_none()
@@ -69,14 +70,16 @@ class Store:
                     connection.execute(
                         schema.meta.insert().values(name="schema_version", value=str(schema.SCHEMA_VERSION))
                     )
-                elif int(found) > schema.SCHEMA_VERSION:
+                elif int(found) != schema.SCHEMA_VERSION:
+                    other = "newer" if int(found) > schema.SCHEMA_VERSION else "older"
                     raise Problem(
                         ProblemKind.UNPROCESSABLE,
-                        "state_is_newer",
-                        f"the state has schema {found}, this version knows up to {schema.SCHEMA_VERSION}",
+                        f"state_is_{other}",
+                        f"the state has schema {found}, and this version reads only {schema.SCHEMA_VERSION}",
                         where=str(self.path),
-                        hint="start the newer version of uici again, or give another state",
+                        hint=f"start the {other} version of uici again, or give another state",
                     )
+                schema.metadata.create_all(connection)
         except (OSError, sqlalchemy.exc.DatabaseError) as error:
             raise Problem(
                 ProblemKind.UNAVAILABLE,

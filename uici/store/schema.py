@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -201,17 +201,65 @@ outbox = Table(
     # One message per key: an escalation repeated after a crash is the same escalation.
     Column("key", Text, nullable=False, unique=True),
     Column("kind", String(32), nullable=False),
+    Column("severity", Text, nullable=False, default=""),
     Column("incident_id", String(40)),
     Column("run_id", String(40)),
+    # Set for the summary of what was held back from one channel; null for everybody.
+    Column("channel", Text),
     Column("message", JSON, nullable=False),
+    Column("created_at", UtcText, nullable=False),
+    # Null until it is decided which channels get it, and when.
+    Column("routed_at", UtcText),
+    Index("outbox_by_routing", "routed_at", "id"),
+    Index("outbox_by_incident", "incident_id"),
+    sqlite_autoincrement=True,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("message_id", Integer, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("kind", String(32), nullable=False),
     Column("state", String(16), nullable=False),
     Column("tries", Integer, nullable=False, default=0),
     Column("created_at", UtcText, nullable=False),
+    # When it is tried next; of one that is held, when its window has passed.
     Column("next_at", UtcText),
-    Column("sent_at", UtcText),
-    Column("accepted", Text, nullable=False, default=""),
+    Column("tried_at", UtcText),
+    Column("settled_at", UtcText),
     Column("error", Text, nullable=False, default=""),
-    Index("outbox_due", "state", "next_at"),
+    # The message that told of this one, when it was held back.
+    Column("summary_id", Integer),
+    Index("deliveries_due", "state", "channel", "next_at"),
+)
+
+telling_windows = Table(
+    "telling_windows",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("opened_at", UtcText, nullable=False),
+    Column("ends_at", UtcText, nullable=False),
+    Column("told", Integer, nullable=False),
+    # The highest rank of severity that was told in this window.
+    Column("highest", Integer, nullable=False),
+)
+
+kept_results = Table(
+    "kept_results",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("incident_id", String(40), nullable=False),
+    Column("run_id", String(40), nullable=False),
+    Column("at", UtcText, nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("digest", String(80), nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("shortened", Boolean, nullable=False, default=False),
+    Column("result", JSON, nullable=False),
+    Index("kept_results_by_incident", "incident_id", "id"),
 )
 
 events = Table(

@@ -23,7 +23,9 @@ from uici.model.condition import all_hold
 from uici.model.condition import select as select_path
 from uici.model.errors import Problem
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
+from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
+from uici.notify.messages import asked_message
 from uici.runs import records, slots
 from uici.runs.bounded import BoundedCalls
 from uici.runs.data import DoneStep, RunData, Stage
@@ -333,14 +335,18 @@ def _call_of_the_run(services: Services, data: RunData, plan: PreparedPlan, step
         enqueue(
             connection,
             f"step:{data.run_id}:{_position(data)}",
-            "escalation",
-            {
-                "title": f"{step.operation.name} on {data.environment}/{data.target}",
-                "reason": str(call.arguments.get("message", "")),
-                "run": data.run_id,
-                "findings": [finding.summary for finding in data.findings],
-            },
+            MessageKind.ESCALATION,
+            asked_message(
+                run=data.run_id,
+                incident=data.incident_id,
+                operation=step.operation.name,
+                environment=data.environment,
+                target=data.target,
+                why=str(call.arguments.get("message", "")),
+                findings=data.findings,
+            ),
             services.clock.now(),
+            severity=records.severity_of(connection, data.incident_id),
             incident=data.incident_id,
             run=data.run_id,
         )

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, select
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
 from uici.model.incident import Incident, IncidentState
+from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
-from uici.notify.messages import Tried, incident_message
+from uici.notify.messages import Tried, incident_message, outcome_message, run_message
 from uici.runs import reading, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
@@ -18,7 +19,8 @@ from uici.store.outbox import enqueue
 from uici.store.schema import alerts, approvals, incidents, plans, runs
 from uici.verification.judging import HealthTrack
 
-_TELLING = {AlertOutcome.ESCALATED: "escalation", AlertOutcome.REFUSED: "refused"}
+_TELLING = {AlertOutcome.ESCALATED: MessageKind.ESCALATION, AlertOutcome.REFUSED: MessageKind.REFUSED}
+_GOOD = frozenset({AlertOutcome.HEALED, AlertOutcome.SELF_RESOLVED})
 
 
 def close(services: Services, data: RunData) -> RunData:
@@ -39,9 +41,16 @@ def close(services: Services, data: RunData) -> RunData:
 def end_plainly(connection: Connection, services: Services, data: RunData) -> None:
     """End a run whose closing fails again and again: nothing stays locked, and people get a message without details."""
     _end(connection, services, data)
-    message = {"title": f"the run {data.run_id} could not be closed in order", "why": data.reason, "run": data.run_id}
-    now = services.clock.now()
-    enqueue(connection, f"end:{data.run_id}", "escalation", message, now, incident=data.incident_id, run=data.run_id)
+    message = run_message(
+        kind=MessageKind.ESCALATION,
+        run=data.run_id,
+        title=f"the run {data.run_id} could not be closed in order",
+        environment=data.environment,
+        target=data.target,
+        why=data.reason,
+        incident=data.incident_id,
+    )
+    _enqueue(connection, services, data, f"end:{data.run_id}", MessageKind.ESCALATION, message)
 
 
 def _end(connection: Connection, services: Services, data: RunData) -> None:
@@ -116,42 +125,79 @@ def _close_incident(connection: Connection, services: Services, data: RunData) -
 def _tell(connection: Connection, services: Services, data: RunData) -> None:
     kind = _TELLING.get(data.outcome) if data.outcome is not None else None
     if data.outcome is AlertOutcome.OBSERVED and data.proposing:
-        kind = "proposal"
+        kind = MessageKind.PROPOSAL
     if kind is None and data.verdict is Verdict.INEFFECTIVE:
-        kind = "escalation"
+        kind = MessageKind.ESCALATION
+    incident = _incident(connection, data)
     # What the plan itself told people is not told again; nor is having given up, until it was tried and failed again.
     if kind is not None and not (data.told and not data.acted and data.outcome is AlertOutcome.ESCALATED):
-        message = _message(connection, data, kind)
         key = f"end:{data.run_id}"
         if data.gave_up:
             key = f"gave_up:{records.last_ineffective_run(connection, *data.place)}"
-        enqueue(
-            connection,
-            key,
-            kind,
-            message,
-            services.clock.now(),
-            incident=data.incident_id,
-            run=data.run_id,
-        )
+        _enqueue(connection, services, data, key, kind, _message(connection, data, kind, incident))
+    if incident is not None and services.site().platform.notify.outcomes_wanted:
+        _tell_outcome(connection, services, data, incident, kind)
 
 
-def _message(connection: Connection, data: RunData, kind: str) -> JsonObject:
+def _tell_outcome(
+    connection: Connection, services: Services, data: RunData, incident: Incident, told_as: MessageKind | None
+) -> None:
+    """How it ended, for those who asked to hear of it: what is good, and what a remedy did not help."""
+    if data.outcome is None or (data.outcome not in _GOOD and not data.acted):
+        return
+    message = outcome_message(
+        incident=incident,
+        outcome=data.outcome,
+        why=data.reason,
+        tried=_tried(data),
+        ended_at=services.clock.now(),
+        acted_at=reading.run_row(connection, data.run_id).acted_at,
+        told_as=told_as,
+    )
+    _enqueue(connection, services, data, f"outcome:{data.run_id}", MessageKind.OUTCOME, message)
+
+
+def _enqueue(
+    connection: Connection, services: Services, data: RunData, key: str, kind: MessageKind, message: JsonObject
+) -> None:
+    enqueue(
+        connection,
+        key,
+        kind,
+        message,
+        services.clock.now(),
+        severity=records.severity_of(connection, data.incident_id),
+        incident=data.incident_id,
+        run=data.run_id,
+    )
+
+
+def _incident(connection: Connection, data: RunData) -> Incident | None:
+    row = connection.execute(select(incidents).where(incidents.c.id == data.incident_id)).one_or_none()
+    return Incident.model_validate({name: getattr(row, name) for name in Incident.model_fields}) if row else None
+
+
+def _message(connection: Connection, data: RunData, kind: MessageKind, incident: Incident | None) -> JsonObject:
     document = connection.execute(select(plans.c.document).where(plans.c.cid == data.cid)).scalar_one_or_none()
     steps = [step["step"] for step in (document or {}).get("steps", [])]
-    row = connection.execute(select(incidents).where(incidents.c.id == data.incident_id)).one_or_none()
-    if row is None:
-        place = f"{data.environment}/{data.target}"
-        return {
-            "title": f"the run {data.run_id} on {place} ended",
-            "why": data.reason,
-            "run": data.run_id,
-            "plan": steps,
-        }
-    incident = Incident.model_validate({name: getattr(row, name) for name in Incident.model_fields})
+    if incident is None:
+        return run_message(
+            kind=kind,
+            run=data.run_id,
+            title=f"the run {data.run_id} on {data.environment}/{data.target} ended",
+            environment=data.environment,
+            target=data.target,
+            why=data.reason,
+            plan=steps,
+        )
+    return incident_message(
+        kind=kind, incident=incident, why=data.reason, findings=data.findings, tried=_tried(data), plan=steps
+    )
+
+
+def _tried(data: RunData) -> list[Tried]:
     *earlier, last = data.tried or ("",)
     tried = [Tried(remedy=name, verdict=Verdict.INEFFECTIVE) for name in earlier]
     if last and data.acted:
         tried.append(Tried(remedy=last, verdict=data.verdict, undone=bool(data.undone)))
-    message = incident_message(kind=kind, incident=incident, why=data.reason, findings=data.findings, tried=tried)
-    return message | {"plan": steps}
+    return tried

@@ -10,8 +10,10 @@ from uici.guard.judging import combined, judge
 from uici.model.alert import AlertOutcome
 from uici.model.errors import Problem
 from uici.model.plan import Origin, PreparedPlan, VerifySettings
+from uici.model.settings import MessageKind
 from uici.model.site import FIRES_WHILE_HEALTHY
 from uici.model.verdict import Answer, Decision
+from uici.notify.messages import approval_message
 from uici.planning.ladder import explain, next_plan, refuse_self
 from uici.runs import records, slots
 from uici.runs.data import LOOK_AGAIN, RunData, Stage
@@ -21,7 +23,7 @@ from uici.runs.stages.acting import FIRST_CALL
 from uici.runs.stages.opening import values_of
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
-from uici.store.schema import approvals
+from uici.store.schema import approvals, incidents
 from uici.verification.judging import HealthTrack
 
 _SLOT_POLLS_PER_SECOND = 10
@@ -222,19 +224,27 @@ def _ask(
             risk=prepared.risk,
             reasons=reasons,
         )
+        about = connection.execute(
+            select(incidents.c.title, incidents.c.severity).where(incidents.c.id == data.incident_id)
+        ).one_or_none()
         enqueue(
             connection,
             f"approval:{data.run_id}:{data.cid}",
-            "approval",
-            {
-                "title": f"approval wanted: {prepared.plan.remedy or 'plan'} on {data.environment}/{data.target}",
-                "reason": "; ".join(reasons),
-                "run": data.run_id,
-                "cid": data.cid,
-                "steps": [step.step.model_dump(mode="json") for step in prepared.steps],
-                "expires_at": (now + timedelta(seconds=seconds)).isoformat(),
-            },
+            MessageKind.APPROVAL,
+            approval_message(
+                run=data.run_id,
+                incident=data.incident_id,
+                title=about.title if about is not None else "",
+                environment=data.environment,
+                target=data.target,
+                remedy=prepared.plan.remedy,
+                reasons=reasons,
+                cid=data.cid or "",
+                plan=[step.step.model_dump(mode="json") for step in prepared.steps],
+                expires_at=now + timedelta(seconds=seconds),
+            ),
             now,
+            severity=about.severity if about is not None else "",
             incident=data.incident_id,
             run=data.run_id,
         )
