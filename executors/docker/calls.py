@@ -1,144 +1,22 @@
-"""The calls that this executor publishes, and their arguments; importable without the Docker SDK."""
+"""The calls that this executor publishes; importable without the Docker SDK."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
-
-from executors.docker.settings import MAX_STOP_SECONDS, DockerBinding, Text
-from uici.model.base import Frozen, JsonObject, JsonValue
+from executors.diagnostics import DIAGNOSE_RETURNS
+from executors.docker.arguments import ARGUMENTS, OPEN_CALL
+from executors.docker.possible import refuse_impossible
+from executors.haproxy import SET_RETURNS, STATE_RETURNS
+from executors.snapshot import SNAPSHOT_RETURNS
+from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, CallSpec, FailureKind, Risk
 
-OPEN_CALL = "engine.request"
 # A restart that asks for no longer grace than this is surely over, or never was, when the call's time in flight has
 # passed; for a longer one the proof says "unknown" instead of "no".
 PROVABLE_GRACE = 10.0
 _IN_FLIGHT = 15.0
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
-
-
-class OnTarget(Frozen):
-    """Arguments of every named call."""
-
-    target: DockerBinding = Field(description="the target's whole binding")
-
-
-class Logs(OnTarget):
-    """Arguments of container.logs."""
-
-    lines: int = Field(default=200, ge=1, le=10_000)
-
-
-class Stop(OnTarget):
-    """Arguments of container.stop and container.restart."""
-
-    grace_seconds: int | None = Field(
-        default=None, ge=0, le=MAX_STOP_SECONDS, description="from the stop signal to SIGKILL; default: the binding's"
-    )
-
-    @property
-    def grace(self) -> int:
-        """Seconds from the stop signal to SIGKILL."""
-        return self.target.stop_seconds if self.grace_seconds is None else self.grace_seconds
-
-
-class Scale(OnTarget):
-    """Arguments of container.scale."""
-
-    replicas: int = Field(ge=1, le=100, description="at least one: a new container is made in the image of another")
-
-
-class Update(OnTarget):
-    """Arguments of container.update. What is absent or null stays as it is; 0 lifts the limit."""
-
-    cpus: float | None = Field(default=None, ge=0, le=4096, description="1.5 = one and a half CPUs; 0 = no limit")
-    memory_bytes: int | None = Field(default=None, ge=0, le=2**50, description="0 = no limit")
-
-
-class Recreate(OnTarget):
-    """What all calls that replace a container by another take."""
-
-    health_timeout_seconds: float = Field(
-        default=60.0, gt=0, le=600, description="how long the new container may take to be healthy"
-    )
-
-
-class Configure(Recreate):
-    """Arguments of container.configure."""
-
-    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], Annotated[str, Field(max_length=131_072)]] = Field(
-        default_factory=dict, description="variables to set"
-    )
-    remove: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
-        default=(), max_length=1000, description="variables to remove"
-    )
-
-
-class Deploy(Recreate):
-    """Arguments of container.deploy: exactly one of `image` and `version`."""
-
-    image: Text | None = Field(default=None, description="an image that the engine has: repository:tag, digest or id")
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = Field(
-        default=None, description="a tag of the container's own repository"
-    )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Deploy:
-        if (self.image is None) is (self.version is None):
-            raise ValueError("give exactly one of image and version")
-        return self
-
-
-class Exec(OnTarget):
-    """Arguments of container.exec."""
-
-    argv: tuple[Annotated[str, Field(max_length=131_072)], ...] = Field(
-        min_length=1, max_length=1000, description="the program and its arguments; no shell reads them"
-    )
-
-
-class EngineRequest(Frozen):
-    """Arguments of engine.request."""
-
-    target: JsonValue = Field(default=None, description="the target's binding, for what the guards look at; not sent")
-    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE"]
-    path: tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...] = Field(
-        min_length=1, max_length=12, description='segments, each quoted: ["containers", "web", "json"]'
-    )
-    query: dict[str, str | int | float | bool | list[str] | dict[str, JsonValue]] = Field(
-        default_factory=dict, description="an object or a list is sent as JSON, as the Engine's `filters` want it"
-    )
-    body: JsonValue = None
-
-
-ARGUMENTS: Mapping[str, type[Frozen]] = MappingProxyType(
-    {
-        **dict.fromkeys(
-            (
-                "container.status",
-                "container.health",
-                "container.usage",
-                "container.describe",
-                "container.start",
-            ),
-            OnTarget,
-        ),
-        "container.logs": Logs,
-        "container.stop": Stop,
-        "container.restart": Stop,
-        "container.scale": Scale,
-        "container.update": Update,
-        "container.configure": Configure,
-        "container.deploy": Deploy,
-        "container.rollback": Recreate,
-        "container.exec": Exec,
-        OPEN_CALL: EngineRequest,
-    }
-)
 
 _INSTANCES = {"changed": "whether anything was changed", "instances": "ids of the containers acted on"}
 _VERSION = {"image": "the image that runs now", "version": "its tag", "previous_image": "the image before"}
@@ -228,6 +106,54 @@ _SPECS = (
         mutates=False,
         timeout=15,
     ),
+    _spec(
+        "container.list",
+        "The containers of the target's engine",
+        {
+            "services": "id, name, state, image and version of each, by name",
+            "total": "how many there are, of the wanted state when one was given",
+            "running": "how many of them run",
+            "truncated": "whether there are more than are listed",
+        },
+        mutates=False,
+        timeout=15,
+    ),
+    _spec(
+        "container.diagnose",
+        "Run one of the binding's diagnostics in the first container that runs",
+        DIAGNOSE_RETURNS,
+        mutates=False,
+        timeout=330,
+    ),
+    _spec(
+        "container.snapshot",
+        "Everything that can be seen of the containers at once, masked; what cannot be seen says why",
+        SNAPSHOT_RETURNS,
+        mutates=False,
+        timeout=150,
+    ),
+    _spec(
+        "container.backend",
+        "The state of the binding's server at its load balancer",
+        STATE_RETURNS,
+        mutates=False,
+        timeout=130,
+    ),
+    _spec(
+        "container.set_backend",
+        "Give the binding's server at its load balancer traffic, no new sessions, or none",
+        SET_RETURNS,
+        risk=Risk.MEDIUM,
+        timeout=250,
+        in_flight=5,
+    ),
+    _spec(
+        "container.reclaim",
+        "Remove the engine's dangling images and build cache; never containers, volumes or images with a name",
+        {"reclaimed_bytes": "room that became free", "removed": "how many images and cache records went"},
+        risk=Risk.HIGH,
+        timeout=600,
+    ),
     _spec("container.start", "Start the containers that do not run", _INSTANCES, timeout=60, in_flight=5),
     _spec("container.stop", "Stop the containers", _INSTANCES, risk=Risk.HIGH),
     _spec("container.restart", "Restart the containers, one after another", _INSTANCES, risk=Risk.MEDIUM),
@@ -275,8 +201,8 @@ _SPECS = (
             "truncated": "more was written",
         },
         risk=Risk.HIGH,
-        timeout=60,
-        in_flight=60,
+        timeout=300,
+        in_flight=300,
         provable=False,
     ),
     _spec(
@@ -310,10 +236,14 @@ def spec_of(name: str) -> CallSpec:
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
-    """Whether the call mutates, and its risk; an open call by its method. Raises CallError as `spec_of`."""
+    """Whether the call mutates, and its risk; an open call by its method.
+
+    Raises CallError as `spec_of`, and for what the target's binding says cannot work.
+    """
     spec = spec_of(name)
     if spec.open and arguments.get("method") in ("GET", "HEAD") and not _attaches(arguments.get("path")):
         return False, Risk.LOW
+    refuse_impossible(name, arguments)
     return spec.mutates, spec.risk
 
 
@@ -323,21 +253,3 @@ def _attaches(path: JsonValue) -> bool:
     if not isinstance(path, list | tuple) or not path:
         return True
     return any(not isinstance(part, str) for part in (*path[:1], *path[2:])) or "attach" in path
-
-
-_Arguments = TypeVar("_Arguments", bound=Frozen)
-
-
-def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Arguments:
-    """`arguments` as the frozen type `kind`. Raises CallError(PERMANENT, `bad_arguments`); values are not repeated."""
-    try:
-        # As JSON, which arguments are: strict, yet with lists where tuples are meant.
-        return kind.model_validate_json(json.dumps(arguments), strict=True)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)[:10]
-        )
-        raise CallError(
-            FailureKind.PERMANENT, "bad_arguments", f"{name}: the arguments do not fit: {problems}"
-        ) from None

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from executors.docker.arguments import Configure, Deploy, Scale, Update
+from executors.docker.arguments import Recreate as RecreateArguments
 from executors.docker.blueprint import another, blueprint, has_fixed_ports
-from executors.docker.calls import Configure, Deploy, Scale, Update
-from executors.docker.calls import Recreate as RecreateArguments
 from executors.docker.engine import Deadline, Engine
 from executors.docker.facts import (
     LABEL_DEPLOYED_AT,
@@ -22,6 +22,7 @@ from executors.docker.facts import (
     tag_of,
 )
 from executors.docker.lookup import Lookup, Reference, name_of
+from executors.docker.possible import refuse_unscalable
 from executors.docker.recreate import Recreation, Replacement, Terms, state_marks
 from executors.docker.settings import LABEL_NUMBER
 from uici.model.base import JsonObject, digest
@@ -92,12 +93,7 @@ class Changes:
         members = [Facts.of(found) for found in inspected]
         before, changed = len(members), False
         if not arguments.target.is_group:
-            if arguments.replicas != 1:
-                raise CallError(
-                    FailureKind.PERMANENT,
-                    "not_scalable",
-                    f"{arguments.target} is bound as one container; bind a compose `service` or `labels` to scale it",
-                )
+            refuse_unscalable(arguments.target, arguments.replicas)
         elif arguments.replicas > before:
             changed = self._add(inspected, arguments.replicas - before, deadline)
         elif arguments.replicas < before:

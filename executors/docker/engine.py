@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from executors.docker.settings import DockerSettings
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
+
+if TYPE_CHECKING:
+    from executors.docker.stream import Stream
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _POOL = 16
@@ -144,34 +148,61 @@ class Engine:
         out of messages. Raises CallError: TEMPORARY when nothing was sent, or for reads whatever may pass;
         PERMANENT when the engine refused; UNKNOWN when a change was sent and no clear answer came.
         """
-        if any(part in ("", ".", "..") or "\0" in part for part in path):
-            # HTTP clients and servers fold these away, so that another thing than the one written would be reached.
-            raise CallError(FailureKind.PERMANENT, "bad_path", f"{path!r:.200} is no path: a segment names nothing")
-        client = self._connected()
         wait = self.settings.timeout_seconds + extra_seconds
         limits = deadline if deadline is not None and deadline.left() < wait else Deadline(wait)
-        if limits.left() == 0:
-            raise CallError(FailureKind.TEMPORARY, "deadline_exceeded", f"no time was left to ask {self.where}")
-        url = f"{client.base_url}/v{self._version}/" + "/".join(quote(part, safe="") for part in path)
-        failures = importlib.import_module("requests.exceptions")
         try:
-            with client.request(
-                method,
-                url,
-                params=_query(query),
-                data=None if body is None else json.dumps(body),
-                headers={"Content-Type": "application/json"},
-                timeout=(self.settings.timeout_seconds, max(0.05, limits.left())),
-                stream=True,
-                allow_redirects=False,
-            ) as response:
+            with self._sent(method, path, query, body, limits, {}) as response:
                 content, truncated = self._read(response, limit, limits)
                 status = int(response.status_code)
-        except (failures.RequestException, OSError) as error:
+        except _failures() as error:
             raise self._lost(error, mutates) from None
         if status >= HTTPStatus.MULTIPLE_CHOICES and status != HTTPStatus.NOT_MODIFIED:
             raise self._refused(method, path, status, content, mutates, secrets)
         return Answer(status, content, truncated)
+
+    @contextlib.contextmanager
+    def attached(
+        self, path: Sequence[str], body: JsonValue, deadline: Deadline, mutates: bool, secrets: Iterable[str]
+    ) -> Iterator[Stream]:
+        """Post a request that turns its connection into a stream; while inside, the stream. Raises as `request`."""
+        upgrade = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        stream = importlib.import_module("executors.docker.stream").Stream
+        try:
+            with self._sent("POST", path, None, body, deadline, upgrade) as response:
+                status = int(response.status_code)
+                if status >= HTTPStatus.MULTIPLE_CHOICES:
+                    content, _ = self._read(response, MAX_ANSWER_BYTES, deadline)
+                    raise self._refused("POST", path, status, content, mutates, secrets)
+                yield stream(response)
+        except _failures() as error:
+            raise self._lost(error, mutates) from None
+
+    def _sent(
+        self,
+        method: str,
+        path: Sequence[str],
+        query: Mapping[str, JsonValue] | None,
+        body: JsonValue,
+        deadline: Deadline,
+        headers: Mapping[str, str],
+    ) -> Any:
+        """The response whose headers have come; its body has not been read."""
+        if any(part in ("", ".", "..") or "\0" in part for part in path):
+            # HTTP clients and servers fold these away, so that another thing than the one written would be reached.
+            raise CallError(FailureKind.PERMANENT, "bad_path", f"{path!r:.200} is no path: a segment names nothing")
+        client = self._connected()
+        if deadline.left() == 0:
+            raise CallError(FailureKind.TEMPORARY, "deadline_exceeded", f"no time was left to ask {self.where}")
+        return client.request(
+            method,
+            f"{client.base_url}/v{self._version}/" + "/".join(quote(part, safe="") for part in path),
+            params=_query(query),
+            data=None if body is None else json.dumps(body),
+            headers={"Content-Type": "application/json", **headers},
+            timeout=(self.settings.timeout_seconds, max(0.05, deadline.left())),
+            stream=True,
+            allow_redirects=False,
+        )
 
     def _connected(self) -> Any:
         with self._lock:
@@ -290,6 +321,11 @@ class Engine:
             return CallError(kind, "docker_error", text, detail=detail)
         codes = {HTTPStatus.CONFLICT: "docker_conflict", HTTPStatus.FORBIDDEN: "docker_not_permitted"}
         return CallError(FailureKind.PERMANENT, codes.get(HTTPStatus(status), "docker_refused"), text, detail=detail)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a request that was not answered in order raises."""
+    return (importlib.import_module("requests.exceptions").RequestException, OSError)
 
 
 def _understood(said: JsonObject) -> str:

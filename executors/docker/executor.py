@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, cast
 
 from pydantic import ValidationError
 
+from executors import haproxy
+from executors.diagnostics import argv_of, unsuccessful
 from executors.docker import calls
-from executors.docker.calls import (
+from executors.docker.arguments import (
     ARGUMENTS,
-    CALL_SPECS,
     OPEN_CALL,
     Configure,
     Deploy,
+    Diagnose,
     EngineRequest,
     Exec,
+    ListAll,
     Logs,
     OnTarget,
     Recreate,
     Scale,
+    SetBackend,
+    Snapshot,
     Stop,
     Update,
+    parsed,
 )
+from executors.docker.calls import CALL_SPECS
 from executors.docker.changes import Changes
 from executors.docker.engine import Deadline, Engine
+from executors.docker.execution import Execution
 from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of, tag_of
+from executors.docker.looking import services_of, snapshot_of
 from executors.docker.lookup import Lookup, Reference
 from executors.docker.open_calls import engine_request, run_inside
 from executors.docker.proof import Proof
 from executors.docker.readings import Samples, logs_of
+from executors.docker.reclaiming import Reclaiming
 from executors.docker.recreate import Recreation, Terms
 from executors.docker.self_guard import SelfGuard
 from executors.docker.settings import DockerBinding, DockerSettings
 from executors.probes import run_probe
-from uici.model.base import Frozen, JsonObject
+from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
 from uici.ports import ConnectionReport, ExecutorContext
 
@@ -67,6 +77,8 @@ class DockerExecutor:
         self._recreation = Recreation(self._engine, self._lookup)
         self._changes = Changes(self._engine, self._lookup, self._recreation)
         self._proof = Proof(self._engine, self._changes)
+        self._execution = Execution(self._engine)
+        self._reclaiming = Reclaiming(self._engine, self._lookup)
 
     @classmethod
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
@@ -77,7 +89,7 @@ class DockerExecutor:
         """Carry out one call and return its result. Raises CallError; never retries."""
         spec = calls.spec_of(call.name)
         deadline = Deadline(min(call.timeout_seconds, spec.timeout_seconds))
-        arguments = calls.parsed(ARGUMENTS[call.name], call.name, call.arguments)
+        arguments = parsed(ARGUMENTS[call.name], call.name, call.arguments)
         if isinstance(arguments, EngineRequest):
             mutates, _ = calls.classify(OPEN_CALL, call.arguments)
             if mutates:
@@ -86,8 +98,13 @@ class DockerExecutor:
             return engine_request(self._engine, arguments, mutates, deadline)
         on_target = cast(OnTarget, arguments)
         if not spec.mutates:
-            return self._read(call.name, on_target, deadline)
+            return self._look(call.name, on_target, deadline)
         self._guard.check_binding(on_target.target)
+        if isinstance(on_target, SetBackend):
+            # The container may be gone: then nothing should be sent to it, least of all.
+            self._refuse_own(self._lookup.references(on_target.target, deadline))
+            backend = haproxy.backend_of(on_target.target.backend, on_target.target)
+            return haproxy.change(backend, on_target.state, on_target.weight)
         if call.name in _RECREATING:
             self._recover(on_target)
         if call.name in ("container.start", "container.stop", "container.restart", "container.exec"):
@@ -98,7 +115,11 @@ class DockerExecutor:
         """State to compare with later; read-only. Raises CallError when the engine cannot be asked."""
         if not calls.spec_of(call.name).provable:
             return {}
-        arguments = cast(OnTarget, calls.parsed(ARGUMENTS[call.name], call.name, call.arguments))
+        arguments = cast(OnTarget, parsed(ARGUMENTS[call.name], call.name, call.arguments))
+        if isinstance(arguments, SetBackend):
+            return haproxy.remember(haproxy.backend_of(arguments.target.backend, arguments.target))
+        if call.name == "container.reclaim":
+            return self._reclaiming.before()
         return self._proof.before(call.name, arguments, self._lookup.members(arguments.target))
 
     def happened(self, call: Call, before: JsonObject) -> Happened:
@@ -109,7 +130,12 @@ class DockerExecutor:
         """
         if not calls.spec_of(call.name).provable:
             return Happened.UNKNOWN
-        arguments = cast(OnTarget, calls.parsed(ARGUMENTS[call.name], call.name, call.arguments))
+        arguments = cast(OnTarget, parsed(ARGUMENTS[call.name], call.name, call.arguments))
+        if isinstance(arguments, SetBackend):
+            backend = haproxy.backend_of(arguments.target.backend, arguments.target)
+            return haproxy.prove(backend, arguments.state, arguments.weight)
+        if call.name == "container.reclaim":
+            return self._reclaiming.happened(before)
         if call.name in _RECREATING:
             self._guard.check_binding(arguments.target)
             self._recover(arguments)
@@ -148,14 +174,8 @@ class DockerExecutor:
             members = self._lookup.references(arguments.target, deadline)
         self._refuse(arguments.target, members)
         if isinstance(arguments, Exec):
-            running = [one for one in self._lookup.members(arguments.target, deadline) if one.state == "running"]
-            if not running:
-                raise CallError(
-                    FailureKind.PERMANENT,
-                    "not_running",
-                    f"{arguments.target} does not run on {self._engine.where}; start it first",
-                )
-            return run_inside(self._engine, running[0].id, running[0].name, arguments.argv, deadline)
+            first = self._first_running(arguments, deadline)
+            return run_inside(self._execution, first.id, first.name, arguments, deadline)
         grace = arguments.grace if isinstance(arguments, Stop) else 0
         verb = name.removeprefix("container.")
         try:
@@ -179,14 +199,62 @@ class DockerExecutor:
             return self._changes.update(members, arguments, deadline)
         if isinstance(arguments, Configure):
             return self._changes.configure(inspected, arguments)
+        if name == "container.reclaim":
+            return self._reclaiming.reclaim(deadline)
         return self._changes.deploy(inspected, cast(Deploy | Recreate, arguments))
 
     def _refuse(self, binding: DockerBinding, members: Sequence[Reference]) -> None:
         """Raises CallError for what does not exist and for what is UICI itself."""
         if not members:
             raise self._lookup.missing(binding)
+        self._refuse_own(members)
+
+    def _refuse_own(self, members: Sequence[Reference]) -> None:
         for member in members:
             self._guard.check_container(member.id, member.name)
+
+    def _first_running(self, arguments: OnTarget, deadline: Deadline) -> Facts:
+        running = [one for one in self._lookup.members(arguments.target, deadline) if one.state == "running"]
+        if not running:
+            raise CallError(
+                FailureKind.PERMANENT,
+                "not_running",
+                f"{arguments.target} does not run on {self._engine.where}; start it first",
+            )
+        return running[0]
+
+    def _look(self, name: str, arguments: OnTarget, deadline: Deadline) -> JsonObject:
+        """Calls that change nothing."""
+        if isinstance(arguments, ListAll):
+            return services_of(self._lookup, arguments, deadline)
+        if isinstance(arguments, Diagnose):
+            return self._diagnosed(arguments, deadline)
+        if name == "container.backend":
+            backend = haproxy.backend_of(arguments.target.backend, arguments.target)
+            return haproxy.look(backend).document(backend)
+        if not isinstance(arguments, Snapshot):
+            return self._read(name, arguments, deadline)
+        logs = Logs(target=arguments.target, lines=arguments.lines)
+        looks: dict[str, Callable[[], JsonValue]] = {
+            "status": lambda: self._read("container.status", arguments, deadline),
+            "health": lambda: self._read("container.health", arguments, deadline),
+            "logs": lambda: self._read("container.logs", logs, deadline),
+            "description": lambda: self._read("container.describe", arguments, deadline),
+            "resources": lambda: self._read("container.usage", arguments, deadline),
+        }
+        return snapshot_of(self._engine, self._lookup, arguments, looks, deadline)
+
+    def _diagnosed(self, arguments: Diagnose, deadline: Deadline) -> JsonObject:
+        binding, limits = arguments.target, self._engine.settings.limits
+        argv = argv_of(binding.diagnostics, arguments.diagnostic, binding)
+        # What it runs is somebody's choice, not surely a look: never inside UICI itself.
+        self._guard.check_binding(binding)
+        self._refuse(binding, self._lookup.references(binding, deadline))
+        first = self._first_running(arguments, deadline)
+        output = self._execution.diagnose(first.id, first.name, argv, limits)
+        if arguments.must_succeed and output.exit_code != 0:
+            raise unsuccessful(output, arguments.diagnostic, binding)
+        return output.document(arguments.diagnostic, first.name, limits)
 
     def _read(self, name: str, arguments: OnTarget, deadline: Deadline) -> JsonObject:
         binding = arguments.target

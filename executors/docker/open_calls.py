@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
-from executors.docker.calls import EngineRequest
-from executors.docker.engine import Answer, Deadline, Engine
+from executors.docker.arguments import EngineRequest, Exec
+from executors.docker.engine import MAX_ANSWER_BYTES, Answer, Deadline, Engine
+from executors.docker.execution import Execution, Program
 from executors.docker.readings import demultiplexed
+from executors.snapshot import secrets_of
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
+from uici.model.masking import mask
 
 MAX_OUTPUT = 65_536
 
@@ -38,33 +41,31 @@ def engine_request(engine: Engine, request: EngineRequest, mutates: bool, deadli
     return {"status": answer.status, "body": body, "truncated": answer.truncated}
 
 
-def run_inside(engine: Engine, container_id: str, name: str, argv: tuple[str, ...], deadline: Deadline) -> JsonObject:
-    """Run `argv` in the container and wait for its end. Raises CallError PERMANENT when it could not be started."""
-    body: JsonObject = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
-    made = engine.post(("containers", container_id, "exec"), body=body, deadline=deadline, secrets=argv).json()
-    exec_id = str(made["Id"])
-    answer = engine.post(
-        ("exec", exec_id, "start"),
-        body={"Detach": False, "Tty": False},
-        deadline=deadline,
-        extra_seconds=deadline.left(),
-        secrets=argv,
-    )
-    ended = engine.get(("exec", exec_id, "json")).json() or {}
-    code = ended.get("ExitCode")
-    output = demultiplexed(answer.content).decode("utf-8", "replace")
-    if code in (126, 127) and "OCI runtime exec failed" in output:
+def run_inside(execution: Execution, container_id: str, name: str, arguments: Exec, deadline: Deadline) -> JsonObject:
+    """Run a program in the container and wait for its end.
+
+    Raises CallError: PERMANENT when it could not be started or ended with another exit code than expected, UNKNOWN
+    when it has not ended in time.
+    """
+    program = Program(arguments.argv, arguments.environment, arguments.stdin, arguments.user)
+    _, output = execution.run(container_id, name, program, deadline, MAX_ANSWER_BYTES, mutates=True)
+    said = output.content.decode("utf-8", "replace")
+    if output.timed_out:
+        raise CallError(
+            FailureKind.UNKNOWN,
+            "program_not_ended",
+            f"the program in container {name!r} has not ended in time; whether it did its work is not known",
+        )
+    if arguments.expect_exit is not None and output.exit_code not in arguments.expect_exit:
+        wanted = ", ".join(str(code) for code in arguments.expect_exit)
+        shown = " ".join(str(mask(said, secrets_of(program.environment))).split())[-600:]
         raise CallError(
             FailureKind.PERMANENT,
-            "program_not_started",
-            f"container {name!r} on {engine.where} could not start the program (exit code {code}); "
-            "check that the image has it and that it may be executed",
+            "unexpected_exit",
+            f"{arguments.argv[0]!r:.100} in container {name!r} ended with exit code {output.exit_code}, expected "
+            f"{wanted}: {shown or 'it wrote nothing'}",
         )
-    return {
-        "exit_code": code,
-        "output": output[:MAX_OUTPUT],
-        "truncated": answer.truncated or len(output) > MAX_OUTPUT,
-    }
+    return {"exit_code": output.exit_code, "output": said[:MAX_OUTPUT], "truncated": len(said) > MAX_OUTPUT}
 
 
 def _body(answer: Answer) -> JsonValue:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from executors.docker.calls import PROVABLE_GRACE, Configure, Deploy, OnTarget, Recreate, Scale, Stop, Update
+from executors.docker.arguments import Configure, Deploy, OnTarget, Recreate, Scale, Stop, Update
+from executors.docker.calls import PROVABLE_GRACE
 from executors.docker.changes import Changes, environment_fits, limits_wanted
 from executors.docker.engine import Engine
 from executors.docker.facts import Facts

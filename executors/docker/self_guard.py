@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from executors.docker.calls import EngineRequest
+from executors.docker.arguments import EngineRequest
 from executors.docker.engine import Engine
 from executors.docker.lookup import Lookup, name_of
 from executors.docker.settings import DockerBinding

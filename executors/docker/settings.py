@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from executors.diagnostics import DiagnosticName, LookLimits
+from executors.haproxy import Backend
 from executors.probes import Probe
 from uici.model.base import Frozen
 
@@ -29,6 +31,11 @@ def _printable(value: str) -> str:
 
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printable)]
 
+Argv = Annotated[
+    tuple[Annotated[str, Field(max_length=131_072), AfterValidator(_printable)], ...],
+    Field(min_length=1, max_length=1000),
+]
+
 
 class DockerSettings(Frozen):
     """An environment's `connection`. Durations in seconds."""
@@ -42,6 +49,8 @@ class DockerSettings(Frozen):
     api_version: str = Field(
         default="auto", pattern=r"^(auto|1\.\d{1,3})$", description="auto asks the engine which it speaks"
     )
+
+    limits: LookLimits = LookLimits()
 
     @field_validator("base_url")
     @classmethod
@@ -66,6 +75,12 @@ class DockerBinding(Frozen):
     stop_seconds: int = Field(
         default=10, ge=0, le=MAX_STOP_SECONDS, description="from the stop signal to SIGKILL, in whole seconds"
     )
+    diagnostics: dict[DiagnosticName, Argv] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="programs that run_diagnostic may run in the container, by name: whole argument lists, no shell",
+    )
+    backend: Backend | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> DockerBinding:

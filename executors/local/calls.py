@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from executors.diagnostics import DIAGNOSE_RETURNS
+from executors.haproxy import MAX_WEIGHT, SET_RETURNS, STATE_RETURNS, Traffic
+from executors.local.possible import refuse_impossible
 from executors.local.settings import MAX_REPLICAS, VARIABLE_PATTERN
+from executors.snapshot import SNAPSHOT_RETURNS
 from uici.model.base import JsonObject
 from uici.model.call import CallError, CallSpec, FailureKind, Risk
 
@@ -22,6 +26,11 @@ _IN_FLIGHT = 3.0
 
 def _schema(**properties: JsonObject) -> JsonObject:
     required = ["target", *(name for name, schema in properties.items() if "default" not in schema)]
+    # None has no meaning here: an argument that is not given is absent.
+    properties = {
+        name: {key: value for key, value in schema.items() if (key, value) != ("default", None)}
+        for name, schema in properties.items()
+    }
     return {
         "type": "object",
         "properties": {"target": _TARGET, **properties},
@@ -52,7 +61,7 @@ def _change(
         name=name,
         summary=summary,
         arguments=_schema(**properties),
-        returns={**_INSTANCES, **(returns or {})},
+        returns=returns or _INSTANCES,
         mutates=True,
         risk=risk,
         provable=True,
@@ -112,6 +121,69 @@ _SPECS = (
             "status": "as program.status",
         },
     ),
+    _read(
+        "program.list",
+        "The programs of this supervisord",
+        {
+            "services": "id, name, state and version of each, by name; image is always null",
+            "total": "how many there are, of the wanted state when one was given",
+            "running": "how many of them run",
+            "truncated": "whether there are more than are listed",
+        },
+        state={
+            "enum": [
+                "running",
+                "starting",
+                "stopped",
+                "exited",
+                "failed",
+                "paused",
+                "restarting",
+                "missing",
+                "unknown",
+            ],
+            "default": None,
+        },
+        limit={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    ),
+    _read(
+        "program.diagnose",
+        "Run one of the binding's diagnostics in the program's folder",
+        DIAGNOSE_RETURNS,
+        timeout=330.0,
+        diagnostic={"type": "string", "maxLength": 63, "description": "the name of one of the binding's `diagnostics`"},
+        must_succeed={
+            "type": "boolean",
+            "default": False,
+            "description": "an exit code other than 0 is a failure of the call",
+        },
+    ),
+    _read(
+        "program.snapshot",
+        "Everything that can be seen of the program at once, masked; what cannot be seen says why",
+        SNAPSHOT_RETURNS,
+        timeout=150.0,
+        lines={"type": "integer", "minimum": 1, "maximum": 2000, "default": 200},
+    ),
+    _read("program.backend", "The state of the binding's server at its load balancer", STATE_RETURNS, timeout=130.0),
+    _change(
+        "program.set_backend",
+        "Give the binding's server at its load balancer traffic, no new sessions, or none",
+        Risk.MEDIUM,
+        SET_RETURNS,
+        state={"enum": [state.value for state in Traffic]},
+        weight={"type": "integer", "minimum": 0, "maximum": MAX_WEIGHT, "default": None},
+    ),
+    _change(
+        "program.reclaim",
+        "Delete old files under the folders that the binding's `reclaim` names",
+        Risk.HIGH,
+        {
+            "reclaimed_bytes": "room that became free, as far as no process still holds a deleted file open",
+            "removed": "how many files went",
+            "failed": "how many could not be deleted",
+        },
+    ),
     _change("program.start", "Start the instances that do not run", Risk.LOW),
     _change("program.stop", "Stop all instances", Risk.HIGH),
     _change("program.restart", "Stop and start every instance", Risk.MEDIUM),
@@ -119,7 +191,7 @@ _SPECS = (
         "program.scale",
         "Change the number of instances",
         Risk.MEDIUM,
-        {"replicas": "the new number", "previous_replicas": "the number before"},
+        {**_INSTANCES, "replicas": "the new number", "previous_replicas": "the number before"},
         replicas={"type": "integer", "minimum": 0, "maximum": MAX_REPLICAS},
     ),
     _change(
@@ -143,14 +215,14 @@ _SPECS = (
         "program.deploy",
         "Run another of the binding's versions; when it does not start, the former one is restored",
         Risk.HIGH,
-        {"version": "the version that runs now", "previous_version": "the one before"},
+        {**_INSTANCES, "version": "the version that runs now", "previous_version": "the one before"},
         version={"type": "string", "minLength": 1, "maxLength": 200},
     ),
     _change(
         "program.rollback",
         "Run the version that was deployed before the present one",
         Risk.HIGH,
-        {"version": "the version that runs now", "previous_version": "the one before"},
+        {**_INSTANCES, "version": "the version that runs now", "previous_version": "the one before"},
     ),
     CallSpec(
         name=OPEN_CALL,
@@ -213,11 +285,15 @@ def full_method(method: str) -> str:
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
-    """Whether the call mutates, and its risk. Raises CallError for a name that is not published."""
+    """Whether the call mutates, and its risk.
+
+    Raises CallError for a name that is not published, and for what its target's binding says cannot work.
+    """
     spec = spec_of(name)
     method = arguments.get("method")
     if spec.open and isinstance(method, str) and full_method(method) in _READING_METHODS:
         return False, Risk.LOW
+    refuse_impossible(name, arguments)
     return spec.mutates, spec.risk
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from executors.local.launch import CANNOT_START
 from executors.local.observe import Instance, not_found, observe, ticks_of
+from executors.local.possible import refuse_unknown_version
 from executors.local.program import ProgramFiles, Specification, changed_environment
 from executors.local.proofs import unfinished
 from executors.local.selfguard import SelfGuard
@@ -21,7 +22,6 @@ from executors.local.settings import LocalBinding, LocalSettings
 from executors.local.supervisor import Supervisor
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
-from uici.model.errors import did_you_mean
 
 _LOG = structlog.get_logger(__name__)
 
@@ -124,14 +124,7 @@ class ProgramChanges:
             return self._deploy(specification, specification.previous_version, deadline)
 
     def _deploy(self, specification: Specification, version: str, deadline: float) -> JsonObject:
-        versions = specification.binding.versions
-        if version not in versions:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "unknown_version",
-                f"program {specification.program!r} has no version {version!r:.200}; valid choices: "
-                f"{', '.join(versions) or 'none, the binding gives no versions'}{did_you_mean(version, versions)}",
-            )
+        refuse_unknown_version(specification.program, version, specification.binding.versions)
         wanted = specification
         if version != specification.version:
             wanted = specification.model_copy(

@@ -12,15 +12,21 @@ from typing import ClassVar
 from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
-from executors.local import calls, proofs
+from executors import haproxy
+from executors.diagnostics import argv_of, unsuccessful
+from executors.local import beside, calls, proofs
+from executors.local.beside import Beside
 from executors.local.changes import ProgramChanges
+from executors.local.diagnosing import diagnose
+from executors.local.looking import services_of, snapshot_of
 from executors.local.observe import Instance, not_found, observe, status_document, usage_document
 from executors.local.program import ProgramFiles, Specification
+from executors.local.reclaiming import Kept
 from executors.local.selfguard import SelfGuard
 from executors.local.settings import LocalBinding, LocalSettings, Variables
 from executors.local.supervisor import Supervisor
 from executors.probes import ProbeResult, run_probe
-from uici.model.base import Frozen, JsonObject
+from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
 from uici.ports import ConnectionReport, ExecutorContext
 
@@ -79,6 +85,8 @@ class LocalExecutor:
         if not spec.provable:
             return {}
         binding = _binding(call.arguments["target"])
+        if call.name in beside.NAMES:
+            return self._beside().before(call.name, binding)
         installed, specification = self._specification(binding)
         if specification is None:
             raise not_found(binding.program)
@@ -89,7 +97,10 @@ class LocalExecutor:
         spec = _validated(call)
         if not spec.provable:
             return Happened.UNKNOWN
-        _, specification = self._specification(_binding(call.arguments["target"]))
+        binding = _binding(call.arguments["target"])
+        if call.name in beside.NAMES:
+            return self._beside().happened(call.name, binding, call.arguments, before)
+        _, specification = self._specification(binding)
         if specification is None:
             return Happened.UNKNOWN
         found = specification
@@ -152,7 +163,18 @@ class LocalExecutor:
     # --- reading ----------------------------------------------------------------------------------------------
 
     def _read(self, name: str, binding: LocalBinding, arguments: JsonObject) -> JsonObject:
+        files, supervisor = self._open()
+        if name == "program.list":
+            limit, manage = int(arguments.get("limit", 100)), self._settings.manage
+            return services_of(files, supervisor, arguments.get("state"), limit, manage=manage)
+        if name == "program.backend":
+            backend = beside.backend_of(binding)
+            return haproxy.look(backend).document(backend)
+        if name == "program.diagnose":
+            return self._diagnosed(binding, arguments)
         _, specification = self._specification(binding)
+        if name == "program.snapshot":
+            return self._snapshot(binding, specification, int(arguments.get("lines", 200)))
         instances = self._observe(specification) if specification else ()
         status = status_document(specification, instances)
         if name == "program.status":
@@ -180,6 +202,42 @@ class LocalExecutor:
             "status": status,
         }
 
+    def _snapshot(self, binding: LocalBinding, specification: Specification | None, lines: int) -> JsonObject:
+        looks: dict[str, Callable[[], JsonValue]] = {
+            "status": lambda: self._read("program.status", binding, {}),
+            "health": lambda: self._read("program.health", binding, {}),
+            "logs": lambda: self._read("program.logs", binding, {"lines": lines}),
+            "description": lambda: self._read("program.describe", binding, {}),
+            "resources": lambda: self._read("program.usage", binding, {}),
+        }
+        return snapshot_of(
+            binding.program,
+            specification,
+            lambda: self._observe(specification) if specification else (),
+            looks,
+            self._settings.limits.snapshot_bytes,
+        )
+
+    def _diagnosed(self, binding: LocalBinding, arguments: JsonObject) -> JsonObject:
+        name, what, limits = arguments["diagnostic"], f"program {binding.program!r}", self._settings.limits
+        argv = argv_of(binding.diagnostics, name, what)
+        # What it runs is somebody's choice, not surely a look: never for UICI itself.
+        specification = self._refuse_self(binding)
+        self._guard.check_texts(argv)
+        output = diagnose(argv, specification.launch.directory, limits)
+        if arguments.get("must_succeed") and output.exit_code != 0:
+            raise unsuccessful(output, name, what)
+        return output.document(name, None, limits)
+
+    def _refuse_self(self, binding: LocalBinding) -> Specification:
+        """The program's specification. Raises CallError for what does not exist and for what is UICI itself."""
+        _, specification = self._specification(binding)
+        if specification is None:
+            raise not_found(binding.program)
+        pids = [instance.pid for instance in self._observe(specification) if instance.pid is not None]
+        self._guard.check_program(binding.program, specification.instances, pids)
+        return specification
+
     def _logs(self, specification: Specification, lines: int) -> JsonObject:
         files, _ = self._open()
         several = len(specification.instances) > 1
@@ -196,6 +254,9 @@ class LocalExecutor:
 
     def _change(self, name: str, binding: LocalBinding, arguments: JsonObject, deadline: float) -> JsonObject:
         files, supervisor = self._open()
+        if name in beside.NAMES:
+            self._refuse_self(binding)
+            return self._beside().perform(name, binding, arguments, deadline)
         changes = ProgramChanges(files, supervisor, self._settings, self._guard)
         methods: dict[str, Callable[[], JsonObject]] = {
             "program.start": lambda: changes.start(binding, deadline),
@@ -209,6 +270,11 @@ class LocalExecutor:
             "program.rollback": lambda: changes.rollback(binding, deadline),
         }
         return methods[name]()
+
+    def _beside(self) -> Beside:
+        files, _ = self._open()
+        folders = (str(files.root), self._context.state_directory)
+        return Beside(Kept.of(self._context.identity.state_paths, folders))
 
     def _rpc(self, call: Call, mutates: bool) -> JsonObject:
         _, supervisor = self._open()

@@ -209,7 +209,7 @@ def status_document(specification: Specification | None, instances: tuple[Instan
 
 def usage_document(instances: tuple[Instance, ...]) -> JsonObject:
     """The result of program.usage, over the process trees of the running instances."""
-    processes = _trees([instance.pid for instance in instances if instance.pid is not None])
+    processes = trees([instance.pid for instance in instances if instance.pid is not None])
     first = _cpu_times(processes)
     begun = time.monotonic()
     if processes:
@@ -233,7 +233,8 @@ def usage_document(instances: tuple[Instance, ...]) -> JsonObject:
     }
 
 
-def _trees(pids: list[int]) -> list[psutil.Process]:
+def trees(pids: list[int]) -> list[psutil.Process]:
+    """These processes and all below them."""
     found: dict[int, psutil.Process] = {}
     for pid in pids:
         try:

@@ -47,6 +47,13 @@ class SelfGuard:
         for pid in pids:
             self._check_pid(pid, f"program {program!r}")
 
+    def check_texts(self, texts: Iterable[str]) -> None:
+        """Refuse arguments that name UICI or its state."""
+        if self._on:
+            named = self._identity.is_reached_by(list(texts))
+            if named is not None:
+                raise _refusal(f"{named!r:.100} is UICI itself")
+
     def check_request(
         self, method: str, params: list[JsonValue], processes: list[JsonObject], supervisor_pid: int, socket: str
     ) -> None:

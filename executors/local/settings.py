@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from executors.diagnostics import DiagnosticName, LookLimits
+from executors.haproxy import Backend
+from executors.local.reclaiming import Reclaim
 from executors.probes import Probe
 from uici.model.base import Frozen
 
@@ -52,6 +55,7 @@ class LocalSettings(Frozen):
         default=0.3, ge=0, le=60, description="a program that ends within this time after its start has failed to start"
     )
     log_megabytes: int = Field(default=10, ge=1, le=1024, description="a program's log is rotated at this size, once")
+    limits: LookLimits = LookLimits()
 
 
 class ProgramVersion(Frozen):
@@ -78,6 +82,13 @@ class LocalBinding(Frozen):
     stop_seconds: float = Field(
         default=10.0, gt=0, le=MAX_STOP_SECONDS, description="from SIGTERM to SIGKILL, rounded up to whole seconds"
     )
+    diagnostics: dict[DiagnosticName, Argv] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="programs that run_diagnostic may run, by name: whole argument lists, no shell",
+    )
+    reclaim: Reclaim | None = None
+    backend: Backend | None = None
 
     @model_validator(mode="after")
     def _version_exists(self) -> LocalBinding:

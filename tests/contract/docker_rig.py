@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import secrets
 import signal
+import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +18,11 @@ import httpx
 import pytest
 
 from executors.docker import DockerExecutor
+from tests.contract.local_rig import diagnostics, sleepers
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
+from tests.real.haproxy import HAProxy, haproxy
 from uici.model.base import JsonObject
 from uici.model.call import Call
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -57,6 +63,17 @@ def make_call(name: str, **arguments: object) -> Call:
     )
 
 
+def empty_image() -> bytes:
+    """The root of an image that holds one file, another one each time."""
+    content = secrets.token_hex(2000).encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo("content")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
 class Mutations:
     """Counts changes of containers by the engine's own event stream; what health checks do is no change."""
 
@@ -89,10 +106,17 @@ class DockerRig:
         self._port = free_port()
         self._events = Mutations(self._client)
         self._executors: list[DockerExecutor] = []
+        self._dangling = ""
+        self._balancer: HAProxy | None = None
+        self._stack = contextlib.ExitStack()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uici-rig-")))
 
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> DockerExecutor:
         context = ExecutorContext(
-            environment="rig", settings={"base_url": self._engine.url}, identity=identity, layers=layers
+            environment="rig",
+            settings={"base_url": self._engine.url, "limits": {"diagnostic_seconds": 1.0}},
+            identity=identity,
+            layers=layers,
         )
         self._executors.append(DockerExecutor(context))
         return self._executors[-1]
@@ -103,7 +127,33 @@ class DockerRig:
             "project": PROJECT,
             "health": {"http": f"http://127.0.0.1:{self._port}/health", "timeout": 1.0},
             "stop_seconds": 1,
+            "diagnostics": diagnostics("sh", "sleep"),
+            "backend": {"haproxy": f"unix:{self._folder}/admin.sock", "backend": "web", "server": "a"},
         }
+
+    def balancer(self) -> HAProxy:
+        if self._balancer is None:
+            servers = {"a": f"127.0.0.1:{self._port}"}
+            self._balancer = self._stack.enter_context(haproxy(self._folder, servers))
+        self._balancer.ask("set server web/a state ready")
+        return self._balancer
+
+    def litter(self) -> int:
+        """An image that has lost its name; beside the service's own, which has one."""
+        with contextlib.closing(self._engine.client()) as client:
+            made = client.import_image_from_data(empty_image(), repository="uici-test/litter", tag="old")
+            assert "error" not in made, made
+            self._dangling = client.inspect_image("uici-test/litter:old")["Id"]
+            client.import_image_from_data(empty_image(), repository="uici-test/litter", tag="old")
+        return 1
+
+    def littered(self) -> int:
+        names = {tag for image in self._client.images() for tag in image.get("RepoTags") or ()}
+        assert {f"{IMAGE}:good", f"{IMAGE}:late", "uici-test/litter:old"} <= names
+        return sum(image["Id"] == self._dangling for image in self._client.images(all=True))
+
+    def left_by(self, diagnostic: str) -> list[int]:
+        return sleepers(diagnostic)
 
     def reset(self) -> JsonObject:
         self._remove_all()
@@ -180,7 +230,10 @@ class DockerRig:
         for executor in self._executors:
             executor.close()
         self._remove_all()
+        if self._dangling:
+            self._client.remove_image("uici-test/litter:old", force=True)
         self._client.close()
+        self._stack.close()
 
     def _answers(self) -> bool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import psutil
 
 from executors.local import LocalExecutor
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from tests.real.haproxy import HAProxy, haproxy
 from uici.model.base import JsonObject
 from uici.model.call import Call
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -79,6 +81,29 @@ def make_call(name: str, **arguments: object) -> Call:
     )
 
 
+def diagnostics(shell: str, sleep: str) -> JsonObject:
+    """What a rig's binding allows; see tests.contract.rig.Rig.reset. The names are told apart by their durations."""
+    stuck = f"{sleep} {SLEEPS['stuck']} & {sleep} {SLEEPS['stuck']}"
+    return {
+        "greet": [shell, "-c", "echo hello; exit 3"],
+        "env": [shell, "-c", "env"],
+        "endless": [shell, "-c", f"{sleep} {SLEEPS['endless']} & yes 0123456789"],
+        "stuck": [shell, "-c", f"echo begun; {stuck}"],
+    }
+
+
+SLEEPS = {"stuck": "86399", "endless": "86398"}
+
+
+def sleepers(diagnostic: str) -> list[int]:
+    """Processes that a diagnostic of `diagnostics` started and that live."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline", "status"])
+        if SLEEPS[diagnostic] in (process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
 class LocalRig:
     """See tests.contract.rig.Rig."""
 
@@ -90,6 +115,11 @@ class LocalRig:
         self._service = folder / "service.py"
         self._service.write_text(SERVICE)
         self._port = free_port()
+        self._litter = folder / "litter"
+        self._meant: list[Path] = []
+        self._spared: list[Path] = []
+        self._balancer: HAProxy | None = None
+        self._stack = contextlib.ExitStack()
         self._owner = LocalExecutor(
             ExecutorContext(
                 environment="rig",
@@ -103,7 +133,12 @@ class LocalRig:
         return LocalExecutor(
             ExecutorContext(
                 environment="rig",
-                settings={"directory": str(self.directory), "manage": False, "settle_seconds": 0.1},
+                settings={
+                    "directory": str(self.directory),
+                    "manage": False,
+                    "settle_seconds": 0.1,
+                    "limits": {"diagnostic_seconds": 1.0},
+                },
                 identity=identity,
                 layers=layers,
             )
@@ -118,7 +153,47 @@ class LocalRig:
             "version": "good",
             "health": {"http": f"http://127.0.0.1:{self._port}/", "timeout": 1.0},
             "stop_seconds": 1.0,
+            "diagnostics": diagnostics("/bin/sh", "/bin/sleep"),
+            "reclaim": {"globs": [f"{self._litter}/**/*.tmp"], "older_than_seconds": 3600},
+            "backend": {
+                "haproxy": f"unix:{self.directory.parent}/balancer/admin.sock",
+                "backend": "web",
+                "server": "a",
+            },
         }
+
+    def balancer(self) -> HAProxy:
+        if self._balancer is None:
+            servers = {"a": f"127.0.0.1:{self._port}"}
+            self._balancer = self._stack.enter_context(haproxy(self.directory.parent / "balancer", servers))
+        self._balancer.ask("set server web/a state ready")
+        return self._balancer
+
+    def litter(self) -> int:
+        """Old files that match; and files that are new, of another name, outside, hidden, or behind a link."""
+        shutil.rmtree(self._litter, ignore_errors=True)
+        outside = self._litter.parent / "outside"
+        outside.mkdir(exist_ok=True)
+        (self._litter / "deep").mkdir(parents=True)
+        meant = [self._litter / "one.tmp", self._litter / "deep" / "two.tmp"]
+        self._spared = [self._litter / "keep.txt", self._litter / ".hidden.tmp", outside / "three.tmp"]
+        for path in (*meant, *self._spared):
+            path.write_text("x" * 5000)
+            os.utime(path, (0, 0))
+        self._spared.append(self._litter / "young.tmp")
+        self._spared[-1].write_text("young")
+        (self._litter / "link").symlink_to(outside)
+        (self._litter / "file.tmp").symlink_to(outside / "three.tmp")
+        self._meant = meant
+        return len(meant)
+
+    def littered(self) -> int:
+        gone = [path for path in self._spared if not path.exists()]
+        assert not gone, gone
+        return sum(path.exists() for path in self._meant)
+
+    def left_by(self, diagnostic: str) -> list[int]:
+        return sleepers(diagnostic)
 
     def reset(self) -> JsonObject:
         binding = self.binding()
@@ -185,6 +260,7 @@ class LocalRig:
         return "supervisor.rpc", {"method": "supervisor.stopProcess", "params": [f"{PROGRAM}-0"]}
 
     def close(self) -> None:
+        self._stack.close()
         stop_supervisor(self.directory)
 
     def _supervisorctl(self, *arguments: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from tests.real.haproxy import HAProxy
 from uici.model.base import JsonObject
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import Executor
@@ -38,7 +39,23 @@ class Rig(Protocol):
         The binding has a `health` probe and a short `stop_seconds` (1 or 2). The service writes the line
         `ready` to stdout when it starts, ignores nothing unless told, and has SECRET_CANARY=CANARY and
         COLOUR=blue in its environment.
+
+        Its `diagnostics` are `greet` (writes `hello` and ends with 3), `env` (writes its environment), `endless`
+        (writes without end) and `stuck` (never ends, and starts a second process that does not either). Its `backend`
+        is the server that `balancer` starts; where the platform needs it, `reclaim` names what `litter` leaves.
         """
+
+    def balancer(self) -> HAProxy:
+        """The HAProxy of the binding's `backend`, started when first asked for, its server ready. May skip."""
+
+    def litter(self) -> int:
+        """Leave something that a reclaim removes, and much that it must not; returns how many things should go."""
+
+    def littered(self) -> int:
+        """How many of the things that should go are still there. Raises AssertionError when something else went."""
+
+    def left_by(self, diagnostic: str) -> list[int]:
+        """Processes of a diagnostic that still live, found by this machine's own means."""
 
     def version(self, name: str) -> str:
         """What deploy's `version` argument is for `good` (works) and `bad` (keeps running; its probe fails)."""

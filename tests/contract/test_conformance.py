@@ -21,8 +21,12 @@ from uici.model.call import Call, CallError, FailureKind, Happened, Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import Executor
 
-READS = ("status", "health", "logs", "usage", "describe")
-CHANGES = ("start", "stop", "restart", "scale", "configure", "deploy", "rollback")
+READS = ("status", "health", "logs", "usage", "describe", "list", "snapshot")
+DIAGNOSE = "diagnose"
+BACKEND = "backend"
+CHANGES = ("start", "stop", "restart", "scale", "configure", "deploy", "rollback", "reclaim", "set_backend")
+OF_WHAT_IS_MISSING = ("status", "health", "list", "snapshot")
+"""Reads that answer although there is no such service."""
 STATES = {"running", "starting", "stopped", "exited", "failed", "paused", "restarting", "missing"}
 HOSTILE = (
     "; touch {marker}",
@@ -132,14 +136,14 @@ def acting_as(driver: Driver, identity: SelfIdentity, *, layer: bool) -> Driver:
 
 def test_every_contracted_call_is_published(rig: Rig) -> None:
     specs = rig.executor().call_specs
-    assert {f"{rig.prefix}.{name}" for name in (*READS, *CHANGES)} <= set(specs)
+    assert {f"{rig.prefix}.{name}" for name in (*READS, DIAGNOSE, BACKEND, *CHANGES)} <= set(specs)
     assert any(spec.open for spec in specs.values())
     for name, spec in specs.items():
         assert spec.name == name
         assert spec.summary
         assert spec.returns
         assert spec.timeout_seconds > 0
-    for name in READS:
+    for name in (*READS, DIAGNOSE, BACKEND):
         assert not specs[f"{rig.prefix}.{name}"].mutates
         assert specs[f"{rig.prefix}.{name}"].risk is Risk.LOW
     for name in CHANGES:
@@ -262,7 +266,10 @@ def test_reads_change_nothing(driver: Driver) -> None:
     driver.do(name, **arguments)
     driver.executor.find({"alertname": "X", "name": "nothing-of-this-name"})
     driver.executor.check()
+    driver.do(DIAGNOSE, diagnostic="greet")
     for change in CHANGES:
+        if change == "set_backend":
+            continue  # asks the load balancer; see below
         driver.executor.before(driver.call(change, **arguments_of(change, driver.rig)))
     missing = Driver(driver.rig, driver.executor, driver.rig.named("no-such-thing"))
     missing.do("status")
@@ -279,7 +286,11 @@ def test_a_missing_thing(driver: Driver) -> None:
     health = missing.do("health")
     assert health["healthy"] is False
     assert health["state"] == "missing"
-    for name in ("logs", "usage", "describe", *CHANGES):
+    assert missing.do("list") == driver.do("list")
+    snapshot = missing.do("snapshot")
+    assert snapshot["status"]["state"] == "missing"
+    assert "error" in snapshot["logs"]
+    for name in ("logs", "usage", "describe", DIAGNOSE, BACKEND, *CHANGES):
         error = refusal(lambda name=name: missing.do(name, **arguments_of(name, driver.rig)))  # type: ignore[misc]
         assert error.kind is FailureKind.PERMANENT, name
 
@@ -316,6 +327,113 @@ def test_check_says_that_the_platform_answers(driver: Driver) -> None:
     assert report.version
 
 
+# --- looking at more -------------------------------------------------------------------------------------------
+
+
+def test_list_names_the_service_and_tells_nothing_secret(driver: Driver) -> None:
+    listed = driver.do("list")
+    assert set(listed) == {"services", "total", "running", "truncated"}
+    for one in listed["services"]:
+        assert set(one) == {"id", "name", "state", "image", "version"}
+    assert [one["state"] for one in listed["services"] if "victim" in one["name"]] == ["running"]
+    assert listed["total"] == len(listed["services"]) >= listed["running"] >= 1
+    assert CANARY not in json.dumps(listed)
+    assert {one["state"] for one in driver.do("list", state="running")["services"]} == {"running"}
+    few = driver.do("list", limit=1)
+    assert (len(few["services"]), few["truncated"]) == (1, listed["total"] > 1)
+
+
+def test_a_diagnostic_is_a_result_whatever_its_exit_code(driver: Driver) -> None:
+    result = driver.do(DIAGNOSE, diagnostic="greet")
+    assert set(result) == {"diagnostic", "instance", "exit_code", "lines", "truncated", "timed_out"}
+    assert (result["exit_code"], result["lines"]) == (3, ["hello"])
+    assert not result["truncated"]
+    assert not result["timed_out"]
+    error = refusal(lambda: driver.do(DIAGNOSE, diagnostic="greet", must_succeed=True))
+    assert (error.kind, error.code) == (FailureKind.PERMANENT, "diagnostic_failed")
+    assert "hello" in error.message
+
+
+def test_only_what_the_binding_allows_is_run(driver: Driver) -> None:
+    for name in ("gret", "greet; id", "greet --help", "", "/bin/sh"):
+        error = refusal(lambda name=name: driver.do(DIAGNOSE, diagnostic=name))  # type: ignore[misc]
+        assert (error.kind, error.code) == (FailureKind.PERMANENT, "unknown_diagnostic")
+        assert "greet, env, endless, stuck" in error.message
+    with pytest.raises(CallError, match="did you mean 'greet'"):
+        driver.executor.classify(f"{driver.rig.prefix}.diagnose", {"target": driver.binding, "diagnostic": "gret"})
+
+
+@pytest.mark.parametrize("diagnostic", ["stuck", "endless"])
+def test_a_diagnostic_is_bounded_and_surely_ended(driver: Driver, diagnostic: str) -> None:
+    result = driver.do(DIAGNOSE, diagnostic=diagnostic)
+    assert result["exit_code"] is None
+    assert result["truncated"] is (diagnostic == "endless")
+    assert result["timed_out"] is (diagnostic == "stuck")
+    assert result["lines"][0] == ("begun" if diagnostic == "stuck" else "0123456789")
+    assert len(result["lines"]) <= 1000
+    assert driver.rig.left_by(diagnostic) == []
+    assert driver.do("health")["healthy"]
+
+
+def test_a_snapshot_has_every_section_and_no_secret(driver: Driver) -> None:
+    snapshot = driver.do("snapshot", lines=5)
+    assert set(snapshot) == {
+        "status", "health", "logs", "description", "resources", "processes", "details", "taken_at", "truncated",
+    }  # fmt: skip
+    assert snapshot["status"]["state"] == "running"
+    assert snapshot["health"]["healthy"] is True
+    assert any("ready" in line for line in snapshot["logs"]["lines"])
+    assert snapshot["description"]["configuration"]["environment"]["COLOUR"] == "blue"
+    assert snapshot["resources"]["processes"] >= 1
+    assert all("command" in one for one in snapshot["processes"])
+    assert CANARY not in json.dumps(snapshot)
+    assert snapshot["truncated"] is False
+
+
+def test_a_snapshot_of_what_has_crashed_says_what_it_could_not_see(driver: Driver) -> None:
+    driver.rig.crash()
+    snapshot = driver.do("snapshot")
+    assert snapshot["status"]["exit_code"] == 137
+    assert snapshot["health"]["healthy"] is False
+    assert set(snapshot["processes"]) == {"error"}
+    assert snapshot["description"]["configuration"]["command"]
+
+
+# --- beside the service -----------------------------------------------------------------------------------------
+
+
+def test_reclaim_removes_what_is_meant_and_nothing_else(driver: Driver) -> None:
+    meant, former = driver.rig.litter(), driver.rig.instances()
+    result = driver.do("reclaim")
+    assert result["removed"] >= meant
+    assert result["reclaimed_bytes"] > 0
+    assert driver.rig.littered() == 0
+    assert driver.rig.instances() == former
+    assert driver.do("reclaim")["reclaimed_bytes"] == 0
+
+
+def test_a_server_leaves_the_load_balancer_and_comes_back(driver: Driver) -> None:
+    balancer = driver.rig.balancer()
+    assert driver.do(BACKEND)["state"] == "ready"
+    result = driver.do("set_backend", state="drain")
+    assert (result["changed"], result["state"], result["previous_state"]) == (True, "drain", "ready")
+    assert balancer.admin_state("a") & 0x08
+    assert driver.do("set_backend", state="drain")["changed"] is False
+    result = driver.do("set_backend", state="ready", weight=7)
+    assert (result["changed"], result["weight"], result["previous_weight"]) == (True, 7, 1)
+    assert driver.do(BACKEND)["weight"] == 7
+    driver.do("set_backend", state="ready", weight=1)
+    assert balancer.admin_state("a") == 0
+
+
+def test_what_has_no_load_balancer_is_refused_while_planning(driver: Driver) -> None:
+    binding = {name: value for name, value in driver.binding.items() if name != "backend"}
+    for name in (BACKEND, "set_backend"):
+        with pytest.raises(CallError, match="has no `backend` in its binding") as caught:
+            driver.executor.classify(f"{driver.rig.prefix}.{name}", {"target": binding, "state": "drain"})
+        assert caught.value.code == "no_backend"
+
+
 # --- changing -------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +442,8 @@ def arguments_of(name: str, rig: Rig) -> JsonObject:
         "scale": {"replicas": 2},
         "configure": {"environment": {"COLOUR": "red"}},
         "deploy": {"version": rig.version("bad")},
+        "set_backend": {"state": "drain"},
+        DIAGNOSE: {"diagnostic": "greet"},
     }
     return arguments.get(name, {})
 
@@ -431,6 +551,10 @@ def test_proof_of_a_change(driver: Driver, name: str) -> None:
         driver.do("stop")
     if name == "rollback":
         driver.do("deploy", version=driver.rig.version("bad"))
+    if name == "reclaim":
+        driver.rig.litter()
+    if name == "set_backend":
+        driver.rig.balancer()
     perform, happened = driver.proof(name, **arguments)
     assert happened() is Happened.NO
     perform()
@@ -523,6 +647,14 @@ def test_self_is_refused(driver: Driver, name: str, by: str) -> None:
     assert rig.mutations() == count
 
 
+@pytest.mark.parametrize("by", ["name", "id"])
+def test_no_program_is_run_inside_of_self(driver: Driver, by: str) -> None:
+    identity = driver.rig.self_by_name() if by == "name" else driver.rig.self_by_id()
+    guarded = acting_as(driver, identity, layer=True)
+    assert refusal(lambda: guarded.do(DIAGNOSE, diagnostic="greet")).code == "self_target"
+    assert acting_as(driver, identity, layer=False).do(DIAGNOSE, diagnostic="greet")["exit_code"] == 3
+
+
 def test_self_may_be_watched(driver: Driver) -> None:
     guarded = acting_as(driver, driver.rig.self_by_id(), layer=True)
     for name in READS:
@@ -558,9 +690,13 @@ def test_hostile_text_in_every_argument(driver: Driver, text: str, tmp_path: Pat
         if isinstance(result, CallError):
             assert result.kind is FailureKind.PERMANENT, (name, result.message)
             assert len(result.message) < 2000
-        else:
-            assert name in {"status", "health"}
+        elif name in ("status", "health"):
             assert result["state"] == "missing"
+        else:
+            assert name in OF_WHAT_IS_MISSING
+    for name, argument in ((DIAGNOSE, "diagnostic"), ("set_backend", "state"), ("list", "state")):
+        given = {argument: text}
+        assert refusal(lambda name=name, given=given: driver.do(name, **given)).kind is FailureKind.PERMANENT  # type: ignore[misc]
     assert refusal(lambda: driver.do("deploy", version=text)).kind is FailureKind.PERMANENT
     for environment in ({text: "x"}, {"HOSTILE": text}):
         result = outcome(lambda given=environment: driver.do("configure", environment=given))  # type: ignore[misc]

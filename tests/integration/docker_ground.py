@@ -12,7 +12,7 @@ from tests.contract.docker_rig import Mutations, make_call
 from tests.contract.rig import ALL_LAYERS, NOBODY
 from tests.real.docker import IMAGE, DockerEngine
 from uici.model.base import JsonObject
-from uici.model.call import CallError, Happened
+from uici.model.call import Call, CallError, Happened
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import ExecutorContext
 
@@ -33,8 +33,13 @@ class Ground:
         layers: SelfGuardLayers = ALL_LAYERS,
         url: str | None = None,
         timeout: float = 20.0,
+        limits: JsonObject | None = None,
     ) -> DockerExecutor:
-        settings: JsonObject = {"base_url": url or self.engine.url, "timeout_seconds": timeout}
+        settings: JsonObject = {
+            "base_url": url or self.engine.url,
+            "timeout_seconds": timeout,
+            "limits": limits or {},
+        }
         return DockerExecutor(ExecutorContext(environment="test", settings=settings, identity=identity, layers=layers))
 
     def run(self, name: str, *, tag: str = "good", start: bool = True, **options: Any) -> str:
@@ -47,6 +52,9 @@ class Ground:
 
     def do(self, name: str, target: JsonObject, executor: DockerExecutor | None = None, **arguments: Any) -> JsonObject:
         return (executor or self.executor).perform(make_call(name, target=target, **arguments))
+
+    def call(self, name: str, target: JsonObject, **arguments: Any) -> Call:
+        return make_call(name, target=target, **arguments)
 
     def fails(
         self, name: str, target: JsonObject, executor: DockerExecutor | None = None, **arguments: Any

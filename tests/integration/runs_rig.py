@@ -30,6 +30,7 @@ strategies:
         steps: [restart_service]
         verify: {within: 1, stable_for: 0.1, confirm_within: 60, interval: 0.1}
 """
+VERSIONS = "{good: {}, bad: {}, better: {}}"
 POLICIES = """
 autonomy: auto
 cooldown: {seconds: 0}
@@ -49,7 +50,8 @@ def site(
     """A configuration with one target per program."""
     folder.mkdir(parents=True, exist_ok=True)
     targets = "targets:\n" + "".join(
-        f"  {name}: {{bindings: {{{environment}: {{program: {name}, command: [/bin/true]}}}}}}\n" for name in programs
+        f"  {name}: {{bindings: {{{environment}: {{program: {name}, command: [/bin/true], versions: {VERSIONS}}}}}}}\n"
+        for name in programs
     )
     texts = {"targets": targets, "strategies": strategies, "policies": policies, "platform": platform}
     for name, text in (texts | {"environments": environments}).items():

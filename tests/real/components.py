@@ -20,6 +20,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROMETHEUS_BINARIES = ("prometheus",)
 # Debian prefixes Alertmanager's binary; upstream's archive does not.
 ALERTMANAGER_BINARIES = ("prometheus-alertmanager", "alertmanager")
+HAPROXY_BINARIES = ("haproxy",)
+REDIS_BINARIES = ("redis-server",)
+NGINX_BINARIES = ("nginx",)
 
 _handed_out: set[int] = set()
 
@@ -40,8 +43,10 @@ def require(name: str, available: bool, reason: str) -> None:
 
 def binary(names: tuple[str, ...]) -> str | None:
     """Path of the first of `names` that is installed."""
+    # Debian keeps servers where only root's shell looks.
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     for name in names:
-        found = shutil.which(name)
+        found = shutil.which(name, path=path)
         if found is not None:
             return found
     return None
@@ -75,6 +80,28 @@ def _without_alertmanager() -> str | None:
     return None if binary(ALERTMANAGER_BINARIES) else "not installed (Debian: apt-get install prometheus-alertmanager)"
 
 
+def _without_haproxy() -> str | None:
+    return None if binary(HAPROXY_BINARIES) else "not installed (Debian: apt-get install haproxy)"
+
+
+def _without_redis() -> str | None:
+    return None if binary(REDIS_BINARIES) else "not installed (Debian: apt-get install redis-server)"
+
+
+def _without_nginx() -> str | None:
+    return None if binary(NGINX_BINARIES) else "not installed (Debian: apt-get install nginx-light)"
+
+
+def postgres_programs() -> Path | None:
+    """The folder of PostgreSQL's own programs, the newest version's; Debian keeps each version in its own."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
+
+
+def _without_postgres() -> str | None:
+    return None if postgres_programs() else "not installed (Debian: apt-get install postgresql)"
+
+
 def _without_payloads() -> str | None:
     return None if payloads_folder() else "no folder `payloads` under UICI_SHARED or ../shared"
 
@@ -84,6 +111,10 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "prometheus": _without_prometheus,
     "alertmanager": _without_alertmanager,
     "payloads": _without_payloads,
+    "haproxy": _without_haproxy,
+    "redis": _without_redis,
+    "nginx": _without_nginx,
+    "postgres": _without_postgres,
 }
 """Component -> a look that returns why it is not here, or None. Starting it, loudly, is its fixture's part."""
 

@@ -30,6 +30,8 @@ VERBS = {
     "start_service", "stop_service", "restart_service", "scale_service", "update_resources", "set_configuration",
     "deploy_version", "rollback_version", "wait", "escalate_to_human",
     "propose_change", "query_metrics", "silence_alert", "expire_silence",
+    "list_services", "run_diagnostic", "capture_snapshot", "reclaim_disk",
+    "get_backend_state", "drain_backend", "undrain_backend", "set_backend_state",
 }  # fmt: skip
 
 

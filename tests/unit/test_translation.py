@@ -22,11 +22,22 @@ from uici.translation.translating import inverse_step, operation_result, prepare
 EXECUTORS = discover_executors()
 SPECS = {name: executor.call_specs for name, executor in EXECUTORS.items()}
 CLASSIFY = {name: executor.classify for name, executor in EXECUTORS.items()}
-LOCAL = {"program": "web", "command": ["/bin/web"]}
-DOCKER = {"container": "web-1"}
+BACKEND = {"haproxy": "unix:/run/haproxy/admin.sock", "backend": "web", "server": "web-1"}
+ALLOWED = {"disk": ["df", "-P", "/data"]}
+LOCAL = {
+    "program": "web",
+    "command": ["/bin/web"],
+    "versions": {"v1": {}, "v2": {}},
+    "diagnostics": ALLOWED,
+    "reclaim": {"globs": ["/var/cache/web/*.tmp"], "older_than_seconds": 60},
+    "backend": BACKEND,
+}
+DOCKER = {"container": "web-1", "diagnostics": ALLOWED, "backend": BACKEND}
 EXAMPLES: dict[str, JsonObject] = {
     "check_logs": {"lines": 50},
-    "scale_service": {"replicas": 3},
+    "scale_service": {"replicas": 1},
+    "run_diagnostic": {"diagnostic": "disk"},
+    "set_backend_state": {"state": "maint"},
     "update_resources": {"cpus": 1.5, "memory_bytes": 268435456},
     "set_configuration": {"environment": {"A": "1"}, "remove": ["B"]},
     "deploy_version": {"version": "v2"},
@@ -59,6 +70,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
             {
                 "targets": {
                     "web": {"aliases": ["www"], "bindings": {"local": LOCAL, "docker": DOCKER}},
+                    "plain": {
+                        "bindings": {
+                            "local": {"program": "plain", "command": ["/bin/plain"]},
+                            "docker": {"container": "plain"},
+                        }
+                    },
                     "only-local": {"bindings": {"local": {"program": "only"}}},
                     "service": {"bindings": {"docker": {"service": "shop"}}},
                 }
@@ -112,6 +129,41 @@ def test_every_shipped_verb_translates_or_says_why_not(site: Site, environment: 
         assert any(call.mutates for call in step.calls) is operation.mutates
         assert step.risk.rank >= max(call.risk.rank for call in step.calls)
         assert step.risk.rank >= operation.risk.rank
+
+
+IMPOSSIBLE: list[tuple[str, str, str, JsonObject, str]] = [
+    ("local", "plain", "run_diagnostic", {"diagnostic": "disk"}, "unknown_diagnostic"),
+    ("local", "web", "run_diagnostic", {"diagnostic": "dsk"}, "unknown_diagnostic"),
+    ("local", "plain", "reclaim_disk", {}, "no_reclaim"),
+    ("local", "plain", "get_backend_state", {}, "no_backend"),
+    ("local", "plain", "drain_backend", {}, "no_backend"),
+    ("local", "plain", "undrain_backend", {}, "no_backend"),
+    ("local", "plain", "set_backend_state", {"state": "drain"}, "no_backend"),
+    ("local", "plain", "deploy_version", {"version": "v2"}, "unknown_version"),
+    ("local", "web", "deploy_version", {"version": "v3"}, "unknown_version"),
+    ("local", "plain", "rollback_version", {}, "no_previous_version"),
+    ("local", "plain", "update_resources", {"cpus": 1}, "unsupported_on_platform"),
+    ("docker", "plain", "run_diagnostic", {"diagnostic": "disk"}, "unknown_diagnostic"),
+    ("docker", "plain", "drain_backend", {}, "no_backend"),
+    ("docker", "plain", "scale_service", {"replicas": 2}, "not_scalable"),
+    ("docker", "service", "reload_service", {}, "missing_value"),
+]
+
+
+@pytest.mark.parametrize(("environment", "target", "operation", "parameters", "code"), IMPOSSIBLE)
+def test_what_the_binding_rules_out_is_refused_while_planning(
+    site: Site, environment: str, target: str, operation: str, parameters: JsonObject, code: str
+) -> None:
+    problem = refused(site, operation, parameters, environment=environment, target=target)
+    assert [error["code"] for error in problem.errors] == [code]
+    assert len(problem.detail) > 40
+
+
+def test_what_the_binding_leaves_open_is_planned(site: Site) -> None:
+    assert prepared(site, "scale_service", {"replicas": 2}, environment="docker", target="service").calls
+    # Without a command the installed program's versions count, which only the platform knows.
+    assert prepared(site, "deploy_version", {"version": "v9"}, target="only-local").calls
+    assert prepared(site, "rollback_version", target="only-local").calls
 
 
 def test_the_binding_and_the_parameters_keep_their_types(site: Site) -> None:
