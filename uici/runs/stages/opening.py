@@ -141,9 +141,9 @@ def diagnose(services: Services, data: RunData) -> RunData:
     if strategy.action == "escalate":
         return data.ending(AlertOutcome.ESCALATED, f"by_rule: strategy {name} asks for a human", strategy=name)
     first_call = services.clock.now()
-    observations, findings = look(
-        services.platforms_of(data), strategy, values_of(site, name, firing, environment, target_name)
-    )
+    platforms = services.platforms_of(data)
+    values = values_of(platforms.site, name, firing, environment, target_name)
+    observations, findings = look(platforms, strategy, values)
     with services.events.writing() as connection:
         _note(connection, services, data, name, findings, observations)
         connection.execute(
