@@ -9,6 +9,7 @@ from tests.unit.sites import NOW, prepared
 from uici.guard.context import GuardContext
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.learning import Veto
 from uici.model.plan import Origin
 from uici.model.site import (
     ApprovalPolicy,
@@ -27,6 +28,7 @@ PARTS: dict[str, Any] = {
     "blast_radius": BlastRadiusPolicy,
     "approval": ApprovalPolicy,
 }
+VETO = Veto(id="veto_1", strategy="down", remedy="restart", actor="ann", reason="it loses the queue", at=NOW)
 ABSURD: tuple[Any, ...] = (None, -1, float("nan"), float("inf"), -float("inf"), True, "5")
 
 
@@ -57,6 +59,7 @@ def context(**changes: Any) -> GuardContext:
         "layers": SelfGuardLayers(),
         "frozen": None,
         "freeze_known": True,
+        "vetoes": (),
         "holder": None,
         "last_run_ended": NOW - timedelta(hours=1),
         "ineffective_runs": 0,

@@ -59,6 +59,8 @@ def prepared(
     origin: Origin = Origin.RULE,
     target: str = "web",
     binding: dict[str, Any] | None = None,
+    strategy: str | None = None,
+    remedy: str | None = None,
 ) -> PreparedPlan:
     verb = operation("restart_service" if mutates else "get_service_status", mutates=mutates, risk=risk)
     step = Step(operation=verb.name, target=target)
@@ -68,7 +70,7 @@ def prepared(
         in_flight_seconds=5, provable=True,
     )  # fmt: skip
     return PreparedPlan(
-        plan=Plan(environment="local", steps=(step,), origin=origin, reason="a test"),
+        plan=Plan(environment="local", steps=(step,), origin=origin, reason="a test", strategy=strategy, remedy=remedy),
         steps=(
             PreparedStep(
                 step=step, operation=verb, binding=bound, calls=(call,), result=None, risk=risk, undo="nothing"

@@ -12,6 +12,7 @@ from uici.model.call import Risk
 from uici.model.site import Autonomy, Site
 
 EXECUTORS = discover_executors()
+LADDER = "strategies: {{s: {{match: ['alertname=\"Down\"'], remedies: [{}]}}}}"
 VERB = """
 operation:
   summary: say hello
@@ -198,6 +199,18 @@ def test_the_same_verb_twice_names_both_places(tmp_path: Path) -> None:
         ),
         ("policies", "risk: {auto_approve_up_to: destructive}", "destructive_never_automatic", 1, "low, medium, high"),
         ("policies", "give_up: {within_seconds: 500}", "threshold_conflict", 1, "never happen"),
+        ("strategies", LADDER.format("{name: a, steps: [restart_service], prior: {good: 2}}"),
+         "prior_without_alternative", 1, "drop the prior"),
+        ("strategies", LADDER.format("{name: a, steps: [restart_service], alternative: g}"),
+         "lone_alternative", 1, "no other remedy"),
+        ("strategies",
+         LADDER.format("{name: a, steps: [restart_service], alternative: g},\n  {name: b, steps: [start_service]},\n"
+                       "  {name: c, steps: [start_service], alternative: g}"),
+         "alternatives_apart", 3, "next to each other"),
+        ("strategies", LADDER.format("{name: a, steps: [restart_service], alternative: g, prior: {good: 0}}"),
+         "wrong_value", 1, "0.5"),
+        ("policies", "learning: {policy: tompson}", "wrong_value", 1, "thompson, q_learning, fixed"),
+        ("policies", "learning: {half_life_seconds: 0}", "wrong_value", 1, "60"),
         ("policies", "autonomy: on", "wrong_value", 1, "observe, propose, approve, auto"),
         ("findings", "findings: {x: {summary: a, when: [{operation: chek_logs, all: [{field: lines, matches: a}]}]}}",
          "unknown_operation", 1, "did you mean 'check_logs'"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.guarding import by_human, context
+from tests.unit.guarding import VETO, by_human, context
 from tests.unit.sites import NOW, prepared
 from uici.guard.context import GuardContext
 from uici.guard.judging import GUARDS, Guard, combined, judge
@@ -18,6 +18,7 @@ OBJECTIONS: dict[str, tuple[dict[str, Any], Answer]] = {
     "self_target": ({"plan": prepared(target="uici")}, Answer.DENY),
     "watch_only": ({"watch_only": True}, Answer.DENY),
     "freeze": ({"frozen": ("ann", "storm")}, Answer.DENY),
+    "veto": ({"vetoes": (VETO,), "plan": prepared(strategy="down", remedy="restart")}, Answer.DENY),
     "autonomy": ({"autonomy": Autonomy.APPROVE}, Answer.NEEDS_APPROVAL),
     "lock": ({"holder": "run-2"}, Answer.DENY),
     "cooldown": ({"last_run_ended": NOW - timedelta(seconds=1)}, Answer.DENY),
@@ -112,7 +113,7 @@ def test_which_guards_bind_a_person() -> None:
         plan = human.plan.model_copy(update={"plan": by_human().plan.plan})
         if combined(judge(dataclasses.replace(human, plan=plan))) is not Answer.ALLOW:
             binding.add(name)
-    assert binding == set(OBJECTIONS) - {"autonomy", "cooldown", "give_up"}
+    assert binding == set(OBJECTIONS) - {"veto", "autonomy", "cooldown", "give_up"}
 
 
 def test_a_plan_counts_as_a_persons_only_when_the_plan_itself_says_so_too() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.guarding import ABSURD, by_human, context, policies
+from tests.unit.guarding import ABSURD, VETO, by_human, context, policies
 from tests.unit.sites import NOW, prepared
 from uici.guard.autonomy import autonomy
 from uici.guard.blast_radius import blast_radius
@@ -17,6 +17,7 @@ from uici.guard.give_up import give_up
 from uici.guard.lock import lock
 from uici.guard.risk import risk
 from uici.guard.self_target import self_target
+from uici.guard.veto import veto
 from uici.guard.watch_only import watch_only
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -229,3 +230,39 @@ def test_counts_at_their_edges(field: str, rule: str, edge: int) -> None:
 def test_counts_deny_without_a_usable_threshold(rule: str, value: Any) -> None:
     decision = blast_radius(context(policies=policies(blast_radius={rule: value})))
     assert (decision.answer, decision.rule) == (DENY, rule)
+
+
+# --- veto ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({}, DENY),
+        ({"target": "web"}, DENY),
+        ({"target": "db"}, ALLOW),
+        ({"environment": "local"}, DENY),
+        ({"environment": "far"}, ALLOW),
+        ({"environment": "local", "target": "db"}, ALLOW),
+        ({"strategy": "slow"}, ALLOW),
+        ({"remedy": "start"}, ALLOW),
+    ],
+)
+def test_a_veto_denies_its_remedy_where_it_holds(changes: dict[str, Any], answer: Answer) -> None:
+    other = VETO.model_copy(update={"id": "veto_0", "remedy": "other"})
+    vetoes = (other, VETO.model_copy(update=changes))
+    for mutates in (True, False):
+        decision = veto(context(plan=prepared(strategy="down", remedy="restart", mutates=mutates), vetoes=vetoes))
+        assert (decision.answer, decision.guard, decision.rule) == (answer, "veto", "vetoed")
+        assert decision.value == ("veto_1" if answer is DENY else None)
+
+
+def test_a_veto_says_who_why_and_how_to_lift_it() -> None:
+    decision = veto(context(plan=prepared(strategy="down", remedy="restart"), vetoes=(VETO,)))
+    assert decision.reason == "restart is vetoed by ann: it loses the queue; uici learning lift veto_1"
+
+
+def test_vetoes_that_cannot_be_read_deny_rules_but_not_people() -> None:
+    decision = veto(context(vetoes=None))
+    assert (decision.answer, decision.rule) == (DENY, "unreadable")
+    assert veto(by_human(vetoes=None)).answer is ALLOW

@@ -11,7 +11,7 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, Step
 from uici.model.site import Site
 from uici.model.verdict import Answer
-from uici.planning.ladder import explain, next_plan, refuse_self
+from uici.planning.ladder import explain, next_rungs, plan_for, refuse_self
 from uici.planning.written import parse_plan
 
 TARGETS = {
@@ -41,7 +41,8 @@ def _site(**changes: Any) -> Site:
 
 
 def _next(findings: set[str], tried: tuple[str, ...] = ()) -> Plan | None:
-    return next_plan(_site(), "down", "web", "local", frozenset(findings), tried, "because", VALUES)
+    rungs = next_rungs(_site(), "down", frozenset(findings), tried, VALUES)
+    return plan_for(rungs[0], "down", "because", VALUES) if rungs else None
 
 
 def test_rungs_come_in_order_when_their_findings_hold_and_each_once() -> None:
@@ -191,3 +192,40 @@ def test_a_target_must_be_bound_where_the_plan_goes() -> None:
     both = {"local": {"platform": "local"}, "far": {"platform": "docker"}}
     with pytest.raises(Problem, match="is not bound in 'far'"):
         parse_plan(_written(environment="far"), _site(environments=both))
+
+
+GROUPED = {
+    "down": {
+        "match": ['alertname="Down"'],
+        "remedies": [
+            {"name": "before", "when": {"all": ["oom_killed"]}, "steps": ["restart_service"]},
+            {"name": "one", "alternative": "g", "steps": ["restart_service"]},
+            {"name": "two", "alternative": "g", "when": {"none": ["oom_killed"]}, "steps": ["restart_service"]},
+            {"name": "after", "steps": ["restart_service"]},
+        ],
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("findings", "tried", "vetoed", "expected"),
+    [
+        (set(), (), (), ["one", "two"]),
+        (set(), ("two",), (), ["one"]),
+        ({"oom_killed"}, (), (), ["before"]),
+        ({"oom_killed"}, ("before",), (), ["one"]),
+        (set(), ("one", "two"), (), ["after"]),
+        (set(), (), ("one",), ["one", "two"]),
+        (set(), (), ("one", "two"), ["after"]),
+        ({"oom_killed"}, (), ("before",), ["one"]),
+        (set(), ("one", "two"), ("after",), ["after"]),
+        (set(), ("one",), ("two", "after"), ["two"]),
+        (set(), ("one", "two", "after"), (), []),
+    ],
+)
+def test_a_group_keeps_its_place_and_vetoed_rungs_are_passed_over_while_there_are_others(
+    findings: set[str], tried: tuple[str, ...], vetoed: tuple[str, ...], expected: list[str]
+) -> None:
+    grouped = site(targets=TARGETS, strategies=GROUPED)
+    rungs = next_rungs(grouped, "down", frozenset(findings), tried, VALUES, vetoed)
+    assert [rung.name for rung in rungs] == expected

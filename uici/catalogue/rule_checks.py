@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 
 from uici.catalogue.draft import Draft
 from uici.catalogue.reading import Node
@@ -44,6 +45,7 @@ def _strategies(draft: Draft) -> None:
             _steps(draft, remedy.steps, place.at("steps"), f"{what}, {remedy.name}", reading=False)
             _wanted(draft, remedy, place, what)
             _verify(draft, remedy, place, what)
+        _alternatives(draft, strategy.remedies, node.at("remedies"), what)
 
 
 def _steps(draft: Draft, steps: Iterable[RemedyStep], node: Node, what: str, *, reading: bool) -> None:
@@ -80,6 +82,41 @@ def _verify(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
             f"{what}, {remedy.name}: verify.interval ({verify.interval:g} s) is longer than within "
             f"({verify.within:g} s), so nobody would look a second time",
         )
+
+
+def _alternatives(draft: Draft, remedies: tuple[Remedy, ...], node: Node, what: str) -> None:
+    """Alternatives are at least two neighbours of one name: which is tried first is open, but not the group's place."""
+    groups = [(key, list(found)) for key, found in groupby(enumerate(remedies), key=lambda pair: pair[1].alternative)]
+    ended: set[str] = set()
+    for key, found in groups:
+        first, remedy = found[0]
+        position = node.at(first, "alternative").position
+        if key is None:
+            for index, each in found:
+                if each.prior is not None:
+                    draft.report.add(
+                        node.at(index, "prior").position,
+                        "prior_without_alternative",
+                        f"{what}, {each.name}: only a remedy with `alternative` is chosen by what is believed of it; "
+                        "give it one, or drop the prior",
+                    )
+        elif key in ended:
+            draft.report.add(
+                position,
+                "alternatives_apart",
+                f"{what}, {remedy.name}: other remedies stand between the alternatives {key!r}; put them next to each "
+                "other, or give the groups different names",
+            )
+        elif len(found) == 1 and sum(each.alternative == key for each in remedies) == 1:
+            draft.report.add(
+                position,
+                "lone_alternative",
+                f"{what}, {remedy.name}: no other remedy is an alternative of the group {key!r}",
+                choices=sorted({each.alternative for each in remedies if each.alternative not in (None, key)}),
+                given=key,
+            )
+        if key is not None:
+            ended.add(key)
 
 
 def _policies(draft: Draft) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.learning import Veto
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.site import Autonomy, PoliciesFile
 from uici.model.verdict import Answer, Decision
@@ -37,6 +38,8 @@ class GuardContext:
     """Who froze everything, and why."""
     freeze_known: bool = False
     """Whether the freeze could be read at all."""
+    vetoes: tuple[Veto, ...] | None
+    """The vetoes in force."""
     holder: str | None
     """The run, other than this one, that holds a target of the plan."""
     last_run_ended: datetime | None

@@ -13,6 +13,7 @@ from uici.guard.give_up import give_up
 from uici.guard.lock import lock
 from uici.guard.risk import risk
 from uici.guard.self_target import self_target
+from uici.guard.veto import veto
 from uici.guard.watch_only import watch_only
 from uici.model.verdict import Answer, Decision
 
@@ -22,6 +23,7 @@ GUARDS: tuple[Guard, ...] = (
     self_target,
     watch_only,
     freeze,
+    veto,
     autonomy,
     lock,
     cooldown,

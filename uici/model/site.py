@@ -15,6 +15,7 @@ from uici.model.alert import Alert
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Risk
 from uici.model.condition import Condition
+from uici.model.learning import LearningPolicy, Prior
 from uici.model.matching import Matcher
 from uici.model.operation import NAME, Operation, OperationBody, Translation
 from uici.model.plan import VerifySettings
@@ -256,6 +257,12 @@ class Remedy(Frozen):
     when: FindingsWanted = FindingsWanted()
     steps: tuple[StepText, ...] = Field(min_length=1, max_length=20)
     verify: VerifySettings = VerifySettings()
+    alternative: str | None = Field(
+        default=None,
+        pattern=NAME,
+        description="neighbouring remedies of the same name are alternatives: what helped before is tried first",
+    )
+    prior: Prior | None = Field(default=None, description="what is believed of an alternative before it was tried")
 
 
 class Strategy(Frozen):
@@ -332,6 +339,7 @@ class PoliciesFile(Frozen):
     give_up: GiveUpPolicy = GiveUpPolicy()
     blast_radius: BlastRadiusPolicy = BlastRadiusPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
+    learning: LearningPolicy = LearningPolicy()
 
 
 # --- the whole ------------------------------------------------------------------------------------------------

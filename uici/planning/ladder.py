@@ -11,42 +11,55 @@ from uici.model.site import Remedy, Site
 from uici.model.verdict import Answer, Decision
 
 
-def next_plan(
+def next_rungs(
     site: Site,
     strategy_name: str,
-    incident_target: str,
-    environment: str,
     findings: frozenset[str],
     tried: Collection[str],
-    reason: str,
     values: IncidentValues,
-) -> Plan | None:
-    """The plan of the first rung that the findings allow and that was not tried; None when the ladder has ended.
+    vetoed: Collection[str] = (),
+) -> tuple[Remedy, ...]:
+    """The first rung that the findings allow and that was not tried, with its alternatives, in the order of writing.
 
-    `findings` holds names of findings, `tried` names of remedies; `values` go where the parameters refer to them, and
-    a rung that refers to what the incident lacks is passed over. Raises KeyError when the site has no such strategy.
+    `findings` holds names of findings, `tried` and `vetoed` names of remedies. A rung that refers to what the incident
+    lacks is passed over, and so is one that is vetoed; when there are no others the first of these is given, for the
+    guard to deny it. Among alternatives the vetoed are given too: whoever chooses leaves them out. Empty when the
+    ladder has ended. Raises KeyError when the site has no such strategy.
     """
-    for remedy in site.strategies[strategy_name].remedies:
-        if remedy.name not in tried and remedy.when.satisfied_by(findings) and _lacks(remedy, values) is None:
-            return Plan(
-                environment=environment,
-                steps=tuple(
-                    Step(operation=step.operation, target=incident_target, parameters=values.fill(step.parameters))
-                    for step in remedy.steps
-                ),
-                origin=Origin.RULE,
-                reason=reason,
-                strategy=strategy_name,
-                remedy=remedy.name,
-                verify=remedy.verify,
-            )
-    return None
+    open_rungs = [
+        remedy
+        for remedy in site.strategies[strategy_name].remedies
+        if remedy.name not in tried and remedy.when.satisfied_by(findings) and _lacks(remedy, values) is None
+    ]
+    first = next((remedy for remedy in open_rungs if remedy.name not in vetoed), None) or next(iter(open_rungs), None)
+    if first is None or first.alternative is None:
+        return () if first is None else (first,)
+    return tuple(remedy for remedy in open_rungs if remedy.alternative == first.alternative)
+
+
+def plan_for(remedy: Remedy, strategy_name: str, reason: str, values: IncidentValues) -> Plan:
+    """The plan of one rung for one incident; its values go where the parameters refer to them.
+
+    Raises MissingValueError for a remedy that `next_rungs` passes over.
+    """
+    return Plan(
+        environment=values.environment,
+        steps=tuple(
+            Step(operation=step.operation, target=values.target, parameters=values.fill(step.parameters))
+            for step in remedy.steps
+        ),
+        origin=Origin.RULE,
+        reason=reason,
+        strategy=strategy_name,
+        remedy=remedy.name,
+        verify=remedy.verify,
+    )
 
 
 def explain(
     site: Site, strategy_name: str, findings: frozenset[str], tried: Collection[str], values: IncidentValues
 ) -> list[tuple[str, str]]:
-    """Each rung that `next_plan` would pass over now, with the reason in words, in the ladder's order.
+    """Each rung that `next_rungs` would pass over now, vetoes aside, with the reason, in the ladder's order.
 
     Raises KeyError when the site has no such strategy.
     """

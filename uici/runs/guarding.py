@@ -9,9 +9,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from uici.guard.context import GuardContext
 from uici.model.call import CallError
 from uici.model.errors import Problem
+from uici.model.learning import Veto
 from uici.model.plan import PreparedPlan
 from uici.model.site import Site
 from uici.runs import records, slots
+from uici.runs.outcomes import vetoes_in_force
 from uici.runs.services import Services
 
 HOUR = timedelta(hours=1)
@@ -33,6 +35,10 @@ def context_of(
             frozen = records.freeze_in_force(connection)
         except SQLAlchemyError:
             freeze_known = False
+        try:
+            vetoes: tuple[Veto, ...] | None = vetoes_in_force(connection)
+        except SQLAlchemyError:
+            vetoes = None
         holder = slots.holder(connection, environment, target)
         acting = slots.acting(connection, environment, except_run=run_id)
         last = records.last_run_ended(connection, environment, target)
@@ -54,6 +60,7 @@ def context_of(
         layers=services.layers,
         frozen=frozen,
         freeze_known=freeze_known,
+        vetoes=vetoes,
         holder=holder if holder != run_id else None,
         last_run_ended=last,
         ineffective_runs=ineffective,

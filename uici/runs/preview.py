@@ -17,11 +17,12 @@ from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
 from uici.model.plan import Plan
 from uici.model.verdict import Answer, Decision
-from uici.planning.ladder import explain, next_plan, refuse_self
-from uici.runs import records
+from uici.planning.ladder import explain, refuse_self
+from uici.runs import choosing, outcomes, records
 from uici.runs.guarding import context_of
 from uici.runs.services import Services
 from uici.runs.stages.opening import choose_strategy, look, values_of
+from uici.runs.stages.planning import lifted_by_time
 from uici.store.schema import incidents
 
 
@@ -62,11 +63,13 @@ def of_incident(services: Services, incident_id: str, environment: str | None) -
     place = environment or row.environment
     if row.target is None or place is None:
         return {"previews": [_shape(environment=place, target=row.target, outcome="escalated", notes=[row.reason])]}
-    return {"previews": [of_alerts(services, firing, place, row.target)]}
+    return {"previews": [of_alerts(services, firing, place, row.target, run_id=row.run_id)]}
 
 
-def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, target: str) -> JsonObject:
-    """What would be done about these firing alerts of one target."""
+def of_alerts(
+    services: Services, alerts: Sequence[Alert], environment: str, target: str, *, run_id: str | None = None
+) -> JsonObject:
+    """What would be done about these firing alerts of one target, by their run where there is one already."""
     site = services.site()
     chosen = choose_strategy(site, list(alerts))
     names = sorted({alert.name for alert in alerts})
@@ -82,8 +85,11 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
     observations, findings = look(services.platforms, strategy, values)
     notes = [f"{item.operation} could not be performed: {item.error}" for item in observations if item.error]
     held = frozenset(finding.name for finding in findings)
-    plan = next_plan(site, name, target, environment, held, (), f"strategy {name}", values)
-    if plan is None:
+    with services.store.read() as connection:
+        kept, tried = outcomes.present_choice(connection, run_id) if run_id else (None, ())
+    situation = choosing.Situation(name, values, held, tried, run_id or "", f"strategy {name}")
+    found = choosing.next_plans(services, services.platforms, situation)
+    if not found.plans:
         notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, (), values)]
         return _shape(
             environment=environment,
@@ -94,6 +100,14 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
             outcome="would wait for the alert's silence" if "healthy" in held else "escalated",
             notes=notes,
         )
+    notes += [f"{remedy}: {why}" for remedy, why in found.vetoed.items()]
+    plan, among = found.plans[0], None
+    if found.group is not None:
+        passing = lifted_by_time(services)
+        open_now = choosing.alternatives(services, services.platforms, situation, found, passing)
+        among = choosing.foreseen(services, open_now, kept)
+        plan = next(item for item in found.plans if item.remedy == among["shown"])
+        notes.append(_of_choosing(among, run_id))
     try:
         shown = of_plan(services, plan)
     except Problem as problem:
@@ -106,9 +120,22 @@ def of_alerts(services: Services, alerts: Sequence[Alert], environment: str, tar
             "alerts": names,
             "strategy": name,
             "findings": [item.model_dump(mode="json") for item in findings],
+            "alternatives": among,
             "notes": [*shown["notes"], *notes],
         }
     )
+
+
+def _of_choosing(among: JsonObject, run_id: str | None) -> str:
+    """How sure it is that what is shown is what is done."""
+    shares = ", ".join(f"{item['name']} {item['probability']:.0%}" for item in among["candidates"])
+    if among["recorded"]:
+        return f"{run_id} has chosen {among['shown']} already; the chances were {shares or 'none'}"
+    if not among["candidates"]:
+        return f"every alternative of {among['group']} is left out; shown is why the first one is"
+    if len(among["candidates"]) == 1:
+        return f"{among['shown']} is the only alternative of {among['group']} that can be taken now"
+    return f"which alternative of {among['group']} comes first is drawn by the run: {shares}; shown is the likeliest"
 
 
 def of_plan(services: Services, plan: Plan) -> JsonObject:
@@ -200,6 +227,7 @@ def _shape(**given: object) -> JsonObject:
         "steps": [],
         "guards": [],
         "findings": [],
+        "alternatives": None,
         "notes": [],
         "outcome": "",
     }

@@ -84,13 +84,13 @@ def interruption(connection: Connection, data: RunData, *, planning: bool) -> Ru
         return data.ending(AlertOutcome.REFUSED, reason)
     if data.incident_id is None or still_firing(connection, data.incident_id) > 0:
         return None
-    if not planning and _begun(connection, data):
+    if not planning and begun(connection, data):
         return None
     when = "although the last remedy was not proved to work" if data.acted else "before anything was done"
     return data.ending(AlertOutcome.SELF_RESOLVED, f"every alert was resolved {when}")
 
 
-def _begun(connection: Connection, data: RunData) -> bool:
+def begun(connection: Connection, data: RunData) -> bool:
     """Whether a call of the present plan was sent and is not known to have failed to arrive."""
     return (
         connection.execute(

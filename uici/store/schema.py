@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -298,4 +299,65 @@ tokens = Table(
     Column("created_at", UtcText, nullable=False),
     Column("expires_at", UtcText),
     Column("revoked_at", UtcText),
+)
+
+# What came of each rung of each run: what learning learns from.
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("run_id", String(40), primary_key=True),
+    Column("rung", Integer, primary_key=True),
+    Column("at", UtcText, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("findings", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("catalogue", Text),
+    Column("verdict", String(16)),
+    Column("reward", Float),
+    Column("reason", Text, nullable=False, default=""),
+    # Of a remedy that was chosen among alternatives, else null.
+    Column("alternative", Text),
+    Column("policy", String(16)),
+    Column("propensity", Float),
+    Column("position", Integer),
+    Index("outcomes_by_strategy", "strategy", "at"),
+)
+
+# How an alternative was chosen, before it was acted on.
+choices = Table(
+    "choices",
+    metadata,
+    Column("run_id", String(40), primary_key=True),
+    Column("rung", Integer, primary_key=True),
+    Column("at", UtcText, nullable=False),
+    Column("document", JSON, nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("run_id", String(40), primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("rung", Integer, nullable=False),
+    Column("good", Boolean, nullable=False),
+    Column("comment", Text, nullable=False, default=""),
+    Column("at", UtcText, nullable=False),
+)
+
+vetoes = Table(
+    "vetoes",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("strategy", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("environment", Text),
+    Column("target", Text),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", UtcText, nullable=False),
+    Column("lifted_at", UtcText),
+    Column("lifted_by", Text),
+    Column("lifted_reason", Text, nullable=False, default=""),
 )

@@ -12,7 +12,7 @@ from uici.model.incident import Incident, IncidentState
 from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
 from uici.notify.messages import Tried, incident_message, outcome_message, run_message
-from uici.runs import reading, records, slots
+from uici.runs import outcomes, reading, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
@@ -32,6 +32,7 @@ def close(services: Services, data: RunData) -> RunData:
         again = _joined_since(connection, data, now)
         if again is not None:
             return again
+        outcomes.keep_outcome(connection, data, now)
         _end(connection, services, data)
         _tell(connection, services, data)
     services.wake()

@@ -10,7 +10,7 @@ from uici.model.errors import Problem
 from uici.model.plan import Origin, Plan, PreparedPlan, VerifySettings
 from uici.model.verdict import Verdict
 from uici.monitoring.prometheus import PrometheusClient
-from uici.runs import records, slots
+from uici.runs import outcomes, records, slots
 from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
@@ -129,6 +129,7 @@ def next_rung(services: Services, data: RunData) -> RunData:
         return data.to(Stage.CLOSE)
     with services.store.write() as connection:
         slots.release(connection, data.run_id)
+        outcomes.keep_outcome(connection, data, services.clock.now())
     return data.to(Stage.DIAGNOSE, fence=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlalchemy import Connection, select
@@ -14,8 +15,8 @@ from uici.model.settings import MessageKind
 from uici.model.site import FIRES_WHILE_HEALTHY
 from uici.model.verdict import Answer, Decision
 from uici.notify.messages import approval_message
-from uici.planning.ladder import explain, next_plan, refuse_self
-from uici.runs import records, slots
+from uici.planning.ladder import explain, refuse_self
+from uici.runs import choosing, outcomes, records, slots
 from uici.runs.data import LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
@@ -44,24 +45,27 @@ def plan(services: Services, data: RunData) -> RunData:
     if data.strategy is None:
         raise ValueError(f"{data.run_id} plans without a diagnosis")
     findings = frozenset(finding.name for finding in data.findings)
-    environment, target = data.place
-    with services.store.read() as connection:
-        firing = records.firing_alerts(connection, data.incident_id or "")
-    values = values_of(site, data.strategy, firing, environment, target)
-    chosen = next_plan(site, data.strategy, target, environment, findings, data.tried, _because(data), values)
-    if chosen is None and "healthy" in findings and not data.tried:
+    situation = _situation(services, data, findings, data.tried)
+    found = choosing.next_plans(services, platforms, situation)
+    if not found.plans and "healthy" in findings and not data.tried:
         waiting = _waiting_for_silence(services, data)
         if waiting is not None:
             return waiting
-        findings |= {FIRES_WHILE_HEALTHY}
-        chosen = next_plan(site, data.strategy, target, environment, findings, data.tried, _because(data), values)
-        if chosen is None:
-            reason = f"nothing_wrong: {target} has been found healthy, but its alert still fires"
+        situation = _situation(services, data, findings | {FIRES_WHILE_HEALTHY}, data.tried)
+        found = choosing.next_plans(services, platforms, situation)
+        if not found.plans:
+            reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
             return data.ending(AlertOutcome.ESCALATED, reason)
-    if chosen is None:
-        left_out = explain(site, data.strategy, findings, data.tried, values)
+    if not found.plans:
+        left_out = explain(site, data.strategy, situation.findings, data.tried, situation.values)
         skipped = "; ".join(f"{name}: {why}" for name, why in left_out)
         return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
+    choice, is_new = None, False
+    chosen = found.plans[0]
+    if found.group is not None:
+        open_now = choosing.alternatives(services, platforms, situation, found, lifted_by_time(services))
+        choice, is_new = choosing.drawn(services, situation, open_now)
+        chosen = next(item for item in found.plans if item.remedy == choice.chosen)
     own = refuse_self(chosen, site, services.identity, services.layers)
     if own.answer is Answer.DENY:
         return data.ending(AlertOutcome.REFUSED, f"self_target: {own.reason}")
@@ -72,6 +76,9 @@ def plan(services: Services, data: RunData) -> RunData:
         return data.ending(outcome, f"{problem.code}: remedy {chosen.remedy} cannot be translated: {problem.detail}")
     with services.events.writing() as connection:
         cid = records.keep_plan(connection, prepared, services.clock.now())
+        if choice is not None and is_new:
+            outcomes.keep_choice(connection, data.run_id, situation.rung, choice, services.clock.now())
+            services.note(connection, data, "remedy_chosen", **choice.model_dump(mode="json"))
         services.note(
             connection,
             data,
@@ -253,7 +260,9 @@ def _ask(
 
 def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions: tuple[Decision, ...]) -> RunData:
     denials = [item for item in decisions if item.answer is Answer.DENY]
-    if all((item.guard, item.rule) in _PATIENT or _rests(services, item) for item in denials):
+    if any((item.guard, item.rule) == ("veto", "vetoed") for item in denials) and _others_left(services, data):
+        return data.to(Stage.PLAN, tried=data.tried[:-1])  # vetoed since it was planned
+    if all(map(lifted_by_time(services), denials)):
         if any(_rests(services, item) for item in denials):
             # Another run ended on the target while this one was on its way: diagnose afresh once it has rested.
             return data.to(Stage.HOLD, tried=data.tried[:-1])
@@ -265,6 +274,30 @@ def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions
     if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
         return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}", gave_up=True)
     return data.ending(AlertOutcome.REFUSED, reason)
+
+
+def _situation(
+    services: Services, data: RunData, findings: frozenset[str], tried: tuple[str, ...]
+) -> choosing.Situation:
+    environment, target_name = data.place
+    strategy = data.strategy or ""
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    values = values_of(services.platforms_of(data).site, strategy, firing, environment, target_name)
+    return choosing.Situation(strategy, values, findings, tried, data.run_id, _because(data))
+
+
+def _others_left(services: Services, data: RunData) -> bool:
+    """Whether the ladder has a remedy for this rung that nobody has vetoed."""
+    findings = frozenset(finding.name for finding in data.findings)
+    situation = _situation(services, data, findings, data.tried[:-1])
+    found = choosing.next_plans(services, services.platforms_of(data), situation)
+    return any(plan.remedy not in found.vetoed for plan in found.plans)
+
+
+def lifted_by_time(services: Services) -> Callable[[Decision], bool]:
+    """Tells of a denial whether the run only has to wait for its turn."""
+    return lambda denial: (denial.guard, denial.rule) in _PATIENT or _rests(services, denial)
 
 
 def _rests(services: Services, denial: Decision) -> bool:

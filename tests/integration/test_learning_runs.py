@@ -1,0 +1,261 @@
+"""Alternatives in runs: what did not help is tried last, what is vetoed never, and each rung has one outcome."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests.doubles.memory_executor import World
+from tests.integration.runs_rig import POLICIES, alert, closed, incident_of, run_of, running, send, site, until
+from uici.bootstrap import Application
+from uici.intake.writer import Accepted
+from uici.model.base import JsonObject
+from uici.model.call import Call
+from uici.model.learning import Choice
+from uici.runs.data import RunData, Stage
+from uici.runs.stages import STAGES
+from uici.store.schema import choices, outcomes, runs
+
+VERIFY = "{within: 0.2, stable_for: 0, confirm_within: 0, interval: 0.05}"
+ALTERNATIVES = f"""
+strategies:
+  down:
+    match: ['alertname="Down"']
+    diagnose: [get_service_status]
+    remedies:
+      - {{name: begin, when: {{all: [missing]}}, steps: [restart_service]}}
+      - {{name: scale, alternative: revive, prior: {{good: 2, bad: 1}}, verify: {VERIFY},
+         steps: [{{operation: scale_service, parameters: {{replicas: 1}}}}]}}
+      - {{name: restart, alternative: revive, prior: {{good: 1, bad: 1}}, verify: {VERIFY}, steps: [restart_service]}}
+      - {{name: start, verify: {VERIFY}, steps: [start_service]}}
+"""
+
+
+@pytest.fixture
+def world() -> World:
+    """A service that runs and is ill; only a restart heals it."""
+    return curable(World())
+
+
+def curable(world: World) -> World:
+    def heal(moment: str, environment: str, call: Call) -> None:
+        if (moment, call.name) == ("after", "program.restart"):
+            world.service("web").healthy_when_running = True
+
+    world.hook = heal
+    fall_ill(world)
+    return world
+
+
+def fall_ill(world: World) -> None:
+    world.service("web").state, world.service("web").healthy_when_running = "running", False
+
+
+def rows(application: Application) -> list[JsonObject]:
+    with application.store.read() as connection:
+        found = connection.execute(select(outcomes).order_by(outcomes.c.at, outcomes.c.rung))
+        return [dict(row._mapping) for row in found]
+
+
+def waiting_or_ended(application: Application, accepted: Accepted) -> str:
+    """The run of an incident, once it has chosen a remedy."""
+    until(lambda: run_of(application, accepted)["tried"], "the choice")
+    return str(run_of(application, accepted)["id"])
+
+
+def choice(application: Application, run_id: str, rung: int = 1) -> Choice:
+    with application.store.read() as connection:
+        document = connection.execute(
+            select(choices.c.document).where(choices.c.run_id == run_id, choices.c.rung == rung)
+        ).scalar_one()
+    return Choice.model_validate(document)
+
+
+def incident(application: Application, world: World, number: int) -> JsonObject:
+    """The service breaks, an alert says so, and UICI is done with it."""
+    fall_ill(world)
+    starts = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
+    return closed(application, send(application, alert("web", starts=starts)))
+
+
+def test_what_never_works_is_tried_first_less_and_less(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        healed = [incident(application, world, number) for number in range(8)]
+        assert {each["outcome"] for each in healed} == {"healed"}
+        first, last = (choice(application, healed[place]["runs"][0]["id"]) for place in (0, -1))
+        stated = {item.name: item.probability for item in first.candidates}
+        assert stated["scale"] == pytest.approx(2 / 3)
+        later = {item.name: item.probability for item in last.candidates}
+        assert later["restart"] > 0.9
+        logged = rows(application)
+    assert {(row["remedy"], row["verdict"], row["reward"]) for row in logged} == {
+        ("scale", "ineffective", 0.0),
+        ("restart", "effective", 1.0),
+    }
+    assert [row["remedy"] for row in logged].count("restart") == 8
+    assert len({(row["run_id"], row["rung"]) for row in logged}) == len(logged)
+    for row in logged:
+        assert (row["strategy"], row["alternative"], row["policy"]) == ("down", "revive", "thompson")
+        assert 0 < row["propensity"] <= 1
+        assert row["position"] == row["rung"]
+        assert row["findings"] == "running"
+
+
+def test_the_timeline_says_how_the_remedy_was_chosen(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        document = incident(application, world, 1)
+        kept = choice(application, document["runs"][0]["id"])
+    chosen = next(item["data"] for item in document["timeline"] if item["type"] == "remedy_chosen")
+    planned = next(item["data"] for item in document["timeline"] if item["type"] == "planned")
+    assert Choice.model_validate(chosen) == kept
+    assert planned["remedy"] == kept.chosen
+    assert {item["name"] for item in chosen["candidates"]} == {"scale", "restart"}
+    assert chosen["propensity"] == chosen["candidates"][0]["probability"]
+    types = [item["type"] for item in document["timeline"]]
+    assert types.index("remedy_chosen") < types.index("call_sent")
+
+
+def test_a_stage_that_is_repeated_chooses_the_same(tmp_path: Path, world: World) -> None:
+    """As after a kill between the choice and the journal's entry, with evidence that came in meanwhile."""
+    asking = POLICIES.replace("autonomy: auto", "autonomy: approve")
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES, policies=asking), world) as application:
+        accepted = send(application, alert("web"))
+        until(lambda: run_of(application, accepted)["waiting_for"] == "approval", "the question to people")
+        run_id = run_of(application, accepted)["id"]
+        with application.store.read() as connection:
+            row = connection.execute(select(runs).where(runs.c.id == run_id)).one()
+        kept = choice(application, run_id)
+        with application.store.write() as connection:
+            for number in range(50):
+                other = {"run_id": f"run_{number}", "rung": 1, "at": datetime.now(UTC), "strategy": "down"}
+                connection.execute(
+                    outcomes.insert().values(
+                        **other, remedy=kept.chosen, findings=kept.findings, environment="local", target="web", reward=0
+                    )
+                )
+        before = RunData.model_validate(row.data).to(Stage.PLAN, tried=())
+        after = STAGES[Stage.PLAN](application.services, before)
+        assert after.tried == (kept.chosen,)
+        assert choice(application, run_id) == kept
+        types = [item["type"] for item in incident_of(application, accepted)["timeline"]]
+        assert types.count("remedy_chosen") == 1
+
+
+def test_the_rungs_around_a_group_keep_their_places(tmp_path: Path, world: World) -> None:
+    world.hook = lambda moment, environment, call: None
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        document = incident(application, world, 1)
+        tried = document["runs"][0]["tried"]
+        logged = rows(application)
+    assert set(tried[:2]) == {"scale", "restart"}
+    assert tried[2:] == ["start"]
+    assert [row["rung"] for row in logged] == [1, 2, 3]
+    assert [row["alternative"] for row in logged] == ["revive", "revive", None]
+    assert [row["position"] for row in logged] == [1, 2, None]
+    assert logged[1]["propensity"] == 1.0, "one alternative was left"
+
+
+def test_what_only_needs_approval_is_left_out_where_the_policy_says_so(tmp_path: Path, world: World) -> None:
+    policies = POLICIES + "risk: {auto_approve_up_to: low}\n"
+    gentle = ALTERNATIVES.replace(
+        "[{operation: scale_service, parameters: {replicas: 1}}]", "[{operation: wait, parameters: {seconds: 0}}]"
+    )
+    for avoid in ("false", "true"):
+        more = f"learning: {{avoid_approval: {avoid}}}\n"
+        config = site(tmp_path / avoid / "c", "web", strategies=gentle, policies=policies + more)
+        with running(config, curable(World())) as application:
+            kept = choice(application, waiting_or_ended(application, send(application, alert("web"))))
+        assert [item.name for item in kept.masked] == (["restart"] if avoid == "true" else [])
+    assert kept.masked[0].why.startswith("risk: the plan's risk is medium")
+    assert (kept.chosen, kept.propensity) == ("scale", 1.0)
+
+
+def test_a_denial_of_all_speaks_against_none(tmp_path: Path, world: World) -> None:
+    policies = POLICIES.replace("autonomy: auto", "autonomy: propose")
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES, policies=policies), world) as application:
+        document = incident(application, world, 1)
+        kept = choice(application, document["runs"][0]["id"])
+    assert document["outcome"] == "observed"
+    assert kept.masked == ()
+
+
+VERB = """
+operation:
+  summary: Let the program go on
+  risk: low
+  mutates: true
+  reversible: false
+  irreversible_because: a test has nothing to go back to
+  preconditions: [{{field: state, equals: paused}}]
+translations:
+  local: {local}
+  docker: {{calls: [{{call: container.start, arguments: {{target: "${{target}}"}}}}]}}
+tests:
+  - {{name: works, platform: docker, target: {{container: web}}, expect: [{{call: container.start, arguments: {{target: {{container: web}}}}}}]}}
+"""  # noqa: E501 - as people write it
+HERE = '{calls: [{call: program.start, arguments: {target: "${target}"}}]}'
+
+
+@pytest.mark.parametrize(
+    ("local", "why"),
+    [
+        (HERE, "precondition of thaw_service does not hold: state"),
+        ("{unsupported: programs cannot be paused}", "it cannot be translated: "),
+    ],
+)
+def test_what_cannot_be_done_now_is_left_out(tmp_path: Path, world: World, local: str, why: str) -> None:
+    config = site(
+        tmp_path / "c",
+        "web",
+        strategies=ALTERNATIVES.replace("[{operation: scale_service, parameters: {replicas: 1}}]", "[thaw_service]"),
+    )
+    (config / "operations").mkdir()
+    (config / "operations" / "thaw_service.yml").write_text(VERB.format(local=local))
+    with running(config, world) as application:
+        document = incident(application, world, 1)
+        kept = choice(application, document["runs"][0]["id"])
+    assert document["outcome"] == "healed"
+    assert [item.name for item in kept.masked] == ["scale"]
+    assert kept.masked[0].why.startswith(why)
+    assert (kept.chosen, kept.propensity) == ("restart", 1.0)
+
+
+def test_nothing_more_is_written_for_a_strategy_without_alternatives(tmp_path: Path) -> None:
+    plain = ALTERNATIVES.replace("alternative: revive, prior: {good: 2, bad: 1}, ", "").replace(
+        "alternative: revive, prior: {good: 1, bad: 1}, ", ""
+    )
+    writes: dict[str, int] = {}
+    for name, strategies in (("plain", plain), ("grouped", ALTERNATIVES)):
+        with running(site(tmp_path / name / "c", "web", strategies=strategies), curable(World())) as application:
+            document = closed(application, send(application, alert("web")))
+            with application.store.read() as connection:
+                writes[name] = len(connection.execute(select(choices)).all())
+            assert len(rows(application)) == len(document["runs"][0]["tried"])
+    assert writes["plain"] == 0
+    assert writes["grouped"] > 0
+
+
+def test_what_was_refused_before_anything_was_done_is_no_outcome(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        application.control.freeze(True, "ann", "maintenance")
+        assert incident(application, world, 1)["outcome"] == "refused"
+        assert rows(application) == []
+
+
+def test_what_ended_without_a_verdict_is_kept_and_not_counted(tmp_path: Path, world: World) -> None:
+    def freeze(moment: str, environment: str, call: Call) -> None:
+        if moment == "after" and call.mutates:
+            application.control.freeze(True, "ann", "enough")
+
+    two_steps = ALTERNATIVES.replace("steps: [restart_service]", "steps: [restart_service, restart_service]").replace(
+        "[{operation: scale_service, parameters: {replicas: 1}}]", "[restart_service, restart_service]"
+    )
+    with running(site(tmp_path / "c", "web", strategies=two_steps), world) as application:
+        world.hook = freeze
+        assert incident(application, world, 1)["outcome"] == "escalated"
+        (row,) = rows(application)
+    assert (row["verdict"], row["reward"]) == (None, None)
+    assert row["reason"].startswith("not counted: no verdict: freeze: everything is frozen by ann")
