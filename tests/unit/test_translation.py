@@ -23,7 +23,7 @@ EXECUTORS = discover_executors()
 SPECS = {name: executor.call_specs for name, executor in EXECUTORS.items()}
 CLASSIFY = {name: executor.classify for name, executor in EXECUTORS.items()}
 BACKEND = {"haproxy": "unix:/run/haproxy/admin.sock", "backend": "web", "server": "web-1"}
-ALLOWED = {"disk": ["df", "-P", "/data"]}
+ALLOWED = {"disk": ["df", "-P", "/data"], "nginx_test": ["nginx", "-t"]}
 LOCAL = {
     "program": "web",
     "command": ["/bin/web"],
@@ -38,6 +38,7 @@ EXAMPLES: dict[str, JsonObject] = {
     "scale_service": {"replicas": 1},
     "run_diagnostic": {"diagnostic": "disk"},
     "set_backend_state": {"state": "maint"},
+    "vacuum_postgres_table": {"table": "orders"},
     "update_resources": {"cpus": 1.5, "memory_bytes": 268435456},
     "set_configuration": {"environment": {"A": "1"}, "remove": ["B"]},
     "deploy_version": {"version": "v2"},
@@ -147,6 +148,9 @@ IMPOSSIBLE: list[tuple[str, str, str, JsonObject, str]] = [
     ("docker", "plain", "drain_backend", {}, "no_backend"),
     ("docker", "plain", "scale_service", {"replicas": 2}, "not_scalable"),
     ("docker", "service", "reload_service", {}, "missing_value"),
+    ("docker", "service", "reload_nginx", {}, "missing_value"),
+    ("local", "plain", "reload_nginx", {}, "unknown_diagnostic"),
+    ("local", "web", "flush_redis_cache", {}, "unsupported_on_platform"),
 ]
 
 
