@@ -17,6 +17,7 @@ ROUTES: list[tuple[str, str, str, Any, Permission]] = [
     ("GET", "/api/v1/environments", "/api/v1/environments", None, Permission.VIEW),
     ("GET", "/api/v1/incidents", "/api/v1/incidents", None, Permission.VIEW),
     ("GET", "/api/v1/incidents/{incident_id}", "/api/v1/incidents/nothing", None, Permission.VIEW),
+    ("GET", "/api/v1/incidents/{incident_id}/bundle", "/api/v1/incidents/nothing/bundle", None, Permission.VIEW),
     ("GET", "/api/v1/runs", "/api/v1/runs", None, Permission.VIEW),
     ("GET", "/api/v1/runs/{run_id}", "/api/v1/runs/nothing", None, Permission.VIEW),
     ("GET", "/api/v1/runs/{run_id}/events", "/api/v1/runs/nothing/events", None, Permission.VIEW),

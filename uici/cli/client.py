@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
@@ -61,6 +62,18 @@ class Client:
         """POST `body` as JSON. Raises Problem."""
         given = {name: value for name, value in query.items() if value is not None}
         return self._answer("POST", path, params=given, json=body)
+
+    def download(self, path: str, file: IO[bytes]) -> None:
+        """GET `path` below /api/v1 into `file`, piece by piece. Raises Problem."""
+        try:
+            with self._http.stream("GET", f"/api/v1{path}", headers={"Accept": "*/*"}) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise problem_of(response)
+                for piece in response.iter_bytes():
+                    file.write(piece)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
 
     def follow(self, path: str) -> Iterator[JsonObject]:
         """The events (CloudEvents) of a run or an incident, `/runs/ID` or `/incidents/ID`, from the beginning to its

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,7 +31,6 @@ class _Collection:
     states: tuple[str, ...]
     columns: tuple[str, ...]
     row: Callable[[JsonObject], JsonObject]
-    help: str
 
 
 def _with_result(run: JsonObject) -> JsonObject:
@@ -41,64 +42,117 @@ def _with_result(run: JsonObject) -> JsonObject:
     return run | {"outcome": result}
 
 
-_COLLECTIONS = (
-    _Collection(
-        name="incidents",
-        kind="incident",
-        states=("open", "closed"),
-        columns=("id", "opened_at", "environment", "target", "state", "outcome", "severity", "title", "run"),
-        row=lambda incident: incident,
-        help="List incidents, or show one with its alerts, findings, runs and timeline.",
-    ),
-    _Collection(
-        name="runs",
-        kind="run",
-        states=("active", "waiting", "ended"),
-        columns=("id", "created_at", "environment", "target", "origin", "state", "outcome", "reason"),
-        row=_with_result,
-        help="List runs, or show one with its plan, approvals and calls.",
-    ),
+INCIDENTS = _Collection(
+    name="incidents",
+    kind="incident",
+    states=("open", "closed"),
+    columns=("id", "opened_at", "environment", "target", "state", "outcome", "severity", "title", "run"),
+    row=lambda incident: incident,
+)
+RUNS = _Collection(
+    name="runs",
+    kind="run",
+    states=("active", "waiting", "ended"),
+    columns=("id", "created_at", "environment", "target", "origin", "state", "outcome", "reason"),
+    row=_with_result,
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for collection in _COLLECTIONS:
-        app.command(collection.name, help=collection.help)(_pages(collection))
-    for command in (operations, targets, environments):
+    for command in (incidents, runs, operations, targets, environments):
         app.command()(command)
 
 
-def _pages(collection: _Collection) -> Callable[..., None]:
-    """The command that lists a collection, or shows or follows one of its members."""
+def incidents(
+    context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[ID | bundle ID]")] = None,
+    state: StateFilter = None,
+    limit: Limit = 50,
+    before: Before = None,
+    watch: Watch = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.zip", help="Where a bundle goes; default: here, by its id.")
+    ] = None,
+) -> None:
+    """List incidents, or show one with its alerts, findings, runs and timeline.
 
-    def command(
-        context: typer.Context,
-        id_: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
-        state: StateFilter = None,
-        limit: Limit = 50,
-        before: Before = None,
-        watch: Watch = False,
-    ) -> None:
-        from uici.cli.rendering import show_details, show_list
+    `bundle ID` fetches everything known of one as a zip file, to attach it to a ticket.
+    """
+    match words or []:
+        case ["bundle", id_]:
+            _bundle(options_of(context), id_, out)
+        case [] | [_] as given if given != ["bundle"]:
+            _pages(options_of(context), INCIDENTS, next(iter(given), None), state, limit, before, watch)
+        case _:
+            raise Problem(
+                ProblemKind.INVALID, "wrong_arguments", "that is neither an incident nor a bundle of one",
+                where="[ID | bundle ID]",
+                allowed=("uici incidents", "uici incidents ID", "uici incidents bundle ID --out FILE.zip"),
+            )  # fmt: skip
 
-        options = options_of(context)
-        client = options.client()
-        if watch:
-            if id_ is not None:
-                client.get(f"/{collection.name}/{segment(id_)}")  # so that an id of the other kind is refused
-                follow(options, client, id_)
-            follow_all(options, client, tail=0, about=collection.kind)
+
+def runs(
+    context: typer.Context,
+    id_: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    state: StateFilter = None,
+    limit: Limit = 50,
+    before: Before = None,
+    watch: Watch = False,
+) -> None:
+    """List runs, or show one with its plan, approvals and calls."""
+    _pages(options_of(context), RUNS, id_, state, limit, before, watch)
+
+
+def _pages(
+    options: Options,
+    collection: _Collection,
+    id_: str | None,
+    state: str | None,
+    limit: int,
+    before: str | None,
+    watch: bool,
+) -> None:
+    """List a collection, or show or follow one of its members."""
+    from uici.cli.rendering import show_details, show_list
+
+    client = options.client()
+    if watch:
         if id_ is not None:
-            options.show(client.get(f"/{collection.name}/{segment(id_)}"), show_details)
-            return
-        _known_state(state, collection.states)
-        page = client.get(f"/{collection.name}", state=state, limit=limit, before=before)
-        rows = [collection.row(each) for each in page[collection.name]]
-        nothing = f"there are no {collection.name}"
-        options.show(page, lambda out, _: show_list(out, rows, collection.columns, nothing))
+            client.get(f"/{collection.name}/{segment(id_)}")  # so that an id of the other kind is refused
+            follow(options, client, id_)
+        follow_all(options, client, tail=0, about=collection.kind)
+    if id_ is not None:
+        options.show(client.get(f"/{collection.name}/{segment(id_)}"), show_details)
+        return
+    _known_state(state, collection.states)
+    page = client.get(f"/{collection.name}", state=state, limit=limit, before=before)
+    rows = [collection.row(each) for each in page[collection.name]]
+    nothing = f"there are no {collection.name}"
+    options.show(page, lambda out, _: show_list(out, rows, collection.columns, nothing))
 
-    return command
+
+def _bundle(options: Options, id_: str, out: Path | None) -> None:
+    """Fetch a bundle; a file is there whole or not at all, and none is overwritten."""
+    path = out if out is not None else Path(f"uici-{re.sub(r'[^A-Za-z0-9._-]+', '_', id_)}.zip")
+    part = path.with_name(f"{path.name}.part")
+    if path.exists():
+        raise Problem(
+            ProblemKind.CONFLICT, "file_exists", f"{path} is there already", where="--out",
+            hint="remove it, or give another file",
+        )  # fmt: skip
+    try:
+        with part.open("wb") as file:
+            options.client().download(f"/incidents/{segment(id_)}/bundle", file)
+        part.rename(path)
+    except OSError as error:
+        raise Problem(
+            ProblemKind.INVALID, "cannot_write", f"{path}: {error.strerror or error}", where="--out"
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)
+    size = path.stat().st_size
+    options.show({"file": str(path), "bytes": size}, lambda shown, _: shown.print(f"{path} ({size} bytes)"))
 
 
 def operations(context: typer.Context, name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future
+from typing import IO
 
 from sqlalchemy import Connection, select
 
@@ -22,6 +23,7 @@ from uici.notify.notifications import Notifications
 from uici.planning.ladder import refuse_self
 from uici.planning.written import parse_plan
 from uici.runs import metrics, preview, reading, records
+from uici.runs.bundle import make_bundle
 from uici.runs.configuration import Configuration
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
@@ -96,6 +98,16 @@ class Control:
     def incident(self, id_: str) -> JsonObject:
         """One incident with its alerts, findings, runs and timeline."""
         return reading.one_incident(self._services.store, self._services.events, id_)
+
+    def bundle(self, id_: str) -> IO[bytes]:
+        """Everything known of one incident as a zip file, which the caller closes."""
+        return make_bundle(
+            self._services.store,
+            self._services.events,
+            id_,
+            configuration=str(self.configuration.show()["digest"]),
+            most_bytes=self._services.site().platform.records.bundle_bytes,
+        )
 
     def runs(self, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
         """Runs, newest first."""

@@ -13,7 +13,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
 from uici.store.database import Store
-from uici.store.schema import alerts, approvals, attempts, incidents, plans, runs
+from uici.store.schema import alerts, approvals, attempts, incidents, kept_results, plans, runs
 
 
 def list_incidents(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
@@ -40,10 +40,25 @@ def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject
             select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.first_seen)
         ).all()
         its_runs = connection.execute(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.id)).all()
+        kept = connection.execute(
+            select(kept_results).where(kept_results.c.incident_id == incident_id).order_by(kept_results.c.id)
+        ).all()
     document = _incident(row) | {
         "findings": row.findings,
         "alerts": [_alert(item) for item in its_alerts],
         "runs": [_run(item) for item in its_runs],
+        "kept_results": [
+            {
+                "id": item.id,
+                "at": _time(item.at),
+                "operation": item.operation,
+                "phase": item.phase,
+                "run": item.run_id,
+                "bytes": item.bytes,
+                "shortened": item.shortened,
+            }
+            for item in kept
+        ],
     }
     # The event log masks by itself.
     return _shown(document) | {

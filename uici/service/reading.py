@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
+from os import SEEK_END
 from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.background import BackgroundTask
 
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
+from uici.runs.bundle import file_name
 from uici.service.auth import MayView
 from uici.service.context import Context, Shared
 from uici.service.openapi import INCIDENT, TOKEN, Responses, json_answer, problems
@@ -28,6 +32,13 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="r
 After = Annotated[int | None, Query(ge=0, le=_HIGHEST_SEQ, description="only events later than this one")]
 Follow = Annotated[bool, Query(description="stay connected after the run has ended")]
 
+_CHUNK_BYTES = 65_536
+_ZIP: Responses = {
+    200: {
+        "description": "The zip file.",
+        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 _STREAM: Responses = {
     200: {
         "description": "Server-sent events, each a CloudEvent 1.0; one document for `Accept: application/json`.",
@@ -81,6 +92,32 @@ def list_incidents(
     """One page of incidents; `next`, when there is more, is the `before` of the following page."""
     found = context.control.incidents(state, limit, before)
     return {"incidents": found, "next": found[-1]["id"] if len(found) == limit else None}
+
+
+@router.get(
+    "/incidents/{incident_id}/bundle",
+    tags=["incidents"],
+    summary="Everything known of one incident, as a zip file",
+    responses=_ZIP | problems(404),
+    openapi_extra=TOKEN,
+    response_class=StreamingResponse,
+)
+def get_bundle(incident_id: str, caller: MayView, context: Shared) -> StreamingResponse:
+    """For people who have no access to UICI: a README, alerts, timeline, findings, plans, calls, messages, results.
+
+    Secrets are masked. The same state gives the same bytes.
+    """
+    file = context.control.bundle(incident_id)
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{file_name(incident_id)}"',
+        "Content-Length": str(size),
+    }
+    chunks = iter(partial(file.read, _CHUNK_BYTES), b"")
+    return StreamingResponse(
+        chunks, media_type="application/zip", headers=headers, background=BackgroundTask(file.close)
+    )
 
 
 @router.get(

@@ -17,6 +17,7 @@ from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.site import Site, Strategy
 from uici.runs import records
 from uici.runs.data import LOOK_AGAIN, RunData, RunState, Stage
+from uici.runs.keeping import DIAGNOSIS, keep, kept_of
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.store.schema import alerts, incidents, runs
@@ -144,8 +145,10 @@ def diagnose(services: Services, data: RunData) -> RunData:
     platforms = services.platforms_of(data)
     values = values_of(platforms.site, name, firing, environment, target_name)
     observations, findings = look(platforms, strategy, values)
+    results = kept_of(services, data, observations)
     with services.events.writing() as connection:
         _note(connection, services, data, name, findings, observations)
+        keep(connection, services, data, DIAGNOSIS, results)
         connection.execute(
             runs.update()
             .where(runs.c.id == data.run_id, runs.c.first_call_at.is_(None))
