@@ -12,9 +12,9 @@ import pytest
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.live import LiveSite, ReloadOutcome
-from uici.catalogue.loading import load_site
+from uici.catalogue.loading import Catalogue
 from uici.catalogue.locations import shipped_operations
-from uici.catalogue.tree import Tree
+from uici.catalogue.tree import Look, Tree
 from uici.model.site import Site
 
 EXECUTORS = discover_executors()
@@ -46,7 +46,8 @@ def write_anew(path: Path, text: str) -> None:
 
 
 def live_site(folder: Path) -> LiveSite:
-    return LiveSite(Tree(folder), lambda: load_site(folder, executors=EXECUTORS), Ticks())
+    tree = Tree(folder)
+    return LiveSite(tree, Catalogue(tree, executors=EXECUTORS).load, Ticks())
 
 
 @pytest.fixture
@@ -99,13 +100,16 @@ def test_a_file_that_is_still_being_written_is_left_alone(folder: Path) -> None:
 def test_what_is_written_while_it_is_loaded_is_judged_again(folder: Path) -> None:
     written = iter([targets("one", "late")])
 
-    def load() -> Site:
-        site = load_site(folder, executors=EXECUTORS)
+    tree = Tree(folder)
+    catalogue = Catalogue(tree, executors=EXECUTORS)
+
+    def load(look: Look) -> Site:
+        site = catalogue.load(look)
         if (text := next(written, None)) is not None:
             write_anew(folder / "targets.yml", text)
         return site
 
-    live = LiveSite(Tree(folder), load, Ticks())
+    live = LiveSite(tree, load, Ticks())
     # What was read at the start is sound; what was written meanwhile is taken up by the next looks.
     assert list(live.site().targets) == ["one"]
     assert looks(live)[-1] is RELOADED

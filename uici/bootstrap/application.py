@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +17,9 @@ from uici.bootstrap.identity import discover
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.live import LiveSite
-from uici.catalogue.loading import load_site
+from uici.catalogue.loading import Catalogue, load_site
 from uici.catalogue.locations import config_directory
-from uici.catalogue.tree import Tree
+from uici.catalogue.tree import Look, Tree
 from uici.events.log import EventLog
 from uici.intake.writer import IntakeWriter
 from uici.model.base import JsonObject
@@ -37,7 +37,7 @@ from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.store.database import Store
-from uici.translation.verb_tests import run_verb_tests
+from uici.translation.verb_tests import VerbProver
 
 
 class SystemClock:
@@ -70,7 +70,8 @@ class Application:
         classes = {**discover_executors(), **(executors or {})}
         directory = config_directory(config)
         self._clock = clock or SystemClock()
-        self._live = LiveSite(Tree(directory), lambda: _sound_site(directory, classes), self._clock)
+        tree = Tree(directory)
+        self._live = LiveSite(tree, _sound(Catalogue(tree, executors=classes), classes), self._clock)
         site = self.site
         configured = state_url(state, site, directory)
         self.store = Store(configured if scratch is None else f"sqlite:///{scratch / 'uici.db'}")
@@ -132,14 +133,19 @@ class Application:
         self._deliverer.wake()
 
 
-def _sound_site(directory: Path | None, executors: Mapping[str, type[Executor]]) -> Site:
-    """The site whose verbs pass their own tests, its secrets learned. Raises CatalogueError."""
-    site = load_site(directory, executors=executors)
-    failures = run_verb_tests(site, executors)
-    if failures:
-        raise CatalogueError(failure.diagnostic() for failure in failures)
-    _learn_secrets(site)
-    return site
+def _sound(catalogue: Catalogue, executors: Mapping[str, type[Executor]]) -> Callable[[Look], Site]:
+    """Loading of sites whose verbs pass their own tests, with their secrets learned. It raises CatalogueError."""
+    prover = VerbProver(executors)
+
+    def load(look: Look) -> Site:
+        site = catalogue.load(look)
+        failures = prover.failures(site)
+        if failures:
+            raise CatalogueError(failure.diagnostic() for failure in failures)
+        _learn_secrets(site)
+        return site
+
+    return load
 
 
 def _learn_secrets(site: Site) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
+
+_MOST_CHOICES = 50
+"""Names listed with one problem; a large site has thousands, which nobody reads."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(NamedTuple):
     """Where something stands: lines and columns count from 1."""
 
     file: str
@@ -55,12 +58,24 @@ UNREADABLE = frozenset({"no_such_folder", "unreadable_folder", "unreadable_file"
 class Report(list[Diagnostic]):
     """Problems collected while checking, so that one run of the checks reports all of them."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._nearest: dict[tuple[str, tuple[str, ...]], str] = {}
+
     def add(
         self, position: Position, code: str, text: str, *, choices: Iterable[str] = (), given: str | None = None
     ) -> None:
         """Add one problem; with `given`, the nearest of `choices` becomes the suggestion."""
         listed = tuple(choices)
-        near = get_close_matches(given, listed, n=1, cutoff=0.6) if given is not None else []
-        self.append(
-            Diagnostic(position.file, position.line, position.column, code, text, listed, near[0] if near else "")
-        )
+        near = self._nearest_of(given, listed) if given is not None else ""
+        if len(listed) > _MOST_CHOICES:
+            listed = (*listed[:_MOST_CHOICES], f"and {len(listed) - _MOST_CHOICES} more")
+        self.append(Diagnostic(position.file, position.line, position.column, code, text, listed, near))
+
+    def _nearest_of(self, given: str, listed: tuple[str, ...]) -> str:
+        # One missing name may be named by thousands, each time with the same thousands of choices.
+        known = self._nearest.get((given, listed))
+        if known is None:
+            found = get_close_matches(given, listed, n=1, cutoff=0.6)
+            known = self._nearest[given, listed] = found[0] if found else ""
+        return known

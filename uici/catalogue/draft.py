@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import cached_property
+from typing import TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from uici.catalogue.diagnostics import Position, Report
+from uici.catalogue.diagnostics import Diagnostic, Position, Report
 from uici.catalogue.reading import Node
 from uici.catalogue.shapes import parse
 from uici.model.base import JsonObject, JsonValue
@@ -20,18 +21,12 @@ from uici.model.operation import BUILTIN, Operation
 from uici.model.parameters import ValueProblem, check_value
 from uici.model.references import is_partial, reference_in
 from uici.model.settings import PlatformFile
-from uici.model.site import (
-    Environment,
-    FindingRule,
-    PoliciesFile,
-    Strategy,
-    Targeting,
-    TargetSpec,
-    VerbTest,
-)
+from uici.model.site import Environment, FindingRule, PoliciesFile, Strategy, Targeting, TargetSpec, VerbTest
 from uici.ports import Executor
 
 T = TypeVar("T", bound=BaseModel)
+Later: TypeAlias = Callable[[], Node]
+"""A node that is fetched when a problem must be shown: the nodes of thousands of sound verbs are not kept."""
 
 KNOWN_PLATFORMS = ("local", "docker", "kubernetes", "oci")
 """Platforms that translations may name although their executor is not installed here."""
@@ -69,9 +64,26 @@ class Named:
         return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Verb:
+    """One verb by itself: what can be said of it without looking at any other."""
+
+    name: str
+    key: Position
+    """Where it is defined."""
+    node: Later
+    """Its body."""
+    translations: Mapping[str, Position] = field(default_factory=dict)
+    """Platform -> where its translation is written, sound or not."""
+    operation: Operation | None = None
+    """None when it is unsound; the name stays known, so that a reference to it is no second problem."""
+    tests: tuple[VerbTest, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
 @dataclass
 class Draft:
-    """A site on its way: what the checks of meaning look at."""
+    """A site on its way: the eight files as typed values, and the verbs; what the checks of meaning look at."""
 
     report: Report
     executors: Mapping[str, type[Executor]]
@@ -89,101 +101,134 @@ class Draft:
     findings: dict[str, FindingRule]
     strategy_entries: Named
     strategies: dict[str, Strategy]
-    operation_nodes: dict[str, Node] = field(default_factory=dict)
-    operation_keys: dict[str, Position] = field(default_factory=dict)
-    operations: dict[str, Operation] = field(default_factory=dict)
-    translation_nodes: dict[tuple[str, str], Node] = field(default_factory=dict)
-    translation_keys: dict[tuple[str, str], Position] = field(default_factory=dict)
-    verb_tests: dict[str, tuple[VerbTest, ...]] = field(default_factory=dict)
-    verb_test_nodes: dict[str, Node] = field(default_factory=dict)
+    operation_entries: Named
+    translation_entries: Named
 
-    def call_specs(self, platform: str) -> Mapping[str, CallSpec] | None:
-        """The calls of a platform; None when its executor is not installed here."""
-        if platform == BUILTIN:
-            return BUILTIN_SPECS
-        executor = self.executors.get(platform)
-        return None if executor is None else executor.call_specs
+    @property
+    def platforms(self) -> frozenset[str]:
+        """The platforms of the site's environments whose executors are installed."""
+        return frozenset(environment.platform for environment in self.environments.values()) & set(self.executors)
 
-    def operation(self, name: str, position: Position, what: str) -> Operation | None:
+
+@dataclass
+class Lookup:
+    """The verbs by name, for what names one; problems go to `report`."""
+
+    verbs: Mapping[str, Verb]
+    report: Report
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(sorted(self.verbs))
+
+    @cached_property
+    def _readers(self) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name in self._names
+            if (operation := self.verbs[name].operation) is not None and only_reads(operation)
+        )
+
+    def operation(self, name: str, where: Callable[[], Position], what: str) -> Operation | None:
         """The operation that `what` names; None when there is no sound one, which is reported once."""
-        if name not in self.operation_nodes:
+        verb = self.verbs.get(name)
+        if verb is None:
             self.report.add(
-                position,
+                where(),
                 "unknown_operation",
                 f"{what} names the operation {name!r}, which does not exist",
-                choices=sorted(self.operation_nodes),
+                choices=self._names,
                 given=name,
             )
-        return self.operations.get(name)
+            return None
+        return verb.operation
 
-    def reader(self, name: str, position: Position, what: str) -> Operation | None:
+    def reader(self, name: str, where: Callable[[], Position], what: str) -> Operation | None:
         """As `operation`; the operation must only read, and find something out."""
-        operation = self.operation(name, position, what)
-        if operation is not None and not _reads(operation):
+        operation = self.operation(name, where, what)
+        if operation is not None and not only_reads(operation):
             self.report.add(
-                position,
+                where(),
                 "not_read_only",
                 f"{what} must only read, but {name!r} {'changes something' if operation.mutates else 'reads nothing'}",
-                choices=sorted(other.name for other in self.operations.values() if _reads(other)),
+                choices=self._readers,
             )
             return None
         return operation
 
-    def conditions(self, conditions: Iterable[Condition], reader: Operation, node: Node) -> None:
+    def conditions(self, conditions: Iterable[Condition], reader: Operation, node: Later) -> None:
         """Each condition's field must be one that the reader declares to return."""
         for index, condition in enumerate(conditions):
-            self.returned(condition.field, reader, node.at(index, "field").position)
+            self.returned(condition.field, reader, lambda index=index: node().at(index, "field").position)  # type: ignore[misc] # mypy cannot infer a lambda with a default
 
-    def returned(self, path: str, reader: Operation, position: Position) -> None:
+    def returned(self, path: str, reader: Operation, where: Callable[[], Position]) -> None:
         """The first segment of `path` must be a field of the reader's result, if it declares any."""
         first = path.split(".")[0]
         if reader.returns and first not in reader.returns:
             self.report.add(
-                position,
+                where(),
                 "unknown_field",
                 f"{reader.name} returns no field {first!r}",
                 choices=tuple(reader.returns),
                 given=first,
             )
 
-    def parameters(
-        self, operation: Operation, values: JsonObject, node: Node, what: str, *, roots: Iterable[str] = ()
-    ) -> None:
-        """Parameters written in configuration must satisfy the operation; references are allowed only from `roots`."""
-        self.texts(node, roots)
+    def parameters(self, operation: Operation, values: JsonObject, node: Later, what: str) -> None:
+        """Parameters written in configuration must satisfy the operation; what a reference stands for is not judged."""
         for problem in check_value(operation.parameters_schema, values):
             if not refers(values, problem.path):
-                self.value_problem(problem, node, f"{what}: {operation.name}")
-
-    def value_problem(self, problem: ValueProblem, node: Node, what: str) -> None:
-        """One problem of a value at its place below `node`."""
-        unknown = problem.code in ("unknown_parameter", "missing_parameter")
-        position = node.key_position(*problem.path) if unknown else node.at(*problem.path).position
-        shown = f"{what}: {problem.dotted}: {problem.text}" if problem.path else f"{what}: {problem.text}"
-        given = str(problem.path[-1]) if problem.code == "unknown_parameter" else problem.suggestion or None
-        self.report.add(position, problem.code, shown, choices=problem.choices, given=given)
-
-    def texts(self, node: Node, roots: Iterable[str]) -> None:
-        """Below `node`, `${` may stand only in whole references that begin with one of `roots`."""
-        allowed = tuple(roots)
-        for part in node.walk():
-            found = reference_in(part.value) if isinstance(part.value, str) else None
-            if is_partial(part.value):
-                self.report.add(
-                    part.position,
-                    "partial_reference",
-                    "a reference must be the whole value, such as ${parameters.name}; nothing is pasted into a text",
-                )
-            elif found is not None and found.root not in allowed:
-                self.report.add(
-                    part.position,
-                    "unknown_reference",
-                    f"{part.value} cannot be used here",
-                    choices=tuple(f"${{{root}.…}}" for root in allowed) or ("no reference",),
-                )
+                add_value_problem(self.report, problem, node(), f"{what}: {operation.name}")
 
 
-def _reads(operation: Operation) -> bool:
+def call_specs(executors: Mapping[str, type[Executor]], platform: str) -> Mapping[str, CallSpec] | None:
+    """The calls of a platform; None when its executor is not installed here."""
+    if platform == BUILTIN:
+        return BUILTIN_SPECS
+    executor = executors.get(platform)
+    return None if executor is None else executor.call_specs
+
+
+def add_value_problem(report: Report, problem: ValueProblem, node: Node, what: str) -> None:
+    """One problem of a value at its place below `node`."""
+    unknown = problem.code in ("unknown_parameter", "missing_parameter")
+    position = node.key_position(*problem.path) if unknown else node.at(*problem.path).position
+    shown = f"{what}: {problem.dotted}: {problem.text}" if problem.path else f"{what}: {problem.text}"
+    given = str(problem.path[-1]) if problem.code == "unknown_parameter" else problem.suggestion or None
+    report.add(position, problem.code, shown, choices=problem.choices, given=given)
+
+
+def check_texts(report: Report, node: Node, roots: Iterable[str]) -> bool:
+    """Below `node`, `${` may stand only in whole references that begin with one of `roots`; says whether any does."""
+    allowed = tuple(roots)
+    any_ = False
+    for part in node.walk():
+        # Nearly every text of a site is plain.
+        if not isinstance(part.value, str) or "${" not in part.value:
+            continue
+        any_ = True
+        found = reference_in(part.value)
+        if is_partial(part.value):
+            report.add(
+                part.position,
+                "partial_reference",
+                "a reference must be the whole value, such as ${parameters.name}; nothing is pasted into a text",
+            )
+        elif found is not None and found.root not in allowed:
+            report.add(
+                part.position,
+                "unknown_reference",
+                f"{part.value} cannot be used here",
+                choices=tuple(f"${{{root}.…}}" for root in allowed) or ("no reference",),
+            )
+    return any_
+
+
+def or_empty(node: Node, key: str) -> Node:
+    """What stands under `key`; an empty mapping at the node's own place where nothing does."""
+    return node.mapping.get(key, Node(node.position, {}))
+
+
+def only_reads(operation: Operation) -> bool:
     """Whether the operation only reads. Passing time and telling people find nothing out."""
     if operation.mutates:
         return False

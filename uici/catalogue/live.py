@@ -51,22 +51,24 @@ class Rejected:
 class LiveSite:
     """The one place that knows which site is in force. Thread-safe; `site` never blocks."""
 
-    def __init__(self, tree: Tree, load: Callable[[], Site], clock: Clock) -> None:
+    def __init__(self, tree: Tree, load: Callable[[Look], Site], clock: Clock) -> None:
         """Load for the first time. Raises CatalogueError with every problem: nothing is in force then.
 
-        `load` reads the tree, and raises CatalogueError for what is unsound.
+        `load` reads the tree as it lay at a look, and raises CatalogueError for what is unsound.
         """
         self._tree = tree
         self._load = load
         self._clock = clock
         self._reloading = threading.Lock()
-        self._judged = self._last = tree.look()
-        digest = tree.digest(self._judged)
-        self._in_force = InForce(load(), digest, clock.now())
+        found = tree.look()
+        self._judged: Look | None = found
+        self._last: Look | None = found
+        digest = tree.digest(found)
+        self._in_force = InForce(load(found), digest, clock.now())
         self._rejected: Rejected | None = None
-        if tree.look() != self._judged:
+        if tree.look() != found:
             # Written to while it was read: what is in force is sound, but of no content that can be named.
-            self._judged = {}
+            self._judged = None
             self._in_force = replace(self._in_force, digest="")
 
     @property
@@ -93,7 +95,7 @@ class LiveSite:
         with self._reloading:
             found = self._tree.look()
             if found == self._judged:
-                self._last = found
+                self._last = self._judged
                 return ReloadOutcome.UNCHANGED
             if found != self._last:
                 self._last = found
@@ -121,11 +123,11 @@ class LiveSite:
         site: Site | None = None
         diagnostics: tuple[Diagnostic, ...] = ()
         try:
-            site = self._load()
+            site = self._load(found)
         except CatalogueError as error:
             diagnostics = error.diagnostics
         if self._tree.look() != found:
-            self._last = {}
+            self._last = None
             return ReloadOutcome.UNSETTLED
         self._judged = found
         if site is None:

@@ -1,47 +1,37 @@
-"""Loading a site: read, overlay, shape, meaning. All problems are found before any is raised."""
+"""Loading a site: read, overlay, shape, meaning. All problems are found before any is raised.
+
+A second time only what changed is read, and only what depends on it is checked again; the answer is the same as if
+everything had been.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import BaseModel
 
 from uici.catalogue.detection import choose_environment, detect_platform
-from uici.catalogue.diagnostics import UNREADABLE, CatalogueError, Position, Report
-from uici.catalogue.draft import Draft, split
-from uici.catalogue.locations import shipped_config, shipped_operations, site_operations
-from uici.catalogue.operation_checks import check_operations
-from uici.catalogue.overlaying import FILES, overlay
-from uici.catalogue.place_checks import AUTO, check_places
-from uici.catalogue.reading import Node, empty, is_readable, read_file
+from uici.catalogue.diagnostics import CatalogueError, Diagnostic, Report
+from uici.catalogue.documents import Documents
+from uici.catalogue.draft import Draft, Lookup, Verb
+from uici.catalogue.operation_checks import check_among_others, named_operations, same_to_others
+from uici.catalogue.place_checks import AUTO
+from uici.catalogue.reading import is_readable
 from uici.catalogue.rule_checks import check_rules
-from uici.catalogue.shapes import parse
-from uici.catalogue.translation_checks import check_translations
-from uici.catalogue.verbs import collect_verbs
-from uici.model.settings import PlatformFile
-from uici.model.site import (
-    Environment,
-    EnvironmentsFile,
-    FindingRule,
-    FindingsFile,
-    PoliciesFile,
-    Site,
-    StrategiesFile,
-    Strategy,
-    Targeting,
-    TargetsFile,
-    TargetSpec,
+from uici.catalogue.tree import Look, Stamp, Tree
+from uici.catalogue.verbs import (
+    NOTHING_TABLED,
+    Translations,
+    VerbReading,
+    check_table,
+    read_verb_file,
+    table_translations,
+    table_verbs,
 )
+from uici.model.site import Site
 from uici.ports import Executor
-
-T = TypeVar("T", bound=BaseModel)
-
-_PLAIN_NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
-_TARGET_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"
 
 
 def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]]) -> Site:
@@ -49,45 +39,133 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
 
     `executors` are the installed ones by platform. Raises CatalogueError with every problem found.
     """
-    report = Report()
-    documents, site_files = _documents(config_dir, report)
-    draft = _draft(documents, report, executors, site_files)
-    own = site_operations(config_dir) if config_dir is not None and not _unread(report) else ()
-    folders = [folder for folder in (shipped_operations(), *own) if is_readable(folder, report)]
-    collect_verbs(draft, documents["operations.yml"], documents["command_translations.yml"], folders)
-    check_operations(draft)
-    check_translations(draft)
-    check_rules(draft)
-    check_places(draft)
-    default, because = _default_environment(draft)
-    if report:
-        raise CatalogueError(report)
-    return Site(
-        platform=draft.platform,
-        default_environment=default,
-        default_because=because,
-        environments=draft.environments,
-        targeting=draft.targeting,
-        targets=draft.targets,
-        operations=draft.operations,
-        findings=draft.findings,
-        strategies=draft.strategies,
-        policies=draft.policies,
-        verb_tests=draft.verb_tests,
-    )
+    return Catalogue(Tree(config_dir), executors=executors).load()
 
 
-def _unread(report: Report) -> bool:
-    return any(problem.code in UNREADABLE for problem in report)
+class Catalogue:
+    """Loads one tree again and again. Not for several threads at once."""
+
+    def __init__(self, tree: Tree, *, executors: Mapping[str, type[Executor]]) -> None:
+        """`executors` are the installed ones by platform."""
+        self.tree = tree
+        self._executors = executors
+        self._documents = Documents(tree.directory, executors)
+        self._draft: Draft | None = None
+        self._tabled: dict[str, Translations] = {}
+        self._table: dict[str, Verb] = {}
+        self._table_problems: tuple[Diagnostic, ...] = ()
+        self._files: dict[str, tuple[Stamp, VerbReading]] = {}
+        self._verbs: dict[str, Verb] = {}
+        self._unsound: dict[str, tuple[Diagnostic, ...]] = {}
+        self._rule_problems: tuple[Diagnostic, ...] = ()
+
+    def load(self, look: Look | None = None) -> Site:
+        """The site as it lies there now, or lay at `look`. Raises CatalogueError with every problem found."""
+        with _uncollected():
+            return self._load(self.tree.look() if look is None else look)
+
+    def _load(self, look: Look) -> Site:
+        draft = self._documents.draft(look.documents)
+        fresh = draft is not self._draft
+        report = Report()
+        report.extend(draft.report)
+        if fresh:
+            self._read_tables(draft)
+        report.extend(self._table_problems)
+        verbs = self._all_verbs(look, report)
+        check_table(draft.translation_entries, verbs, report)
+        for verb in verbs.values():
+            report.extend(verb.diagnostics)
+        self._check_meaning(draft, verbs, fresh=fresh)
+        self._draft, self._verbs = draft, verbs
+        for problems in self._unsound.values():
+            report.extend(problems)
+        report.extend(self._rule_problems)
+        default, because = _default_environment(draft, report)
+        if report:
+            raise CatalogueError(report)
+        # Each part was validated when it was read; validating thousands again would take longer than reading a change.
+        return Site.model_construct(
+            platform=draft.platform,
+            default_environment=default,
+            default_because=because,
+            environments=draft.environments,
+            targeting=draft.targeting,
+            targets=draft.targets,
+            operations={name: verb.operation for name, verb in verbs.items() if verb.operation is not None},
+            findings=draft.findings,
+            strategies=draft.strategies,
+            policies=draft.policies,
+            verb_tests={name: verb.tests for name, verb in verbs.items() if verb.tests},
+        )
+
+    def _read_tables(self, draft: Draft) -> None:
+        report = Report()
+        self._tabled = table_translations(draft.translation_entries, report)
+        self._table = table_verbs(draft, self._tabled, report)
+        self._table_problems = tuple(report)
+
+    def _all_verbs(self, look: Look, report: Report) -> dict[str, Verb]:
+        """Every verb by name, those of operations.yml first. A name that two places define is an error naming both."""
+        for folder in self.tree.verb_folders():
+            is_readable(folder, report)
+        verbs = dict(self._table)
+        files: dict[str, tuple[Stamp, VerbReading]] = {}
+        for path, stamp in look.verbs.items():
+            kept = self._files.get(path)
+            tabled = self._tabled.get(os.path.basename(path).removesuffix(".yml"), NOTHING_TABLED)
+            if kept is None or kept[0] != stamp or kept[1].tabled is not tabled:
+                kept = (stamp, read_verb_file(path, self._executors, tabled))
+            files[path] = kept
+            verb, problems = kept[1].verb, kept[1].diagnostics
+            report.extend(problems)
+            if verb is None:
+                continue
+            first = verbs.setdefault(verb.name, verb)
+            if first is not verb:
+                report.add(
+                    verb.key, "duplicate_operation", f"the verb {verb.name!r} is defined twice; first at {first.key}"
+                )
+        self._files = files
+        return verbs
+
+    def _check_meaning(self, draft: Draft, verbs: Mapping[str, Verb], *, fresh: bool) -> None:
+        """Check again what may mean something else now: what changed, and what names something that changed."""
+        former = self._verbs
+        changed = {name for name, verb in verbs.items() if former.get(name) is not verb}
+        gone = former.keys() - verbs.keys()
+        felt = {name for name in changed | gone if not same_to_others(former.get(name), verbs.get(name))}
+        covered = self._draft.platforms if self._draft is not None else frozenset()
+        if draft.platforms != covered:
+            stale = set(verbs)
+        else:
+            stale = changed | (self._unsound.keys() & verbs.keys())
+            if felt:
+                stale |= {
+                    name
+                    for name, verb in verbs.items()
+                    if verb.operation is not None and not felt.isdisjoint(named_operations(verb.operation))
+                }
+        for name in stale | gone:
+            self._unsound.pop(name, None)
+        for name in stale:
+            lookup = Lookup(verbs, Report())
+            check_among_others(lookup, verbs[name], draft.platforms)
+            if lookup.report:
+                self._unsound[name] = tuple(lookup.report)
+        if fresh or felt or self._rule_problems:
+            lookup = Lookup(verbs, Report())
+            check_rules(draft, lookup)
+            self._rule_problems = tuple(lookup.report)
 
 
-def _default_environment(draft: Draft) -> tuple[str, str]:
+def _default_environment(draft: Draft, report: Report) -> tuple[str, str]:
     """The name that is written, or what `auto` means here and now; and why."""
-    if draft.default_environment != AUTO or draft.report:
+    if draft.default_environment != AUTO or report:
         return draft.default_environment, "environments.yml says so"
     chosen = choose_environment(draft.environments, detect_platform())
     if chosen is None:
-        draft.report.add(
+        report.add(
             draft.default_position,
             "nothing_detected",
             "default: auto found no environment for the platform that UICI runs on; name one",
@@ -97,75 +175,13 @@ def _default_environment(draft: Draft) -> tuple[str, str]:
     return chosen[0], f"auto: {chosen[1].evidence}"
 
 
-def _documents(config_dir: Path | None, report: Report) -> tuple[dict[str, Node], frozenset[str]]:
-    """Each file's document, overlaid; and the names under which the site's own files appear in positions."""
-    shipped_folder = shipped_config()
-    documents: dict[str, Node] = {}
-    own: set[str] = set()
-    if config_dir is not None:
-        if not os.path.isdir(config_dir):  # unlike Path.is_dir, false also for what may not be looked at
-            report.add(
-                Position(str(config_dir)), "no_such_folder", "is no folder; `uici init DIR` makes one to begin with"
-            )
-            config_dir = None
-        elif config_dir.resolve() == shipped_folder.resolve() or not is_readable(config_dir, report):
-            config_dir = None
-        else:
-            _near_misses(config_dir, report)
-    for file in FILES:
-        shipped = read_file(shipped_folder / file, report) or empty(str(shipped_folder / file))
-        documents[file] = shipped
-        if config_dir is not None and (config_dir / file).exists():
-            own.add(str(config_dir / file))
-            site = read_file(config_dir / file, report)
-            if site is not None:
-                documents[file] = overlay(file, shipped, site, report)
-    return documents, frozenset(own)
-
-
-def _near_misses(config_dir: Path, report: Report) -> None:
-    """A file whose name is nearly right would be silently without effect."""
-    for path in sorted(config_dir.iterdir()):
-        if path.suffix not in (".yml", ".yaml") or path.name in FILES or not path.is_file():
-            continue
-        near = get_close_matches(path.stem + ".yml", FILES, n=1, cutoff=0.8)
-        if near:
-            report.add(Position(str(path)), "unknown_file", "is not read under this name", choices=FILES, given=near[0])
-
-
-def _draft(
-    documents: Mapping[str, Node], report: Report, executors: Mapping[str, type[Executor]], own: frozenset[str]
-) -> Draft:
-    environments_head, environment_entries = split(documents["environments.yml"], "environments", report)
-    targets_head, target_entries = split(documents["targets.yml"], "targets", report)
-    findings_head, finding_entries = split(documents["findings.yml"], "findings", report)
-    strategies_head, strategy_entries = split(documents["strategies.yml"], "strategies", report)
-    environments_file = parse(EnvironmentsFile, environments_head, report) or EnvironmentsFile()
-    targets_file = parse(TargetsFile, targets_head, report)
-    parse(FindingsFile, findings_head, report)
-    parse(StrategiesFile, strategies_head, report)
-    environments = environment_entries.parse(Environment, _PLAIN_NAME, report)
-    for name in list(environments):
-        # A shipped environment whose executor is not installed is no problem of the site's.
-        shipped = environment_entries.entry(name).position.file not in own
-        if shipped and environments[name].platform not in executors:
-            del environments[name]
-            del environment_entries.node.mapping[name]
-    return Draft(
-        report=report,
-        executors=executors,
-        platform=parse(PlatformFile, documents["platform.yml"], report) or PlatformFile(),
-        policies=parse(PoliciesFile, documents["policies.yml"], report) or PoliciesFile(),
-        policies_node=documents["policies.yml"],
-        default_environment=environments_file.default,
-        default_position=environments_head.at("default").position,
-        environment_entries=environment_entries,
-        environments=environments,
-        targeting=targets_file.targeting if targets_file is not None else Targeting(),
-        target_entries=target_entries,
-        targets=target_entries.parse(TargetSpec, _TARGET_NAME, report),
-        finding_entries=finding_entries,
-        findings=finding_entries.parse(FindingRule, _PLAIN_NAME, report),
-        strategy_entries=strategy_entries,
-        strategies=strategy_entries.parse(Strategy, _PLAIN_NAME, report),
-    )
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Loading makes a great many objects, none of them in cycles: looking for cycles among them quadruples its time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -42,7 +42,8 @@ def site_operations(config: Path) -> tuple[Path, ...]:
     if config.resolve().name == "config":
         candidates.append(config.resolve().parent / "operations")
     shipped = shipped_operations().resolve()
-    return tuple(folder for folder in candidates if folder.is_dir() and folder.resolve() != shipped)
+    # Unlike Path.is_dir, false also for what may not be looked at; loading says so.
+    return tuple(folder for folder in candidates if os.path.isdir(folder) and folder.resolve() != shipped)
 
 
 def _shipped(relative: str) -> Path:

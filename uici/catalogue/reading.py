@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
 
 import yaml
 
@@ -34,18 +34,31 @@ _WORDS: Mapping[str, Scalar] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_FIRST_OF_NUMBERS = frozenset("-0123456789")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(slots=True, eq=False)
+_NO_KEYS: dict[str, Position] = cast("dict[str, Position]", MappingProxyType({}))
+"""Shared by all nodes that are no mappings; it can only be read."""
+
+
 class Node:
     """A value with the position at which it was written. `keys` are the positions of a mapping's keys."""
 
-    position: Position
-    value: Scalar | list[Node] | dict[str, Node]
-    keys: dict[str, Position] = field(default_factory=dict)
-    size: int = 1
-    height: int = 1
+    __slots__ = ("height", "keys", "position", "size", "value")
+
+    def __init__(
+        self,
+        position: Position,
+        value: Scalar | list[Node] | dict[str, Node],
+        keys: dict[str, Position] = _NO_KEYS,
+        size: int = 1,
+    ) -> None:
+        self.position = position
+        self.value = value
+        self.keys = keys
+        self.size = size
+        self.height = 1
 
     @property
     def mapping(self) -> dict[str, Node]:
@@ -81,10 +94,15 @@ class Node:
         return parent.keys.get(str(path[-1]), self.at(*path).position) if path else self.position
 
     def walk(self) -> Iterator[Node]:
-        """Itself and all below it."""
-        yield self
-        for child in [*self.mapping.values(), *self.items]:
-            yield from child.walk()
+        """Itself and all below it, in the order of writing."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            if isinstance(node.value, dict):
+                waiting.extend(reversed(node.value.values()))
+            elif isinstance(node.value, list):
+                waiting.extend(reversed(node.value))
 
     def _child(self, part: str | int) -> Node | None:
         if isinstance(self.value, dict):
@@ -170,6 +188,8 @@ def scalar_of(text: str) -> Scalar:
     """What an unquoted scalar means."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _FIRST_OF_NUMBERS:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     if _NUMBER.fullmatch(text) and not text.lstrip("-").isdecimal():
@@ -193,45 +213,55 @@ class _Builder:
         self._open: list[tuple[Node, str | None]] = []
         self._pending: list[tuple[str, Position] | None] = []
         self._root: Node | None = None
+        self._documents = 0
 
     def build(self, text: str) -> Node | None:
-        documents = 0
-        for event in yaml.parse(text, Loader=_LOADER):
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    self._fail(event, "several_documents", "one file holds one document; remove what follows `---`")
-            elif isinstance(event, yaml.NodeEvent):
-                self._node(event)
-            elif isinstance(event, yaml.CollectionEndEvent):
-                self._close(event)
+        parser = _LOADER(text)
+        get_event = parser.get_event
+        try:
+            while (event := get_event()) is not None:
+                handler = _HANDLERS.get(event.__class__)
+                if handler is not None:
+                    handler(self, event)
+        finally:
+            parser.dispose()
         return self._root
 
-    def _node(self, event: Any) -> None:
-        if isinstance(event, yaml.AliasEvent):
-            self._alias(event)
-            return
+    def _document(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._fail(event, "several_documents", "one file holds one document; remove what follows `---`")
+
+    def _scalar(self, event: Any) -> None:
         if event.tag is not None:
-            self._fail(event, "tag_refused", f"tags such as {event.tag!r} are not allowed; write plain values")
-        position = self._position(event)
-        if isinstance(event, yaml.ScalarEvent):
-            if self._expects_key():
-                self._key(event, position)
-                return
-            value = event.value if event.style else scalar_of(event.value)
-            node = Node(position, value, size=1 + len(event.value) // 64)
-            if event.anchor:
-                self._anchors[event.anchor] = node
-            self._attach(node, event)
+            self._refuse_tag(event)
+        mark = event.start_mark
+        position = Position(self._name, mark.line + 1, mark.column + 1)
+        if self._open and self._pending[-1] is None and self._open[-1][0].value.__class__ is dict:
+            self._key(event, position)
             return
+        value = event.value if event.style else scalar_of(event.value)
+        node = Node(position, value, size=1 + len(event.value) // 64)
+        if event.anchor:
+            self._anchors[event.anchor] = node
+        self._attach(node, event)
+
+    def _begin(self, event: Any) -> None:
+        if event.tag is not None:
+            self._refuse_tag(event)
         if self._expects_key():
             self._fail(event, "wrong_key", "a key must be a text, not a list or a mapping")
         if len(self._open) >= MAX_DEPTH:
             self._fail(event, "too_deep", f"is nested deeper than {MAX_DEPTH} levels")
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._open.append((Node(position, {} if isinstance(event, yaml.MappingStartEvent) else []), event.anchor))
+        position = self._position(event)
+        node = Node(position, {}, {}) if event.__class__ is yaml.MappingStartEvent else Node(position, [])
+        self._open.append((node, event.anchor))
         self._pending.append(None)
+
+    def _refuse_tag(self, event: Any) -> None:
+        self._fail(event, "tag_refused", f"tags such as {event.tag!r} are not allowed; write plain values")
 
     def _alias(self, event: Any) -> None:
         if self._expects_key():
@@ -272,15 +302,17 @@ class _Builder:
             self._root = node
             return
         parent = self._open[-1][0]
-        if isinstance(parent.value, list):
-            parent.value.append(node)
-        elif isinstance(parent.value, dict):
+        value = parent.value
+        if isinstance(value, list):
+            value.append(node)
+        elif isinstance(value, dict):
             pending = self._pending[-1]
             self._pending[-1] = None
             if pending is not None:
-                parent.value.setdefault(pending[0], node)
+                value.setdefault(pending[0], node)
         parent.size += node.size
-        parent.height = max(parent.height, node.height + 1)
+        if node.height >= parent.height:
+            parent.height = node.height + 1
         if parent.size > MAX_SIZE:
             self._fail(event, "too_large", f"is larger than {MAX_SIZE} values once its aliases are written out")
 
@@ -297,6 +329,18 @@ class _Builder:
     def _fail(self, event: Any, code: str, text: str) -> None:
         self._report.add(self._position(event), code, text)
         raise _UnusableError
+
+
+# One look at the event's class instead of a chain of isinstance: a large site has millions of events.
+_HANDLERS: Mapping[type, Callable[[_Builder, Any], None]] = {
+    yaml.ScalarEvent: _Builder._scalar,
+    yaml.MappingStartEvent: _Builder._begin,
+    yaml.SequenceStartEvent: _Builder._begin,
+    yaml.MappingEndEvent: _Builder._close,
+    yaml.SequenceEndEvent: _Builder._close,
+    yaml.AliasEvent: _Builder._alias,
+    yaml.DocumentStartEvent: _Builder._document,
+}
 
 
 def _report_syntax(error: yaml.YAMLError, name: str, text: str, report: Report) -> None:

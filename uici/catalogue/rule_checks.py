@@ -2,69 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
-from uici.catalogue.draft import Draft
+from uici.catalogue.diagnostics import Position, Report
+from uici.catalogue.draft import Draft, Later, Lookup, check_texts, or_empty
 from uici.catalogue.reading import Node
 from uici.model.call import Risk
 from uici.model.filling import ROOTS
 from uici.model.site import FIRES_WHILE_HEALTHY, Remedy, RemedyStep
 
 
-def check_rules(draft: Draft) -> None:
-    """Report whatever is wrong with the rules."""
-    _findings(draft)
-    _strategies(draft)
-    _policies(draft)
+def check_rules(draft: Draft, lookup: Lookup) -> None:
+    """Report what is wrong with findings and strategies among the verbs of `lookup`."""
+    _findings(draft, lookup)
+    _strategies(draft, lookup)
 
 
-def _findings(draft: Draft) -> None:
+def _findings(draft: Draft, lookup: Lookup) -> None:
     for name, rule in draft.findings.items():
         for index, evidence in enumerate(rule.when):
             place = draft.finding_entries.entry(name).at("when", index)
-            reader = draft.reader(evidence.operation, place.at("operation").position, f"the finding {name!r}")
-            draft.texts(place, ())
+            operation = place.at("operation")
+            reader = lookup.reader(evidence.operation, _at(operation), f"the finding {name!r}")
+            check_texts(lookup.report, place, ())
             if reader is not None:
-                draft.conditions(evidence.all, reader, place.at("all"))
+                lookup.conditions(evidence.all, reader, _as_later(place.at("all")))
 
 
-def _strategies(draft: Draft) -> None:
+def _strategies(draft: Draft, lookup: Lookup) -> None:
     for name, strategy in draft.strategies.items():
         node = draft.strategy_entries.entry(name)
         what = f"the strategy {name!r}"
-        _steps(draft, strategy.diagnose, node.at("diagnose"), f"{what}: diagnose", reading=True)
+        _steps(lookup, strategy.diagnose, node.at("diagnose"), f"{what}: diagnose", reading=True)
         seen: set[str] = set()
         for index, remedy in enumerate(strategy.remedies):
             place = node.at("remedies", index)
             if remedy.name in seen:
-                draft.report.add(
+                lookup.report.add(
                     place.at("name").position, "duplicate_name", f"{what} has two remedies {remedy.name!r}"
                 )
             seen.add(remedy.name)
-            _steps(draft, remedy.steps, place.at("steps"), f"{what}, {remedy.name}", reading=False)
-            _wanted(draft, remedy, place, what)
-            _verify(draft, remedy, place, what)
-        _alternatives(draft, strategy.remedies, node.at("remedies"), what)
+            _steps(lookup, remedy.steps, place.at("steps"), f"{what}, {remedy.name}", reading=False)
+            _wanted(draft, lookup.report, remedy, place, what)
+            _verify(lookup.report, remedy, place, what)
+        _alternatives(lookup.report, strategy.remedies, node.at("remedies"), what)
 
 
-def _steps(draft: Draft, steps: Iterable[RemedyStep], node: Node, what: str, *, reading: bool) -> None:
+def _steps(lookup: Lookup, steps: Iterable[RemedyStep], node: Node, what: str, *, reading: bool) -> None:
     for index, step in enumerate(steps):
         place = node.at(index)
-        position = place.at("operation").position
-        known = draft.reader if reading else draft.operation
-        operation = known(step.operation, position, what)
+        known = lookup.reader if reading else lookup.operation
+        operation = known(step.operation, _at(place.at("operation")), what)
         if operation is not None:
-            parameters = place.mapping.get("parameters", Node(place.position, {}))
-            draft.parameters(operation, step.parameters, parameters, what, roots=ROOTS)
+            parameters = or_empty(place, "parameters")
+            check_texts(lookup.report, parameters, ROOTS)
+            lookup.parameters(operation, step.parameters, _as_later(parameters), what)
 
 
-def _wanted(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
+def _at(node: Node) -> Callable[[], Position]:
+    return lambda: node.position
+
+
+def _as_later(node: Node) -> Later:
+    return lambda: node
+
+
+def _wanted(draft: Draft, report: Report, remedy: Remedy, place: Node, what: str) -> None:
     for kind, names in (("any", remedy.when.any), ("all", remedy.when.all), ("none", remedy.when.none)):
         for index, name in enumerate(names):
             position = place.at("when", kind, index).position
             if name not in (*draft.finding_entries.names, FIRES_WHILE_HEALTHY):
-                draft.report.add(
+                report.add(
                     position,
                     "unknown_finding",
                     f"{what}, {remedy.name}: no finding is called {name!r}",
@@ -73,10 +82,10 @@ def _wanted(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
                 )
 
 
-def _verify(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
+def _verify(report: Report, remedy: Remedy, place: Node, what: str) -> None:
     verify = remedy.verify
     if verify.interval > verify.within:
-        draft.report.add(
+        report.add(
             place.at("verify", "interval").position,
             "threshold_conflict",
             f"{what}, {remedy.name}: verify.interval ({verify.interval:g} s) is longer than within "
@@ -84,7 +93,7 @@ def _verify(draft: Draft, remedy: Remedy, place: Node, what: str) -> None:
         )
 
 
-def _alternatives(draft: Draft, remedies: tuple[Remedy, ...], node: Node, what: str) -> None:
+def _alternatives(report: Report, remedies: tuple[Remedy, ...], node: Node, what: str) -> None:
     """Alternatives are at least two neighbours of one name: which is tried first is open, but not the group's place."""
     groups = [(key, list(found)) for key, found in groupby(enumerate(remedies), key=lambda pair: pair[1].alternative)]
     ended: set[str] = set()
@@ -94,21 +103,21 @@ def _alternatives(draft: Draft, remedies: tuple[Remedy, ...], node: Node, what: 
         if key is None:
             for index, each in found:
                 if each.prior is not None:
-                    draft.report.add(
+                    report.add(
                         node.at(index, "prior").position,
                         "prior_without_alternative",
                         f"{what}, {each.name}: only a remedy with `alternative` is chosen by what is believed of it; "
                         "give it one, or drop the prior",
                     )
         elif key in ended:
-            draft.report.add(
+            report.add(
                 position,
                 "alternatives_apart",
                 f"{what}, {remedy.name}: other remedies stand between the alternatives {key!r}; put them next to each "
                 "other, or give the groups different names",
             )
         elif len(found) == 1 and sum(each.alternative == key for each in remedies) == 1:
-            draft.report.add(
+            report.add(
                 position,
                 "lone_alternative",
                 f"{what}, {remedy.name}: no other remedy is an alternative of the group {key!r}",
@@ -119,7 +128,8 @@ def _alternatives(draft: Draft, remedies: tuple[Remedy, ...], node: Node, what: 
             ended.add(key)
 
 
-def _policies(draft: Draft) -> None:
+def check_policies(draft: Draft) -> None:
+    """Report what is wrong with the policies."""
     policies, node = draft.policies, draft.policies_node
     if policies.risk.auto_approve_up_to is Risk.DESTRUCTIVE:
         draft.report.add(

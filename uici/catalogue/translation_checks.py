@@ -2,103 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
-from uici.catalogue.draft import KNOWN_PLATFORMS, Draft, refers
+from uici.catalogue.diagnostics import Position, Report
+from uici.catalogue.draft import KNOWN_PLATFORMS, add_value_problem, call_specs, check_texts, or_empty, refers
 from uici.catalogue.reading import Node
+from uici.model.base import JsonObject
 from uici.model.builtin import classify_builtin
-from uici.model.call import CallError, CallSpec
+from uici.model.call import CallError, CallSpec, Risk
 from uici.model.operation import BUILTIN, CallTemplate, Operation, Translation
 from uici.model.parameters import check_value
 from uici.model.references import Reference, reference_in
+from uici.model.site import VerbTest
+from uici.ports import Executor
+
+Classify: TypeAlias = Callable[[str, JsonObject], tuple[bool, Risk]]
 
 ROOTS = ("parameters", "target", "calls")
 
 
-def check_translations(draft: Draft) -> None:
-    """Report whatever is wrong with the translations, and where one is missing."""
-    for name, operation in draft.operations.items():
-        written = {platform for verb, platform in draft.translation_nodes if verb == name}
-        for platform in sorted(written):
-            key = draft.translation_keys[name, platform]
-            known = {*KNOWN_PLATFORMS, *draft.executors, BUILTIN}
-            if platform not in known:
-                draft.report.add(
-                    key,
-                    "unknown_platform",
-                    f"{name} is translated for {platform!r}, which is no platform",
-                    choices=sorted(known),
-                    given=platform,
-                )
-        if BUILTIN in written and len(written) > 1:
-            draft.report.add(
-                draft.translation_keys[name, BUILTIN],
-                "builtin_and_platform",
-                f"{name} is built in, so it takes no translation for a platform",
-            )
-        if BUILTIN not in written:
-            _coverage(draft, operation, written)
-        for platform, translation in operation.translations.items():
-            _translation(draft, operation, platform, translation)
-    _verb_tests(draft)
+def check_translations(
+    report: Report,
+    operation: Operation,
+    written: Mapping[str, tuple[Position, Node]],
+    executors: Mapping[str, type[Executor]],
+) -> None:
+    """Report whatever is wrong with an operation's translations.
 
-
-def _coverage(draft: Draft, operation: Operation, written: set[str]) -> None:
-    used = {environment.platform for environment in draft.environments.values()}
-    for platform in sorted((used & set(draft.executors)) - written):
-        draft.report.add(
-            draft.operation_keys[operation.name],
-            "missing_translation",
-            f"{operation.name} has no translation for the platform {platform!r}; "
-            "write its calls, or unsupported: with the reason why there are none",
+    `written` holds for each platform where the translation's key stands and the translation, sound or not.
+    """
+    known = {*KNOWN_PLATFORMS, *executors, BUILTIN}
+    for platform in sorted(written.keys() - known):
+        report.add(
+            written[platform][0],
+            "unknown_platform",
+            f"{operation.name} is translated for {platform!r}, which is no platform",
+            choices=sorted(known),
+            given=platform,
         )
+    if BUILTIN in written and len(written) > 1:
+        report.add(
+            written[BUILTIN][0],
+            "builtin_and_platform",
+            f"{operation.name} is built in, so it takes no translation for a platform",
+        )
+    for platform, translation in operation.translations.items():
+        _translation(report, operation, platform, translation, written[platform][1], executors)
 
 
-def _translation(draft: Draft, operation: Operation, platform: str, translation: Translation) -> None:
-    node = draft.translation_nodes[operation.name, platform]
-    specs = draft.call_specs(platform)
+def _translation(
+    report: Report,
+    operation: Operation,
+    platform: str,
+    translation: Translation,
+    node: Node,
+    executors: Mapping[str, type[Executor]],
+) -> None:
+    specs = call_specs(executors, platform)
     earlier: dict[str, CallSpec | None] = {}
     for index, template in enumerate(translation.calls):
         place = node.at("calls", index)
         spec = specs.get(template.call) if specs is not None else None
         if specs is not None and spec is None:
-            draft.report.add(
+            report.add(
                 place.at("call").position,
                 "unknown_call",
                 f"{platform} has no call {template.call!r}",
                 choices=tuple(specs),
                 given=template.call,
             )
-        arguments = place.mapping.get("arguments", Node(place.position, {}))
-        _references(draft, operation, arguments, earlier, specs)
+        arguments = or_empty(place, "arguments")
+        _references(report, operation, arguments, earlier)
         if spec is not None:
-            _arguments(draft, operation, template, spec, arguments)
-            _risk(draft, operation, platform, template, place)
+            _arguments(report, operation, template, spec, arguments)
+            classify = classify_builtin if platform == BUILTIN else executors[platform].classify
+            _risk(report, operation, classify, template, place)
         if template.id is not None:
             if template.id in earlier:
-                draft.report.add(place.at("id").position, "duplicate_id", f"two calls have the id {template.id!r}")
+                report.add(place.at("id").position, "duplicate_id", f"two calls have the id {template.id!r}")
             earlier[template.id] = spec
     result = node.mapping.get("result")
     if result is not None:
-        _references(draft, operation, result, earlier, specs)
+        _references(report, operation, result, earlier)
 
 
-def _references(
-    draft: Draft,
-    operation: Operation,
-    node: Node,
-    earlier: Mapping[str, CallSpec | None],
-    specs: Mapping[str, CallSpec] | None,
-) -> None:
-    draft.texts(node, ROOTS)
+def _references(report: Report, operation: Operation, node: Node, earlier: Mapping[str, CallSpec | None]) -> None:
+    if not check_texts(report, node, ROOTS):
+        return
     listed = {id(item) for part in node.walk() for item in part.items}
     for part in node.walk():
-        reference = reference_in(part.value) if isinstance(part.value, str) else None
+        reference = reference_in(part.value) if isinstance(part.value, str) and "${" in part.value else None
         if reference is None:
             continue
         choices = _wrong_reference(operation, reference, earlier)
         if choices is not None:
-            draft.report.add(
+            report.add(
                 part.position,
                 "unknown_reference",
                 f"nothing is called {reference.dotted!r} here",
@@ -106,7 +105,7 @@ def _references(
                 given=reference.dotted,
             )
         elif reference.root == "parameters" and id(part) in listed and _optional(operation, reference):
-            draft.report.add(
+            report.add(
                 part.position,
                 "optional_in_list",
                 f"{reference.dotted} may be absent, which would shift the list; make it required or give it a default",
@@ -140,27 +139,26 @@ def spec_is_open(spec: CallSpec | None) -> bool:
     return spec is None or spec.open
 
 
-def _arguments(draft: Draft, operation: Operation, template: CallTemplate, spec: CallSpec, node: Node) -> None:
+def _arguments(report: Report, operation: Operation, template: CallTemplate, spec: CallSpec, node: Node) -> None:
     for problem in check_value(spec.arguments, template.arguments):
         if not refers(template.arguments, problem.path):
-            draft.value_problem(problem, node, f"{operation.name}: {template.call}")
+            add_value_problem(report, problem, node, f"{operation.name}: {template.call}")
 
 
-def _risk(draft: Draft, operation: Operation, platform: str, template: CallTemplate, place: Node) -> None:
-    classify = classify_builtin if platform == BUILTIN else draft.executors[platform].classify
+def _risk(report: Report, operation: Operation, classify: Classify, template: CallTemplate, place: Node) -> None:
     try:
         mutates, risk = classify(template.call, template.arguments)
     except CallError as error:
-        draft.report.add(place.at("call").position, "unknown_call", f"{operation.name}: {error.message}")
+        report.add(place.at("call").position, "unknown_call", f"{operation.name}: {error.message}")
         return
     if mutates and not operation.mutates:
-        draft.report.add(
+        report.add(
             place.at("call").position,
             "mutating_call",
             f"{operation.name} says mutates: false, but {template.call} changes something",
         )
     if template.risk is not None and template.risk.rank < risk.rank:
-        draft.report.add(
+        report.add(
             place.at("risk").position,
             "risk_lowered",
             f"{template.call} has the risk {risk.value}; a translation may raise it, never lower it",
@@ -168,22 +166,16 @@ def _risk(draft: Draft, operation: Operation, platform: str, template: CallTempl
         )
 
 
-def _verb_tests(draft: Draft) -> None:
-    for name, tests in draft.verb_tests.items():
-        node = draft.verb_test_nodes[name]
-        operation = draft.operations.get(name)
-        if operation is None:
-            continue
-        for index, test in enumerate(tests):
-            if test.platform not in operation.translations:
-                draft.report.add(
-                    node.at(index, "platform").position,
-                    "unknown_platform",
-                    f"the test {test.name!r} wants {test.platform!r}, for which {name} has no translation",
-                    choices=tuple(operation.translations),
-                    given=test.platform,
-                )
-            if bool(test.expect) is (test.error is not None):
-                draft.report.add(
-                    node.at(index).position, "bad_test", f"the test {test.name!r} needs either expect or error"
-                )
+def check_verb_tests(report: Report, operation: Operation, tests: Iterable[VerbTest], node: Node) -> None:
+    """Report tests that could never say anything."""
+    for index, test in enumerate(tests):
+        if test.platform not in operation.translations:
+            report.add(
+                node.at(index, "platform").position,
+                "unknown_platform",
+                f"the test {test.name!r} wants {test.platform!r}, for which {operation.name} has no translation",
+                choices=tuple(operation.translations),
+                given=test.platform,
+            )
+        if bool(test.expect) is (test.error is not None):
+            report.add(node.at(index).position, "bad_test", f"the test {test.name!r} needs either expect or error")

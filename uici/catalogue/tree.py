@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,79 +15,92 @@ from uici.catalogue.overlaying import FILES
 Stamp: TypeAlias = tuple[int, int, int, int]
 """Device, inode, time of change in nanoseconds, size: of the file itself, wherever links lead."""
 
-Look: TypeAlias = Mapping[str, Stamp]
-"""Every file that counts, by path. Two equal looks mean that nothing was written between them."""
-
+_UNKNOWN: Stamp = (0, 0, 0, 0)
 _SUFFIXES = (".yml", ".yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What lay there at one moment, by path. Two equal looks mean that nothing was written between them."""
+
+    documents: Mapping[str, Stamp]
+    """The shipped files and all YAML of the site's folder: a name that is nearly right is a problem, too."""
+    verbs: Mapping[str, Stamp]
+    """One file for each added verb, in the order in which they count."""
+
+    def __iter__(self) -> Iterator[tuple[str, Stamp]]:
+        yield from self.documents.items()
+        yield from self.verbs.items()
 
 
 class Tree:
     """The shipped files and a site's folder over them."""
 
-    def __init__(self, config_dir: Path | None) -> None:
-        self.directory = config_dir
+    def __init__(self, directory: Path | None) -> None:
+        """`directory` is the site's folder; None means that only what is shipped counts."""
+        self.directory = directory
         self._hashed: dict[str, tuple[Stamp, bytes]] = {}
 
     def look(self) -> Look:
-        """What lies there now. A folder or file that is gone is simply not in it."""
-        found: dict[str, Stamp] = {}
-        shipped = shipped_config()
+        """What lies there now. A file or folder that is gone is simply not in it."""
+        documents: dict[str, Stamp] = {}
         for name in FILES:
-            _add(found, os.path.join(shipped, name))
+            path = os.path.join(shipped_config(), name)
+            documents[path] = _stamp(path)
         if self.directory is not None:
-            # All YAML, since a name that is nearly right is a problem of the site's.
-            found.update(_listed(self.directory))
+            documents.update(_listed(self.directory))
+        verbs: dict[str, Stamp] = {}
         for folder in self.verb_folders():
-            found.update(_listed(folder))
-        return found
+            verbs.update(_listed(folder, (".yml",)))
+        return Look(documents, verbs)
 
-    def verb_folders(self) -> Iterator[Path]:
+    def verb_folders(self) -> tuple[Path, ...]:
         """The folders that hold verbs: the shipped one, then the site's."""
-        yield shipped_operations()
-        if self.directory is not None:
-            yield from site_operations(self.directory)
+        own = site_operations(self.directory) if self.directory is not None else ()
+        return (shipped_operations(), *own)
 
     def digest(self, look: Look) -> str:
         """Content hash of all files of `look`: their paths and what they hold. Reads only what changed since."""
         total = hashlib.sha256()
         hashed: dict[str, tuple[Stamp, bytes]] = {}
-        for path in sorted(look):
+        for path, stamp in look:
             kept = self._hashed.get(path)
-            if kept is None or kept[0] != look[path]:
-                kept = (look[path], _hash(path))
+            if kept is None or kept[0] != stamp:
+                kept = (stamp, _hash(path))
             hashed[path] = kept
-            total.update(os.fsencode(path) + b"\0" + kept[1])
+            total.update(kept[1])
         self._hashed = hashed
         return "sha256:" + total.hexdigest()
 
 
 def _hash(path: str) -> bytes:
+    content = hashlib.sha256(os.fsencode(path) + b"\0")
     try:
         with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+            content.update(stream.read())
     except OSError as error:
         # What cannot be read is a problem that loading reports; here it is only told apart from other contents.
-        return f"unreadable: {error.errno}".encode()
+        content.update(f"unreadable: {error.errno}".encode())
+    return content.digest()
 
 
-def _listed(folder: Path) -> Iterable[tuple[str, Stamp]]:
+def _listed(folder: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> dict[str, Stamp]:
     found: dict[str, Stamp] = {}
     try:
-        entries = os.scandir(folder)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(suffixes):
+                    found[entry.path] = _stamp(entry)
     except OSError:
-        return ()
-    with entries:
-        for entry in entries:
-            if entry.name.endswith(_SUFFIXES):
-                _add(found, entry)
-    return found.items()
+        # Gone, or not for us to see: loading says which.
+        return {}
+    return dict(sorted(found.items()))
 
 
-def _add(found: dict[str, Stamp], entry: str | os.DirEntry[str]) -> None:
+def _stamp(entry: str | os.DirEntry[str]) -> Stamp:
     try:
         status = os.stat(entry) if isinstance(entry, str) else entry.stat()
     except OSError:
-        # Gone since, or a link that leads nowhere: loading says so if it matters.
-        return
-    if stat.S_ISREG(status.st_mode):
-        found[os.fspath(entry)] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        # A link that leads nowhere, for one: loading says so.
+        return _UNKNOWN
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator, validators
@@ -16,6 +15,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import SELECTION_KEY
 from uici.model.masking import is_secret_key
+from uici.model.plain_schemas import compiled, is_integer, is_number, plainly_satisfies, plainly_sound
 
 _SHOWN = 80
 _KINDS = {
@@ -44,31 +44,17 @@ _LIMITS: Mapping[str, str] = {
 }
 
 
-def _is_integer(checker: Any, value: object) -> bool:
-    # JSON Schema takes 3.0 for an integer; what is sent to a platform should be what was meant.
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(checker: Any, value: object) -> bool:
-    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
-
-
 def _matches(validator: Any, pattern: str, value: object, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(value, str) and _compiled(pattern).search(value) is None:
+    if isinstance(value, str) and compiled(pattern).search(value) is None:
         yield ValidationError(f"{value!r} does not match {pattern!r}")
-
-
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # In JSON Schema `$` is the very end of a text; Python's also stands before a final newline.
-    ends = pattern.endswith("$") and not pattern.endswith("\\$")
-    return re.compile(pattern[:-1] + r"\Z" if ends else pattern)
 
 
 _Validator: Any = validators.extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     validators={"pattern": _matches},
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": lambda checker, value: is_integer(value), "number": lambda checker, value: is_number(value)}
+    ),
 )
 
 
@@ -100,6 +86,8 @@ def check_value(schema: JsonObject, value: JsonValue) -> tuple[ValueProblem, ...
     Types are strict, as JSON Schema has them: a boolean is no number, a text never becomes one. What an earlier
     call will give (`{"$select": ...}`) is not judged.
     """
+    if plainly_satisfies(schema, value):
+        return ()
     found: list[ValueProblem] = []
     for error in _Validator(schema).iter_errors(value):
         if not _holds_selection(error.instance) or error.validator in ("additionalProperties", "required"):
@@ -122,11 +110,12 @@ def schema_problem(schema: JsonValue) -> str | None:
 
     References are refused, since they could reach outside the file; so are patterns that do not compile.
     """
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = ".".join(map(str, error.absolute_path))
-        return f"{where}: {error.message}" if where else str(error.message)
+    if not plainly_sound(schema):
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            where = ".".join(map(str, error.absolute_path))
+            return f"{where}: {error.message}" if where else str(error.message)
     for node in _mappings(schema):
         for key in ("$ref", "$dynamicRef"):
             if key in node:

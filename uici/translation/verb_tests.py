@@ -9,7 +9,7 @@ from uici.catalogue.diagnostics import Diagnostic
 from uici.model.base import JsonObject, canonical_json
 from uici.model.errors import Problem
 from uici.model.identity import SelfGuardLayers, SelfIdentity
-from uici.model.operation import BUILTIN
+from uici.model.operation import BUILTIN, Operation
 from uici.model.plan import Origin, Plan, Step
 from uici.model.site import Environment, Site, TargetSpec, VerbTest
 from uici.ports import Executor
@@ -35,20 +35,45 @@ class VerbTestFailure:
         )
 
 
-def run_verb_tests(site: Site, executors: Mapping[str, type[Executor]]) -> list[VerbTestFailure]:
-    """Translate every test of every verb and return what failed; nothing is sent.
+class VerbProver:
+    """Runs the tests of verbs, again and again for sites that follow each other; what passed is not run again."""
 
-    Tests of platforms whose executors are not in `executors` are passed over.
-    """
-    failures: list[VerbTestFailure] = []
-    for name, tests in site.verb_tests.items():
+    def __init__(self, executors: Mapping[str, type[Executor]]) -> None:
+        """Tests of platforms whose executors are not in `executors` are passed over."""
+        self._executors = executors
+        self._passed: dict[str, tuple[Operation, tuple[VerbTest, ...]]] = {}
+
+    def failures(self, site: Site) -> list[VerbTestFailure]:
+        """Translate every test of every verb and return what failed; nothing is sent."""
+        failures: list[VerbTestFailure] = []
+        passed: dict[str, tuple[Operation, tuple[VerbTest, ...]]] = {}
+        for name, tests in site.verb_tests.items():
+            operation = site.operations[name]
+            before = self._passed.get(name)
+            # A translation depends on nothing but the operation itself and the executors.
+            if before is None or before[0] is not operation or before[1] is not tests:
+                found = self._failures_of(site, name, tests)
+                if found:
+                    failures += found
+                    continue
+            passed[name] = (operation, tests)
+        self._passed = passed
+        return failures
+
+    def _failures_of(self, site: Site, name: str, tests: tuple[VerbTest, ...]) -> list[VerbTestFailure]:
+        failures = []
         for test in tests:
-            if test.platform != BUILTIN and test.platform not in executors:
+            if test.platform != BUILTIN and test.platform not in self._executors:
                 continue
-            text = _run(site, executors, name, test)
+            text = _run(site, self._executors, name, test)
             if text is not None:
                 failures.append(VerbTestFailure(name, test.name, site.operations[name].source, text))
-    return failures
+        return failures
+
+
+def run_verb_tests(site: Site, executors: Mapping[str, type[Executor]]) -> list[VerbTestFailure]:
+    """Run all tests once, as `VerbProver` does."""
+    return VerbProver(executors).failures(site)
 
 
 def _run(site: Site, executors: Mapping[str, type[Executor]], name: str, test: VerbTest) -> str | None:
