@@ -60,10 +60,14 @@ def site(
 
 
 @contextmanager
-def running(config: Path, world: World, clock: Clock | None = None) -> Iterator[Application]:
+def running(
+    config: Path, world: World, clock: Clock | None = None, monotonic: Callable[[], float] | None = None
+) -> Iterator[Application]:
     """UICI at work on the state beside `config` until the block ends."""
     url = f"sqlite:///{config.parent / 'state' / 'uici.db'}"
-    application = Application(config, url, executors={"local": world.executor_class()}, clock=clock)
+    application = Application(
+        config, url, executors={"local": world.executor_class()}, clock=clock, monotonic=monotonic
+    )
     application.start()
     try:
         yield application

@@ -11,7 +11,7 @@ import pytest
 from tests.real.prometheus import Prometheus as RealPrometheus
 from tests.real.prometheus import prometheus
 from tests.unit.sites import alert
-from uici.model.site import Prometheus
+from uici.model.servers import Prometheus
 from uici.monitoring.prometheus import PrometheusClient
 from uici.verification.prometheus import alert_fires
 

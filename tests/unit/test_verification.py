@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.sites import NOW, alert
 from uici.model.plan import VerifySettings
-from uici.model.site import Prometheus
+from uici.model.servers import Prometheus
 from uici.model.verdict import Verdict
 from uici.monitoring.prometheus import PrometheusClient
 from uici.verification.judging import HealthTrack, judge

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from uici.catalogue.loading import Catalogue, load_site
 from uici.catalogue.locations import config_directory
 from uici.catalogue.tree import Look, Tree
 from uici.events.log import EventLog
+from uici.intake.heartbeats import SENDER, HeartbeatWatch
 from uici.intake.writer import IntakeWriter
 from uici.model.base import JsonObject
 from uici.model.errors import Problem
@@ -58,6 +60,7 @@ class Application:
         *,
         scratch: Path | None = None,
         clock: Clock | None = None,
+        monotonic: Callable[[], float] | None = None,
         layers: SelfGuardLayers | None = None,
         executors: Mapping[str, type[Executor]] | None = None,
     ) -> None:
@@ -101,6 +104,13 @@ class Application:
         self._intake = IntakeWriter(
             self.events, self._clock, self._live.site, identity, layers, site.platform.intake, self._wake
         )
+        self._heartbeats = HeartbeatWatch(
+            self.store,
+            self._clock,
+            self._live.site,
+            lambda notification: self._intake.deliver(notification, SENDER),
+            monotonic or time.monotonic,
+        )
         self.configuration = Configuration(self._live, self.events, self._clock)
         self.control = Control(
             self.services, self._intake, self.engine, TokenStore(self.store), self.configuration, notifications
@@ -115,6 +125,7 @@ class Application:
         """Begin: recover what a dead process left, accept alerts, deliver messages. Raises Problem."""
         self.engine.start()
         self._intake.start()
+        self._heartbeats.start()
         self._deliverer.start()
         self.configuration.start()
 
@@ -122,6 +133,7 @@ class Application:
         """Accept nothing more, let the parts under way end, leave the rest for the next start."""
         timeout = self.site.platform.service.shutdown_seconds
         self.configuration.stop(timeout)
+        self._heartbeats.stop(timeout)
         self._intake.stop()
         self.engine.stop(timeout)
         self._deliverer.stop(timeout)

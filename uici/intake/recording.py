@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, select, tuple_
 
 from uici.events.log import EventLog
+from uici.intake.heartbeats import count_beats
 from uici.intake.targeting import Targeted, TargetIndex
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
@@ -47,6 +48,7 @@ class Batch:
         self._rows: dict[_Key, JsonObject] = {}
         self._inserted: set[_Key] = set()
         self._changed: set[_Key] = set()
+        self._beats: dict[tuple[str, str], list[Alert]] = {}
         self._open: dict[str, str] = {}
 
     def add(self, notification: Notification, sender: str) -> tuple[int, list[str]]:
@@ -66,6 +68,8 @@ class Batch:
                 self._repeat(key, row, alert)
             if row["incident_id"] is not None:
                 touched[row["incident_id"]] = None
+            elif row["outcome"] == AlertOutcome.IGNORED_BY_RULE and alert.status is AlertStatus.FIRING:
+                self._beat(alert)
         if notification.truncated_alerts:
             self._truncated(notification, list(touched))
         return new, list(touched)
@@ -98,6 +102,8 @@ class Batch:
                 ),
                 changed,
             )
+        for (strategy, fingerprint), seen in self._beats.items():
+            count_beats(self._connection, strategy, fingerprint, seen[-1].labels, len(seen), self._now)
         self._wake(
             {
                 row["incident_id"]
@@ -149,12 +155,20 @@ class Batch:
             row |= {"outcome": AlertOutcome.SELF_RESOLVED, "reason": "it was already resolved when it first arrived"}
             return row
         found = self._site.strategy_for(alert)
+        if found is not None and found[1].action == "heartbeat":
+            row |= {"outcome": AlertOutcome.IGNORED_BY_RULE, "reason": f"strategy {found[0]}: the heartbeat was seen"}
+            return row
         if found is not None and found[1].action == "ignore":
             row |= {"outcome": AlertOutcome.IGNORED_BY_RULE, "reason": f"strategy {found[0]} ignores it"}
             return row
         targeted = self._index.resolve(alert, self._identity, self._layers)
         row["incident_id"] = self._incident_of(alert, targeted, row)
         return row
+
+    def _beat(self, alert: Alert) -> None:
+        found = self._site.strategy_for(alert)
+        if found is not None and found[1].action == "heartbeat":
+            self._beats.setdefault((found[0], alert.fingerprint), []).append(alert)
 
     def _incident_of(self, alert: Alert, targeted: Targeted, row: JsonObject) -> str:
         if targeted.is_self:

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _BATCH_NOTIFICATIONS = 256
 _BATCH_ALERTS = 5000
+_PATIENCE_SECONDS = 30.0
 
 
 class IncidentRef(Frozen):
@@ -82,6 +83,7 @@ class IntakeWriter:
         self._index: TargetIndex | None = None
         self._index_of: Site | None = None
         self._closed = False
+        self._refused = 0
 
     def start(self) -> None:
         """Begin to write."""
@@ -97,6 +99,10 @@ class IntakeWriter:
         """How many notifications wait for their commit."""
         return self._queue.qsize()
 
+    def refused(self) -> int:
+        """How many notifications were answered with 503 since the start, because they could not be stored."""
+        return self._refused
+
     def submit(self, notification: Notification, sender: str) -> Future[Accepted]:
         """Hand over a notification; the future is done when it is on disk.
 
@@ -105,12 +111,21 @@ class IntakeWriter:
         """
         future: Future[Accepted] = Future()
         if self._closed:
+            self._refused += 1
             raise _unavailable("intake_closed", "UICI is shutting down")
         try:
             self._queue.put_nowait((_Waiting(notification=notification, sender=sender), future))
         except queue.Full:
+            self._refused += 1
             raise _unavailable("intake_full", "too many notifications are waiting to be committed") from None
         return future
+
+    def deliver(self, notification: Notification, sender: str) -> None:
+        """As `submit`, but returns once it is on disk. Raises Problem."""
+        try:
+            self.submit(notification, sender).result(_PATIENCE_SECONDS)
+        except TimeoutError:
+            raise _unavailable("state_unwritable", "the alerts could not be stored in time") from None
 
     def _work(self) -> None:
         open_ = True
@@ -122,6 +137,7 @@ class IntakeWriter:
                     self._commit([item])
             for _, future in batch:
                 if not future.done():
+                    self._refused += 1
                     future.set_exception(_unavailable("state_unwritable", "the alerts could not be stored"))
 
     def _next_batch(self) -> tuple[list[tuple[_Waiting, Future[Accepted]]], bool]:

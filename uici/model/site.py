@@ -17,9 +17,10 @@ from uici.model.call import Risk
 from uici.model.condition import Condition
 from uici.model.learning import LearningPolicy, Prior
 from uici.model.matching import Matcher
-from uici.model.operation import NAME, Operation, OperationBody, Translation
+from uici.model.operation import NAME, REFERENCE, Operation, OperationBody, Translation
 from uici.model.plan import VerifySettings
-from uici.model.settings import PlatformFile, Seconds, Secret
+from uici.model.servers import Alertmanager, Prometheus
+from uici.model.settings import PlatformFile, Seconds
 
 
 class Autonomy(StrEnum):
@@ -32,37 +33,6 @@ class Autonomy(StrEnum):
 
 
 # --- environments.yml -----------------------------------------------------------------------------------------
-
-
-class BasicAuth(Frozen):
-    """HTTP's basic authentication."""
-
-    username: str = Field(min_length=1, max_length=256)
-    password: Secret
-
-
-class MonitoringServer(Frozen):
-    """A server of the monitoring: where it is, and how UICI shows who it is. One kind of credentials at most."""
-
-    url: str = Field(pattern=r"^https?://")
-    bearer_token: Secret | None = None
-    basic: BasicAuth | None = None
-    timeout: Annotated[float, Field(gt=0, le=300)] = 5.0
-    max_answer_bytes: int = Field(default=8_388_608, ge=1024, le=1_073_741_824)
-
-    @model_validator(mode="after")
-    def _one_kind_of_credentials(self) -> MonitoringServer:
-        if self.bearer_token is not None and self.basic is not None:
-            raise ValueError("give bearer_token or basic, not both: a request has one Authorization header")
-        return self
-
-
-class Prometheus(MonitoringServer):
-    """Where to ask whether an alert still fires, and what `query_metrics` asks."""
-
-
-class Alertmanager(MonitoringServer):
-    """Where `silence_alert` and `expire_silence` act."""
 
 
 class Environment(Frozen):
@@ -255,6 +225,11 @@ class Remedy(Frozen):
 
     name: str = Field(pattern=NAME)
     when: FindingsWanted = FindingsWanted()
+    requires: tuple[Annotated[str, Field(pattern=REFERENCE.pattern)], ...] = Field(
+        default=(),
+        max_length=20,
+        description="references such as ${target.reclaim}: without a value for each the rung is passed over",
+    )
     steps: tuple[StepText, ...] = Field(min_length=1, max_length=20)
     verify: VerifySettings = VerifySettings()
     alternative: str | None = Field(
@@ -270,7 +245,17 @@ class Strategy(Frozen):
 
     summary: str = ""
     match: tuple[Matcher, ...] = Field(min_length=1)
-    action: Literal["heal", "ignore", "escalate"] = "heal"
+    action: Literal["heal", "ignore", "escalate", "heartbeat"] = "heal"
+    within_seconds: Annotated[float, Field(gt=0, le=604_800)] | None = Field(
+        default=None, description="heartbeat: its absence for longer than this is an incident"
+    )
+    expected: Literal["after_first", "always"] | None = Field(
+        default=None,
+        description="heartbeat: missed once it has come twice in time (after_first, the default), or always",
+    )
+    advice: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+        default=(), max_length=10, description="what people should do when they are told; comes first in the message"
+    )
     diagnose: tuple[StepText, ...] = ()
     remedies: tuple[Remedy, ...] = ()
 
@@ -278,6 +263,12 @@ class Strategy(Frozen):
     def _consistent(self) -> Strategy:
         if self.action == "heal" and not self.remedies:
             raise ValueError("action: heal needs remedies; use action: ignore or action: escalate otherwise")
+        if (self.action == "heartbeat") is (self.within_seconds is None):
+            raise ValueError("within_seconds belongs to action: heartbeat, which needs it")
+        if self.action != "heartbeat" and self.expected is not None:
+            raise ValueError("expected belongs to action: heartbeat")
+        if self.action in ("ignore", "heartbeat") and self.advice:
+            raise ValueError(f"action: {self.action} tells nobody, so it takes no advice")
         if self.action != "heal" and self.remedies:
             raise ValueError(f"action: {self.action} takes no remedies")
         return self

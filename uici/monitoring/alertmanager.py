@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
-from uici.model.site import Alertmanager
+from uici.model.servers import Alertmanager
 from uici.monitoring.http import MonitoringHttp
 
 

@@ -16,7 +16,7 @@ from uici.access.secrets import resolve
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
 from uici.model.errors import Problem
-from uici.model.site import MonitoringServer
+from uici.model.servers import MonitoringServer
 
 _LONGEST_ERROR = 500
 

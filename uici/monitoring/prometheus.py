@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from uici.model.base import Frozen, JsonValue
 from uici.model.call import CallError, FailureKind
-from uici.model.site import Prometheus
+from uici.model.servers import Prometheus
 from uici.monitoring.http import MonitoringHttp
 
 

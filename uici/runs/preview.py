@@ -39,6 +39,10 @@ def of_notification(services: Services, notification: Notification, environment:
         if found is not None and found[1].action == "ignore":
             previews.append(_nothing(alert, AlertOutcome.IGNORED_BY_RULE, f"strategy {found[0]} ignores it"))
             continue
+        if found is not None and found[1].action == "heartbeat":
+            why = f"strategy {found[0]}: a heartbeat; only its absence opens an incident"
+            previews.append(_nothing(alert, AlertOutcome.IGNORED_BY_RULE, why))
+            continue
         targeted = index.resolve(alert, services.identity, services.layers)
         place = environment or targeted.environment
         if targeted.is_self:

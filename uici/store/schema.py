@@ -195,6 +195,22 @@ attempts = Table(
     UniqueConstraint("run_id", "position", "number", name="attempts_once"),
 )
 
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("strategy", Text, primary_key=True),
+    # Of the alert that always fires; empty for one that is expected although it was never seen.
+    Column("fingerprint", Text, primary_key=True),
+    Column("labels", JSON, nullable=False),
+    # Counted, so that a clock that is set neither makes nor hides an absence.
+    Column("beats", Integer, nullable=False, default=0),
+    # Whether it came again in time, so that its absence means something.
+    Column("paced", Boolean, nullable=False, default=False),
+    Column("last_seen", UtcText),
+    Column("missing_since", UtcText),
+    Column("missing_beats", Integer),
+)
+
 outbox = Table(
     "outbox",
     metadata,
