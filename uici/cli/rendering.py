@@ -17,6 +17,8 @@ from uici.model.base import JsonObject, JsonValue
 _WIDTH_OF_FILES = 200
 _LONGEST_CELL = 300
 _LONGEST_IN_LIST = 120
+_LONG_VALUE = 60
+"""Characters from which on a text of a nested object is read better in a line of its own."""
 _WIDEST_WORD = 24
 _GAP = 2
 # What a list can do without on a narrow terminal, the most dispensable first; each is shown with the single object.
@@ -166,7 +168,7 @@ def show_details(out: Console, document: JsonObject) -> None:
 
 def _is_section(value: JsonValue) -> bool:
     if isinstance(value, dict):
-        return len(value) > 3
+        return len(value) > 3 or any(isinstance(item, str) and len(item) > _LONG_VALUE for item in value.values())
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from uici.model.alert import AlertOutcome
+from uici.model.background import Background
 from uici.model.base import Frozen, JsonObject
 from uici.model.incident import Finding, Incident
 from uici.model.settings import MessageKind
@@ -47,11 +48,12 @@ def incident_message(
     tried: Sequence[Tried] = (),
     what_to_do: Sequence[str] = (),
     plan: Sequence[JsonObject] = (),
+    background: Background | None = None,
 ) -> JsonObject:
     """What a person is told of an incident that ended; `kind` is not `approval`, which is `approval_message`'s.
 
     `why` says why UICI does not go on by itself; `what_to_do` comes before the advice that always holds; `plan` are
-    the steps that were taken or are proposed.
+    the steps that were taken or are proposed; `background` is what the alerts' author says of them.
     """
     proposed = kind is MessageKind.PROPOSAL
     commands = [f"do what is proposed: {_command(step, incident.environment)}" for step in plan] if proposed else []
@@ -73,6 +75,8 @@ def incident_message(
         "incident": incident.id,
         "run": incident.run_id,
         "plan": list(plan),
+        "annotations": background.texts if background is not None else {},
+        "links": [link.model_dump() for link in background.links] if background is not None else [],
     }
 
 

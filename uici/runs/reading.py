@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select
 
 from uici.events.log import Event, EventLog
+from uici.model.background import Background, plain
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
+from uici.runs import records
 from uici.store.database import Store
 from uici.store.schema import alerts, approvals, attempts, incidents, kept_results, plans, runs
 
@@ -39,11 +41,14 @@ def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject
         its_alerts = connection.execute(
             select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.first_seen)
         ).all()
+        background = Background.of(records.alerts_of(connection, incident_id))
         its_runs = connection.execute(select(runs).where(runs.c.incident_id == incident_id).order_by(runs.c.id)).all()
         kept = connection.execute(
             select(kept_results).where(kept_results.c.incident_id == incident_id).order_by(kept_results.c.id)
         ).all()
     document = _incident(row) | {
+        "annotations": background.texts,
+        "links": [link.model_dump() for link in background.links],
         "findings": row.findings,
         "alerts": [_alert(item) for item in its_alerts],
         "runs": [_run(item) for item in its_runs],
@@ -207,13 +212,13 @@ def _alert(row: Row[Any]) -> JsonObject:
         "outcome": row.outcome,
         "reason": row.reason,
         "labels": row.labels,
-        "annotations": row.annotations,
+        "annotations": {name: plain(value) for name, value in row.annotations.items()},
         "starts_at": _time(row.starts_at),
         "ends_at": _time(row.ends_at),
         "first_seen": _time(row.first_seen),
         "last_seen": _time(row.last_seen),
         "deliveries": row.deliveries,
-        "generator_url": row.generator_url,
+        "generator_url": plain(row.generator_url),
     }
 
 

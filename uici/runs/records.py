@@ -23,6 +23,11 @@ _WOKEN = 4
 
 def firing_alerts(connection: Connection, incident_id: str) -> list[Alert]:
     """The alerts of an incident that still fire, oldest first."""
+    return alerts_of(connection, incident_id, alerts.c.status == AlertStatus.FIRING)
+
+
+def alerts_of(connection: Connection, incident_id: str, *only: ColumnElement[bool]) -> list[Alert]:
+    """The alerts of an incident, oldest first; of them `only` some."""
     return [
         Alert.model_construct(
             fingerprint=row.fingerprint,
@@ -35,7 +40,7 @@ def firing_alerts(connection: Connection, incident_id: str) -> list[Alert]:
         )
         for row in connection.execute(
             select(alerts)
-            .where(alerts.c.incident_id == incident_id, alerts.c.status == AlertStatus.FIRING)
+            .where(alerts.c.incident_id == incident_id, *only)
             .order_by(alerts.c.first_seen, alerts.c.fingerprint)
         )
     ]

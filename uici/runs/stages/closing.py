@@ -6,7 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from uici.model.alert import AlertOutcome
+from uici.model.alert import Alert, AlertOutcome
+from uici.model.background import Background
 from uici.model.base import JsonObject
 from uici.model.incident import Incident, IncidentState
 from uici.model.settings import MessageKind
@@ -15,6 +16,7 @@ from uici.notify.messages import Tried, incident_message, outcome_message, run_m
 from uici.runs import outcomes, reading, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
+from uici.runs.stages.opening import choose_strategy
 from uici.store.outbox import enqueue
 from uici.store.schema import alerts, approvals, incidents, plans, runs
 from uici.verification.judging import HealthTrack
@@ -135,7 +137,7 @@ def _tell(connection: Connection, services: Services, data: RunData) -> None:
         key = f"end:{data.run_id}"
         if data.gave_up:
             key = f"gave_up:{records.last_ineffective_run(connection, *data.place)}"
-        _enqueue(connection, services, data, key, kind, _message(connection, data, kind, incident))
+        _enqueue(connection, services, data, key, kind, _message(connection, services, data, kind, incident))
     if incident is not None and services.site().platform.notify.outcomes_wanted:
         _tell_outcome(connection, services, data, incident, kind)
 
@@ -178,7 +180,9 @@ def _incident(connection: Connection, data: RunData) -> Incident | None:
     return Incident.model_validate({name: getattr(row, name) for name in Incident.model_fields}) if row else None
 
 
-def _message(connection: Connection, data: RunData, kind: MessageKind, incident: Incident | None) -> JsonObject:
+def _message(
+    connection: Connection, services: Services, data: RunData, kind: MessageKind, incident: Incident | None
+) -> JsonObject:
     document = connection.execute(select(plans.c.document).where(plans.c.cid == data.cid)).scalar_one_or_none()
     steps = [step["step"] for step in (document or {}).get("steps", [])]
     if incident is None:
@@ -191,9 +195,25 @@ def _message(connection: Connection, data: RunData, kind: MessageKind, incident:
             why=data.reason,
             plan=steps,
         )
+    its_alerts = records.alerts_of(connection, incident.id)
     return incident_message(
-        kind=kind, incident=incident, why=data.reason, findings=data.findings, tried=_tried(data), plan=steps
+        kind=kind,
+        incident=incident,
+        why=data.reason,
+        findings=data.findings,
+        tried=_tried(data),
+        plan=steps,
+        what_to_do=_advice(services, data, its_alerts),
+        background=Background.of(its_alerts),
     )
+
+
+def _advice(services: Services, data: RunData, its_alerts: list[Alert]) -> tuple[str, ...]:
+    """What the strategy's author advises; also where the run ended before it was chosen."""
+    site = services.platforms_of(data).site
+    chosen = choose_strategy(site, its_alerts)
+    strategy = site.strategies.get(data.strategy or (chosen[0] if chosen is not None else ""))
+    return strategy.advice if strategy is not None else ()
 
 
 def _tried(data: RunData) -> list[Tried]:
