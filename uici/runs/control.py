@@ -397,7 +397,10 @@ class Control:
         """Metrics in Prometheus' text format."""
         return metrics.render(
             self._services.store,
+            self._services.clock.now(),
             waiting=self._intake.waiting(),
+            refused=self._intake.refused(),
+            ready=bool(self.ready()["ok"]),
             active=self._engine.active() if self._engine is not None else 0,
             configuration=self.configuration,
         )

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from sqlalchemy import func, select
 
 from uici.runs.configuration import Configuration
 from uici.store.database import Store
-from uici.store.schema import alerts, deliveries, freezes, incidents, runs
+from uici.store.schema import alerts, deliveries, freezes, heartbeats, incidents, runs
 
 
 class _Counts:
-    def __init__(self, store: Store, waiting: int, active: int) -> None:
+    def __init__(self, store: Store, now: datetime, *, waiting: int, refused: int, active: int, ready: bool) -> None:
         self._store = store
+        self._now = now
         self._waiting = waiting
+        self._refused = refused
         self._active = active
+        self._ready = ready
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("uici_intake_waiting", "Notifications that wait for their commit.", value=self._waiting)
+        yield CounterMetricFamily(
+            "uici_intake_refused", "Notifications answered with 503 since the start.", value=self._refused
+        )
+        yield GaugeMetricFamily(
+            "uici_ready", "1 while alerts are accepted and runs are started.", value=1 if self._ready else 0
+        )
         yield GaugeMetricFamily("uici_runs_active", "Parts of runs at work in this process.", value=self._active)
         with self._store.read() as connection:
             for name, help_, column, label in (
@@ -47,13 +57,32 @@ class _Counts:
             for state, channel, count in connection.execute(states.group_by("state", "channel")):
                 messages.add_metric([state, channel], count)
             yield messages
+            # Of what nobody waits for on purpose: people may take their time to decide.
+            oldest = connection.execute(
+                select(func.min(runs.c.created_at)).where(runs.c.state != "ended", runs.c.waiting_for != "approval")
+            ).scalar_one_or_none()
+            missing_beats = connection.execute(
+                select(func.count()).select_from(heartbeats).where(heartbeats.c.missing_since.is_not(None))
+            ).scalar_one()
             frozen = connection.execute(select(freezes.c.frozen).where(freezes.c.id == 1)).scalar_one_or_none()
+        age = max(0.0, (self._now - oldest).total_seconds()) if oldest is not None else 0.0
+        yield GaugeMetricFamily("uici_oldest_run_seconds", "Age of the oldest run that has not ended.", value=age)
+        yield GaugeMetricFamily("uici_heartbeats_missing", "Heartbeats that stopped coming.", value=missing_beats)
         yield GaugeMetricFamily("uici_frozen", "1 while everything is frozen.", value=1 if frozen else 0)
 
 
-def render(store: Store, *, waiting: int, active: int, configuration: Configuration) -> bytes:
+def render(
+    store: Store,
+    now: datetime,
+    *,
+    waiting: int,
+    refused: int,
+    active: int,
+    ready: bool,
+    configuration: Configuration,
+) -> bytes:
     """All metrics of UICI in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Counts(store, waiting, active))
+    registry.register(_Counts(store, now, waiting=waiting, refused=refused, active=active, ready=ready))
     registry.register(configuration)
     return generate_latest(registry)
