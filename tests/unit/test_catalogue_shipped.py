@@ -91,43 +91,6 @@ def test_one_verb_is_made_of_open_calls_alone(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "strategy"),
-    [
-        ({"alertname": "InstanceDown", "severity": "critical"}, "service_down"),
-        ({"alertname": "TargetDown"}, "service_down"),
-        ({"alertname": "ContainerKilled"}, "service_down"),
-        ({"alertname": "service_down"}, "service_down"),
-        ({"alertname": "KubePodCrashLooping"}, "crash_loop"),
-        ({"alertname": "ContainerHighMemoryUsage"}, "out_of_memory"),
-        ({"alertname": "ContainerOOMKilled"}, "out_of_memory"),
-        ({"alertname": "ServiceUnhealthy"}, "unhealthy"),
-        ({"alertname": "HighErrorRate"}, "unhealthy"),
-        ({"alertname": "DeploymentFailed"}, "bad_deployment"),
-        ({"alertname": "ConfigReloadFailed"}, "bad_deployment"),
-        ({"alertname": "Watchdog", "severity": "none"}, "heartbeat"),
-        ({"alertname": "InfoInhibitor", "severity": "none"}, "inhibitor"),
-        ({"alertname": "InstanceDown", "severity": "info"}, "information"),
-        ({"alertname": "RedisDown"}, "service_down"),
-        ({"alertname": "KubePodNotReady"}, "unhealthy"),
-        ({"alertname": "KubeContainerWaiting"}, "crash_loop"),
-        ({"alertname": "KubeDeploymentReplicasMismatch"}, "unhealthy"),
-        ({"alertname": "KubeStatefulSetUpdateNotRolledOut"}, "bad_deployment"),
-        ({"alertname": "CertificateExpiresSoon"}, None),
-        ({"alertname": "KubeNodeNotReady"}, None),
-        ({"alertname": "KubeletDown"}, None),
-        ({"alertname": "HostOutOfMemory"}, None),
-        ({"alertname": "QueueSlowdown"}, None),
-    ],
-)
-def test_known_alerts_find_their_strategy(site: Site, labels: dict[str, str], strategy: str | None) -> None:
-    found = site.strategy_for(alert(**labels))
-    assert (found[0] if found else None) == strategy
-    if strategy in ("heartbeat", "inhibitor", "information"):
-        assert found is not None
-        assert found[1].action == "ignore"
-
-
-@pytest.mark.parametrize(
     ("findings", "strategy", "first"),
     [
         ({"not_running", "exited_with_error", "unhealthy"}, "service_down", "start"),

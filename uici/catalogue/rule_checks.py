@@ -44,6 +44,7 @@ def _strategies(draft: Draft, lookup: Lookup) -> None:
                 )
             seen.add(remedy.name)
             _steps(lookup, remedy.steps, place.at("steps"), f"{what}, {remedy.name}", reading=False)
+            check_texts(lookup.report, or_empty(place, "requires"), ROOTS)
             _wanted(draft, lookup.report, remedy, place, what)
             _verify(lookup.report, remedy, place, what)
         _alternatives(lookup.report, strategy.remedies, node.at("remedies"), what)

@@ -96,8 +96,9 @@ def refuse_self(plan: Plan, site: Site, identity: SelfIdentity, layers: SelfGuar
 
 
 def _lacks(remedy: Remedy, values: IncidentValues) -> str | None:
-    """What the remedy's parameters refer to and the incident does not have."""
+    """What the remedy requires, or its parameters refer to, and the incident does not have."""
     try:
+        values.fill({"requires": remedy.requires})
         for step in remedy.steps:
             values.fill(step.parameters)
     except MissingValueError as error:
