@@ -88,6 +88,11 @@ class Deploy(Recreate):
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = Field(
         default=None, description="a tag of the container's own repository"
     )
+    record: dict[str, Annotated[str, Field(max_length=4096)]] | None = Field(
+        default=None,
+        max_length=10,
+        description="container.describe's `deployment`: exactly that image comes back, with what was known before it",
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Deploy:

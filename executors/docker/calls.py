@@ -101,6 +101,7 @@ _SPECS = (
             "configuration": "image, version, replicas, cpus, memory_bytes, environment, command",
             "previous_version": "what container.rollback would deploy",
             "deployed_at": "when container.deploy or container.rollback last changed the image",
+            "deployment": "what container.deploy takes as `record` to bring exactly this back",
             "status": "as container.status",
         },
         mutates=False,

@@ -155,12 +155,7 @@ class Changes:
             if (target.image, target.image_id) == (facts.image, facts.image_id):
                 continue
             image = self.image(facts.image_id)
-            labels = {
-                **state_marks(facts.labels),
-                LABEL_PREVIOUS_IMAGE: facts.image,
-                LABEL_PREVIOUS_IMAGE_ID: facts.image_id,
-                LABEL_DEPLOYED_AT: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            }
+            labels = {**state_marks(facts.labels), **_records(facts, arguments)}
             plan = blueprint(found, image.get("Config") or {}, image=target.image, labels=labels)
             replacements.append(Replacement(facts, plan, tuple(facts.environment.values())))
         self._replace(replacements, arguments)
@@ -174,7 +169,8 @@ class Changes:
     def wanted(self, facts: Facts, arguments: Deploy | RecreateArguments) -> Wanted:
         """Which image a deploy or rollback shall bring. Raises PERMANENT `image_not_found`, `no_previous_version`."""
         if isinstance(arguments, Deploy):
-            reference = arguments.image
+            record = arguments.record or {}
+            reference = arguments.image or record.get("image")
             if reference is None:
                 repository = repository_of(facts.image)
                 if repository is None:
@@ -185,7 +181,7 @@ class Changes:
                         "means nothing; deploy by `image`",
                     )
                 reference = f"{repository}:{arguments.version}"
-            return Wanted(reference, str(self.image(reference)["Id"]))
+            return self._exactly(reference, record.get("image_id"))
         reference = facts.labels.get(LABEL_PREVIOUS_IMAGE)
         if not reference:
             raise CallError(
@@ -194,7 +190,9 @@ class Changes:
                 f"container {facts.name!r} on {self._engine.where} has no record of an earlier image: "
                 "nothing was deployed by UICI yet; deploy the wanted version by name",
             )
-        recorded = facts.labels.get(LABEL_PREVIOUS_IMAGE_ID) or ""
+        return self._exactly(reference, facts.labels.get(LABEL_PREVIOUS_IMAGE_ID))
+
+    def _exactly(self, reference: str, recorded: str | None) -> Wanted:
         image = self._image_or_none(reference)
         if image is not None and (not recorded or image["Id"] == recorded):
             return Wanted(reference, str(image["Id"]))
@@ -296,6 +294,34 @@ class Changes:
             return True
 
         return any(_each(range(count), make))
+
+
+def deployment_of(facts: Facts) -> dict[str, str]:
+    """What a later deploy needs to bring exactly this back."""
+    kept = {
+        "image": facts.image,
+        "image_id": facts.image_id,
+        "previous_image": facts.labels.get(LABEL_PREVIOUS_IMAGE),
+        "previous_image_id": facts.labels.get(LABEL_PREVIOUS_IMAGE_ID),
+        "deployed_at": facts.labels.get(LABEL_DEPLOYED_AT),
+    }
+    return {name: value for name, value in kept.items() if value}
+
+
+def _records(facts: Facts, arguments: Deploy | RecreateArguments) -> dict[str, str]:
+    """Labels that say what was deployed before; those without a value are taken away."""
+    record = arguments.record if isinstance(arguments, Deploy) else None
+    if record is not None:
+        return {
+            LABEL_PREVIOUS_IMAGE: record.get("previous_image", ""),
+            LABEL_PREVIOUS_IMAGE_ID: record.get("previous_image_id", ""),
+            LABEL_DEPLOYED_AT: record.get("deployed_at", ""),
+        }
+    return {
+        LABEL_PREVIOUS_IMAGE: facts.image,
+        LABEL_PREVIOUS_IMAGE_ID: facts.image_id,
+        LABEL_DEPLOYED_AT: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
 
 
 def limits_wanted(arguments: Update, cpus: int, memory: int) -> dict[str, int]:

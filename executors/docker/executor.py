@@ -31,7 +31,7 @@ from executors.docker.arguments import (
     parsed,
 )
 from executors.docker.calls import CALL_SPECS
-from executors.docker.changes import Changes
+from executors.docker.changes import Changes, deployment_of
 from executors.docker.engine import Deadline, Engine
 from executors.docker.execution import Execution
 from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of, tag_of
@@ -296,6 +296,7 @@ class DockerExecutor:
             },
             "previous_version": (tag_of(previous) or previous) if previous else None,
             "deployed_at": first.labels.get(LABEL_DEPLOYED_AT),
+            "deployment": deployment_of(first),
             "status": status,
         }
 

@@ -118,6 +118,7 @@ _SPECS = (
             "configuration": "version, replicas, environment, command",
             "previous_version": "what program.rollback would deploy",
             "deployed_at": "when the version was deployed",
+            "deployment": "what program.deploy takes as `record` to bring exactly this back",
             "status": "as program.status",
         },
     ),
@@ -217,6 +218,13 @@ _SPECS = (
         Risk.HIGH,
         {**_INSTANCES, "version": "the version that runs now", "previous_version": "the one before"},
         version={"type": "string", "minLength": 1, "maxLength": 200},
+        record={
+            "type": "object",
+            "additionalProperties": {"type": "string", "maxLength": 4096},
+            "maxProperties": 10,
+            "default": None,
+            "description": "program.describe's `deployment`: what was known of earlier versions comes back with it",
+        },
     ),
     _change(
         "program.rollback",

@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -106,10 +106,12 @@ class ProgramChanges:
             wanted = changed_environment(specification, environment, remove)
             return self._apply(specification, wanted, deadline)
 
-    def deploy(self, binding: LocalBinding, version: str, deadline: float) -> JsonObject:
+    def deploy(
+        self, binding: LocalBinding, version: str, record: Mapping[str, str] | None, deadline: float
+    ) -> JsonObject:
         """program.deploy."""
         with self._changing(binding, deadline) as specification:
-            return self._deploy(specification, version, deadline)
+            return self._deploy(specification, version, record, deadline)
 
     def rollback(self, binding: LocalBinding, deadline: float) -> JsonObject:
         """program.rollback."""
@@ -121,15 +123,20 @@ class ProgramChanges:
                     f"program {binding.program!r} has had no other version before {specification.version!r}; "
                     "deploy a version by name",
                 )
-            return self._deploy(specification, specification.previous_version, deadline)
+            return self._deploy(specification, specification.previous_version, None, deadline)
 
-    def _deploy(self, specification: Specification, version: str, deadline: float) -> JsonObject:
+    def _deploy(
+        self, specification: Specification, version: str, record: Mapping[str, str] | None, deadline: float
+    ) -> JsonObject:
         refuse_unknown_version(specification.program, version, specification.binding.versions)
         wanted = specification
         if version != specification.version:
             wanted = specification.model_copy(
                 update={"version": version, "previous_version": specification.version, "deployed_at": _now()}
             )
+        if record is not None:
+            known = {name: record.get(name) for name in ("previous_version", "deployed_at")}
+            wanted = wanted.model_copy(update=known)
         result = self._apply(specification, wanted, deadline)
         return {**result, "version": wanted.version, "previous_version": wanted.previous_version}
 

@@ -199,6 +199,7 @@ class LocalExecutor:
             },
             "previous_version": specification.previous_version,
             "deployed_at": specification.deployed_at,
+            "deployment": specification.deployment,
             "status": status,
         }
 
@@ -266,7 +267,7 @@ class LocalExecutor:
             "program.configure": lambda: changes.configure(
                 binding, _variables(arguments.get("environment", {})), tuple(arguments.get("remove", ())), deadline
             ),
-            "program.deploy": lambda: changes.deploy(binding, arguments["version"], deadline),
+            "program.deploy": lambda: changes.deploy(binding, arguments["version"], arguments.get("record"), deadline),
             "program.rollback": lambda: changes.rollback(binding, deadline),
         }
         return methods[name]()

@@ -82,6 +82,12 @@ class Specification(Frozen):
         )
 
     @property
+    def deployment(self) -> dict[str, str]:
+        """What a later deploy needs to bring exactly this back."""
+        kept = {"previous_version": self.previous_version, "deployed_at": self.deployed_at}
+        return {name: value for name, value in kept.items() if value}
+
+    @property
     def launch_digest(self) -> str:
         """Tells a process that was started with the present specification from an earlier one."""
         return digest(self.launch.model_dump(mode="json"))
@@ -242,8 +248,16 @@ def changed_environment(
 ) -> Specification:
     """The specification with variables set and removed; sequence untouched."""
     assigned = {**{name: value for name, value in specification.assigned.items() if name not in remove}, **assign}
-    removed = tuple(sorted((set(specification.removed) | set(remove)) - set(assign)))
-    return specification.model_copy(update={"assigned": assigned, "removed": removed})
+    removed = (set(specification.removed) | set(remove)) - set(assign)
+    # Only what differs from the binding and its version is a change: undo leaves nothing behind that would later hide
+    # what another version or an edited binding says.
+    written = specification.model_copy(update={"assigned": {}, "removed": ()}).launch.environment
+    return specification.model_copy(
+        update={
+            "assigned": {name: value for name, value in assigned.items() if written.get(name) != value},
+            "removed": tuple(sorted(removed & set(written))),
+        }
+    )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import secrets
 import signal
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from executors.docker import DockerExecutor
+from executors.docker.recreate import LABEL_BATCH, LABEL_REPLACES, LABEL_WAS_RUNNING
 from tests.contract.local_rig import diagnostics, sleepers
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
@@ -72,6 +74,10 @@ def empty_image() -> bytes:
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+# How a replacement is recognised when its maker has died; a container's labels cannot be changed afterwards.
+_MARKS = (LABEL_BATCH, LABEL_REPLACES, LABEL_WAS_RUNNING)
 
 
 class Mutations:
@@ -151,6 +157,28 @@ class DockerRig:
         names = {tag for image in self._client.images() for tag in image.get("RepoTags") or ()}
         assert {f"{IMAGE}:good", f"{IMAGE}:late", "uici-test/litter:old"} <= names
         return sum(image["Id"] == self._dangling for image in self._client.images(all=True))
+
+    def configuration(self) -> JsonObject:
+        total = self._client.info()
+        found: JsonObject = {}
+        for one in self._inspected():
+            config, host = dict(one["Config"]), dict(one["HostConfig"])
+            # The engine takes no 0 for "no limit" once there was one: then it is the whole machine.
+            if host["NanoCpus"] == total["NCPU"] * 1_000_000_000:
+                host["NanoCpus"] = 0
+            if host["Memory"] >= total["MemTotal"]:
+                host["Memory"] = host["MemorySwap"] = 0
+            config["Env"] = sorted(config["Env"])
+            config["Labels"] = {name: text for name, text in config["Labels"].items() if name not in _MARKS}
+            config.pop("Hostname") if host["NetworkMode"] != "host" else None
+            found[one["Name"]] = {
+                "config": config,
+                "host": host,
+                "image": one["Image"],
+                "mounts": sorted(json.dumps(mount, sort_keys=True) for mount in one["Mounts"]),
+                "networks": sorted(one["NetworkSettings"]["Networks"]),
+            }
+        return found
 
     def left_by(self, diagnostic: str) -> list[int]:
         return sleepers(diagnostic)

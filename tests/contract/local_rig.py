@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -191,6 +192,23 @@ class LocalRig:
         gone = [path for path in self._spared if not path.exists()]
         assert not gone, gone
         return sum(path.exists() for path in self._meant)
+
+    def configuration(self) -> JsonObject:
+        written: JsonObject = json.loads((self.directory / "programs" / f"{PROGRAM}.json").read_text())
+        # How often it was changed only grows; the programs themselves say what they run with.
+        running = {}
+        for name, pid in self.instances().items():
+            process = psutil.Process(pid)
+            until(lambda one=process: not any("launch.py" in word for word in one.cmdline()), "the program's own start")  # type: ignore[misc]  # bound now
+            raw = Path(f"/proc/{pid}/environ").read_bytes()
+            variables = sorted(item.decode() for item in raw.split(b"\0") if item)
+            running[name] = {
+                "environment": [text for text in variables if not text.startswith("LC_CTYPE=")],
+                "command": Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"),
+                "directory": os.readlink(f"/proc/{pid}/cwd"),
+            }
+        ini = (self.directory / "programs" / f"{PROGRAM}.ini").read_text()
+        return {**{key: value for key, value in written.items() if key != "sequence"}, "running": running, "ini": ini}
 
     def left_by(self, diagnostic: str) -> list[int]:
         return sleepers(diagnostic)

@@ -54,6 +54,11 @@ class Rig(Protocol):
     def littered(self) -> int:
         """How many of the things that should go are still there. Raises AssertionError when something else went."""
 
+    def configuration(self) -> JsonObject:
+        """All that is configured of the service, as the platform's own files and answers have it: what an undo must
+        restore. Without what is each instance's own (ids, times), and without an order where none has a meaning.
+        """
+
     def left_by(self, diagnostic: str) -> list[int]:
         """Processes of a diagnostic that still live, found by this machine's own means."""
 

@@ -154,7 +154,13 @@ def _describe(service: Service, arguments: JsonObject) -> JsonObject:
         "command": [],
     }
     status = _status(service, arguments)
-    return {"configuration": configuration, "previous_version": None, "deployed_at": None, "status": status}
+    return {
+        "configuration": configuration,
+        "previous_version": None,
+        "deployed_at": None,
+        "deployment": {},
+        "status": status,
+    }
 
 
 def _logs(service: Service, arguments: JsonObject) -> JsonObject:

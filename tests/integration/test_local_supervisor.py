@@ -75,6 +75,12 @@ def pid_of(executor: LocalExecutor, binding: JsonObject) -> int:
     return int(call(executor, "program.status", target=binding)["instances"][0]["pid"])
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """The variables of a program that was just started, once the launcher has become it."""
+    until(lambda: not any("launch.py" in word for word in psutil.Process(pid).cmdline()), "the program's own start")
+    return psutil.Process(pid).environ()
+
+
 def kill_supervisor(place: Place) -> None:
     pid = supervisor_pid(place.directory)
     os.kill(pid, signal.SIGKILL)
@@ -325,7 +331,7 @@ def test_a_change_cut_in_two_is_completed_by_sending_it_again(place: Place, name
     status = call(executor, "program.status", target=binding)
     assert status["running"] == 2
     for instance in status["instances"]:
-        assert psutil.Process(instance["pid"]).environ()["V"] == "b"
+        assert environment_of(instance["pid"])["V"] == "b"
     assert status["instances"][1]["pid"] == done_already
 
 
@@ -447,8 +453,8 @@ def test_what_people_edit_wins_over_what_was_changed_before(place: Place) -> Non
     call(executor, "program.restart", target=sleeper(replicas=3, environment={"EDITED": "1"}))
     status = call(executor, "program.status", target=sleeper())
     assert status["running"] == 3
-    assert psutil.Process(status["instances"][2]["pid"]).environ()["EDITED"] == "1"
-    assert psutil.Process(status["instances"][2]["pid"]).environ()["UICI_INSTANCE"] == "2"
+    assert environment_of(status["instances"][2]["pid"])["EDITED"] == "1"
+    assert environment_of(status["instances"][2]["pid"])["UICI_INSTANCE"] == "2"
 
 
 def test_scaling_to_nothing_and_back(place: Place) -> None:
@@ -469,7 +475,7 @@ def test_a_stopped_program_stays_stopped_when_it_is_changed(place: Place) -> Non
     call(executor, "program.scale", target=binding, replicas=2)
     assert call(executor, "program.status", target=binding)["running"] == 0
     call(executor, "program.start", target=binding)
-    assert psutil.Process(pid_of(executor, binding)).environ()["A"] == "1"
+    assert environment_of(pid_of(executor, binding))["A"] == "1"
 
 
 def test_the_whole_process_group_is_ended(place: Place) -> None:
