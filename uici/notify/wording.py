@@ -63,7 +63,8 @@ def title_of(message: JsonObject) -> str:
 
 def body_of(message: JsonObject, form: Form) -> str:
     """All but the title."""
-    return "\n".join(_paragraphs(message, form))
+    # Two spaces make a line break in Markdown: https://spec.commonmark.org/0.31.2/#hard-line-breaks
+    return ("  \n" if form == "markdown" else "\n").join(_paragraphs(message, form))
 
 
 def text_of(message: JsonObject) -> str:

@@ -266,6 +266,8 @@ def _readme(incident: JsonObject, runs: list[JsonObject], missing: Iterable[str]
 
 def _told_run(run: JsonObject) -> str:
     tried = ", ".join(run["tried"]) or "nothing"
+    if not run["acted_at"]:
+        tried = f"nothing was changed (considered: {tried})" if run["tried"] else "nothing was changed"
     verdict = f", verdict {run['verdict']}" if run["verdict"] else ""
     return f"{run['id']}: {tried}; {run['outcome'] or run['state']}{verdict}: {_words(run['reason'])}"
 

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -198,11 +199,14 @@ class Engine:
             after = connection.execute(
                 select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > now)
             ).scalar_one()
-            for place, room in self._room().items():
+            # Also where the site has no target, or not even the environment any more: those runs end, and tell people.
+            due = runs.c.state == RunState.WAITING, runs.c.due_at <= now
+            wanted = connection.execute(select(runs.c.environment).where(*due).distinct()).scalars().all()
+            for place, room in self._room(wanted).items():
                 here = runs.c.environment.is_(None) if place is None else runs.c.environment == place
                 rows = connection.execute(
                     select(runs.c.id, runs.c.part)
-                    .where(runs.c.state == RunState.WAITING, runs.c.due_at <= now, here)
+                    .where(*due, here)
                     .order_by(runs.c.due_at, runs.c.created_at)
                     .limit(self._settings.threads + room)  # some of them are being started already
                 ).all()
@@ -211,7 +215,7 @@ class Engine:
                         room -= 1
         return 1.0 if after is None else max(0.0, (after - now).total_seconds())
 
-    def _room(self) -> dict[str | None, int]:
+    def _room(self, wanted: Iterable[str | None]) -> dict[str | None, int]:
         """How many parts each environment may start now.
 
         Half of the threads are kept for the environments in equal shares, so that one whose platform hangs cannot
@@ -221,7 +225,7 @@ class Engine:
         places: list[str | None] = [None, *{place for target in site.targets.values() for place in target.bindings}]
         with self._active_lock:
             busy = Counter(self._active.values())
-        places += [place for place in busy if place not in places]
+        places += dict.fromkeys(place for place in (*busy, *wanted) if place not in places)
         share = max(1, self._settings.threads // (2 * len(places)))
         free = self._settings.threads - busy.total()
         kept = {place: max(0, share - busy[place]) for place in places}
