@@ -190,6 +190,16 @@ def run_message(
     }
 
 
+def body_message(sender: str, how: str, why: str) -> JsonObject:
+    """A body was refused, so that its alerts are unknown; `how` says what was wrong with it in a word or two."""
+    return {
+        "kind": MessageKind.ESCALATION,
+        "title": f"a notification of {sender} was {how} and refused; its alerts are not known",
+        "why": why,
+        "what_to_do": ["look at Alertmanager for what fires: UICI does nothing about it"],
+    }
+
+
 def _what(incident: Incident) -> str:
     return f"{incident.title} in {incident.environment or 'an unknown environment'}"
 

@@ -22,6 +22,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.masking import mask
 from uici.notify.wording import text_of
 from uici.runs import reading
+from uici.runs.services import Services
 from uici.store.database import Store
 from uici.store.schema import SCHEMA_VERSION, attempts, deliveries, events, kept_results, outbox, plans
 
@@ -71,12 +72,13 @@ class _Writer:
         self.add(name, f"{json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)}\n".encode())
 
 
-def make_bundle(store: Store, log: EventLog, incident_id: str, *, configuration: str, most_bytes: int) -> IO[bytes]:
+def make_bundle(services: Services, incident_id: str, *, configuration: str) -> IO[bytes]:
     """The zip file of one incident, at its beginning; the caller closes it. Beyond a megabyte it lies on disk.
 
-    `configuration` is the digest of what is in force, `most_bytes` bounds the content before packing.
-    Raises Problem when there is no such incident.
+    `configuration` is the digest of what is in force. Raises Problem when there is no such incident.
     """
+    store, log = services.store, services.events
+    most_bytes = services.site().platform.records.bundle_bytes
     incident = reading.one_incident(store, log, incident_id)
     incident.pop("timeline")
     file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # it outlives this function

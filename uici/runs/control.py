@@ -19,6 +19,7 @@ from uici.model.masking import mask
 from uici.model.plan import Origin, Plan
 from uici.model.settings import MessageKind
 from uici.model.verdict import Answer
+from uici.notify.messages import body_message
 from uici.notify.notifications import Notifications
 from uici.planning.ladder import refuse_self
 from uici.planning.written import parse_plan
@@ -80,12 +81,7 @@ class Control:
                 connection,
                 f"body:{how}:{sender}:{now:%Y-%m-%dT%H}",  # once an hour: a sender that is wrong is wrong often
                 MessageKind.ESCALATION,
-                {
-                    "kind": MessageKind.ESCALATION,
-                    "title": f"a notification of {sender} was {how} and refused; its alerts are not known",
-                    "why": why,
-                    "what_to_do": ["look at Alertmanager for what fires: UICI does nothing about it"],
-                },
+                body_message(sender, how, why),
                 now,
             )
 
@@ -101,13 +97,7 @@ class Control:
 
     def bundle(self, id_: str) -> IO[bytes]:
         """Everything known of one incident as a zip file, which the caller closes."""
-        return make_bundle(
-            self._services.store,
-            self._services.events,
-            id_,
-            configuration=str(self.configuration.show()["digest"]),
-            most_bytes=self._services.site().platform.records.bundle_bytes,
-        )
+        return make_bundle(self._services, id_, configuration=str(self.configuration.show()["digest"]))
 
     def runs(self, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
         """Runs, newest first."""

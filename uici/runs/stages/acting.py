@@ -29,7 +29,7 @@ from uici.notify.messages import asked_message
 from uici.runs import records, slots
 from uici.runs.bounded import BoundedCalls
 from uici.runs.data import DoneStep, RunData, Stage
-from uici.runs.keeping import PLAN, UNDO, keep, kept
+from uici.runs.keeping import note_step
 from uici.runs.platforms import Platforms
 from uici.runs.proposing import propose_change
 from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
@@ -288,17 +288,7 @@ def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call
     results = {**data.results, call.id: result}
     if data.call + 1 < len(step.calls):
         return data.to(Stage.CAPTURE, call=data.call + 1, attempt=0, results=results)
-    outcome = operation_result(step, results)
-    kept_result = kept(step.operation, outcome, services.site().platform.records)
-    with services.events.writing() as connection:
-        if kept_result is None:
-            noted = outcome
-        elif data.incident_id is None:
-            noted = kept_result.result
-        else:
-            noted = kept_result.noted
-            keep(connection, services, data, UNDO if data.undoing else PLAN, [kept_result])
-        services.note(connection, data, "step_done", operation=step.operation.name, result=noted)
+    note_step(services, data, step.operation, operation_result(step, results))
     return data.to(Stage.CONFIRM, results=results, looks=0, confirm_deadline=None)
 
 
