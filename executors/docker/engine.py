@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from executors.docker.settings import DockerSettings
+from executors.docker.connection import DockerSettings, TlsSettings
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
 
@@ -226,22 +226,29 @@ class Engine:
                 f"environment {self.environment!r} needs the Docker SDK, which is not installed: "
                 "pip install 'uici[docker]'",
             ) from None
-        address = self.settings.base_url
+        address, seconds = self.settings.base_url, self.settings.timeout_seconds
+        # The SDK's own way through ssh is not taken, see executors.docker.tunnel; its client is only the frame.
+        framed = "unix:///var/run/docker.sock" if self.settings.scheme == "ssh" else address
         try:
             # With a fixed version it sends nothing yet; ours is asked for below.
-            client = docker.APIClient(base_url=address, version="1.41", timeout=self.settings.timeout_seconds)
+            client = docker.APIClient(
+                base_url=framed, version="1.41", timeout=seconds, tls=self.settings.uses_tls and framed == address
+            )
         except docker.errors.DockerException as error:
             raise CallError(
                 FailureKind.PERMANENT, "bad_settings", f"{self.where} cannot be addressed: {str(error)[:200]}"
             ) from None
-        if address.startswith("unix:"):
-            # Proxies and netrc have no meaning on a socket, and looking for them costs a part of every request.
-            client.trust_env = False
+        # An engine is reached directly: proxies and netrc are meant for the web, and looking for them takes time.
+        client.trust_env = False
+        if self.settings.scheme == "unix":
             adapter = importlib.import_module("executors.docker.transport").OnePoolAdapter
-            client.mount(
-                "http+docker://",
-                adapter(f"http+{address}", self.settings.timeout_seconds, pool_connections=1, max_pool_size=_POOL),
-            )
+            client.mount("http+docker://", adapter(f"http+{address}", seconds, pool_connections=1, max_pool_size=_POOL))
+        elif self.settings.scheme == "ssh":
+            tunnel = importlib.import_module("executors.docker.tunnel").TunnelAdapter
+            client.mount("http+docker://", tunnel(self.settings, _POOL))
+        elif self.settings.uses_tls:
+            secured = importlib.import_module("executors.docker.tls").TlsAdapter
+            client.mount("https://", secured(self.settings.tls or TlsSettings(), _POOL, self.where))
         return client
 
     def _spoken(self, client: Any) -> str:
@@ -249,13 +256,19 @@ class Engine:
         if self.settings.api_version != "auto":
             return self.settings.api_version
         failures = importlib.import_module("requests.exceptions")
+        content = b""
         try:
             with client.request("GET", f"{client.base_url}/version", timeout=self.settings.timeout_seconds) as answer:
-                version = _understood(json.loads(answer.content)) if answer.ok else None
+                content = answer.content
+                version = _understood(json.loads(content)) if answer.ok else None
         except (failures.RequestException, OSError) as error:
-            raise self._unreachable(error) from None
+            raise self._on_the_way(error, sent=False) or self._unreachable(error) from None
         except (ValueError, KeyError, TypeError):
             version = None
+        if version is None and b"HTTP request to an HTTPS server" in content:
+            raise CallError(
+                FailureKind.PERMANENT, "tls_needed", f"{self.where} speaks TLS only; give the connection `tls`"
+            )
         if not isinstance(version, str):
             raise CallError(
                 FailureKind.TEMPORARY, "docker_unreachable", f"{self.where} did not say which API version it speaks"
@@ -272,16 +285,36 @@ class Engine:
                 raise TimeoutError("the answer did not end")
         return bytes(content), False
 
+    def _on_the_way(self, error: BaseException, *, sent: bool) -> CallError | None:
+        """What TLS or ssh refused before the engine could look at anything; None when neither did, or who knows.
+
+        `sent` tells that a call's request may have been under way, and not only a question before it.
+        """
+        chain = _chain(error)
+        told = next((link for link in chain if isinstance(link, CallError)), None)
+        if told is not None:
+            return CallError(told.kind, told.code, f"{self.where} cannot be reached: {told.message}")
+        if not self.settings.uses_tls:
+            return None
+        refused: CallError | None = importlib.import_module("executors.docker.tls").refusal(chain, self.where, sent)
+        return refused
+
     def _unreachable(self, error: BaseException) -> CallError:
         reason = _root(error)
         return CallError(
             FailureKind.TEMPORARY,
             "docker_unreachable",
             f"{self.where} cannot be reached: {type(reason).__name__}: {str(reason)[:200]}; "
-            "check that it runs and that UICI may open its socket",
+            "check that it runs and that UICI may open its socket"
+            # Its refusal of a certificate may be lost behind the end of the connection.
+            + (", and that it accepts UICI's tls.certificate" if self.settings.uses_tls else ""),
         )
 
     def _lost(self, error: BaseException, mutates: bool) -> CallError:
+        refused = self._on_the_way(error, sent=True)
+        if refused is not None:
+            self.close()  # renewed certificates are read with the next connection
+            return refused
         names = {type(link).__name__ for link in _chain(error)}
         if any(isinstance(link, _NOT_SENT) for link in _chain(error)) or names & {
             "NewConnectionError",
@@ -373,8 +406,8 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         if link is None or link in found:
             continue
         found.append(link)
-        waiting += [link.__cause__, link.__context__, getattr(link, "reason", None)]
-        waiting += [part for part in link.args if isinstance(part, BaseException)]
+        more = (link.__cause__, link.__context__, getattr(link, "reason", None), *link.args)
+        waiting += [part for part in more if isinstance(part, BaseException)]
     return found
 
 

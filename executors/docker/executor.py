@@ -32,6 +32,7 @@ from executors.docker.arguments import (
 )
 from executors.docker.calls import CALL_SPECS
 from executors.docker.changes import Changes, deployment_of
+from executors.docker.connection import DockerSettings
 from executors.docker.engine import Deadline, Engine
 from executors.docker.execution import Execution
 from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of, tag_of
@@ -43,7 +44,7 @@ from executors.docker.readings import Samples, logs_of
 from executors.docker.reclaiming import Reclaiming
 from executors.docker.recreate import Recreation, Terms
 from executors.docker.self_guard import SelfGuard
-from executors.docker.settings import DockerBinding, DockerSettings
+from executors.docker.settings import DockerBinding
 from executors.probes import run_probe
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk

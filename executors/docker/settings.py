@@ -1,13 +1,12 @@
-"""What people write: an environment's `connection` and a target's binding."""
+"""What people write of a target: its binding in a Docker environment."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from executors.diagnostics import DiagnosticName, LookLimits
+from executors.diagnostics import DiagnosticName
 from executors.haproxy import Backend
 from executors.probes import Probe
 from uici.model.base import Frozen
@@ -35,29 +34,6 @@ Argv = Annotated[
     tuple[Annotated[str, Field(max_length=131_072), AfterValidator(_printable)], ...],
     Field(min_length=1, max_length=1000),
 ]
-
-
-class DockerSettings(Frozen):
-    """An environment's `connection`. Durations in seconds."""
-
-    base_url: str = Field(
-        default="unix:///var/run/docker.sock", description="the engine's address: unix:///path or tcp://host:port"
-    )
-    timeout_seconds: float = Field(
-        default=10.0, gt=0, le=600, description="longest wait for one answer, beside the time a stop may take"
-    )
-    api_version: str = Field(
-        default="auto", pattern=r"^(auto|1\.\d{1,3})$", description="auto asks the engine which it speaks"
-    )
-
-    limits: LookLimits = LookLimits()
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        if not re.fullmatch(r"unix:///\S+|(tcp|http|https)://[^\s/@]+(:\d{1,5})?/?", value):
-            raise ValueError("base_url is unix:///path/to/docker.sock or tcp://host:port, without credentials")
-        return value
 
 
 class DockerBinding(Frozen):

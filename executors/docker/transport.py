@@ -17,13 +17,16 @@ from docker.transport.unixconn import UnixHTTPConnection, UnixHTTPConnectionPool
 class OnePoolAdapter(UnixHTTPAdapter):
     """Mounted on the SDK's client in place of its own adapter."""
 
+    def new_pool(self) -> Any:
+        """The pool, empty."""
+        return _Pool("http+docker://localhost", self.socket_path, self.timeout, maxsize=self.max_pool_size)
+
     def get_connection(self, url: Any, proxies: Any = None) -> Any:
         """The one pool, whatever the path."""
         with self.pools.lock:
             pool = self.pools.get("all")
             if pool is None:
-                pool = _Pool("http+docker://localhost", self.socket_path, self.timeout, maxsize=self.max_pool_size)
-                self.pools["all"] = pool
+                pool = self.pools["all"] = self.new_pool()
         return pool
 
 

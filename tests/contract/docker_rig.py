@@ -106,8 +106,10 @@ class DockerRig:
     platform = "docker"
     prefix = "container"
 
-    def __init__(self, engine: DockerEngine) -> None:
+    def __init__(self, engine: DockerEngine, connection: JsonObject | None = None) -> None:
+        """With `connection` the executors reach the engine that way; the rig itself uses its socket."""
         self._engine = engine
+        self._connection = connection or {"base_url": engine.url}
         self._client = engine.client()
         self._port = free_port()
         self._events = Mutations(self._client)
@@ -120,7 +122,7 @@ class DockerRig:
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> DockerExecutor:
         context = ExecutorContext(
             environment="rig",
-            settings={"base_url": self._engine.url, "limits": {"diagnostic_seconds": 1.0}},
+            settings={**self._connection, "limits": {"diagnostic_seconds": 1.0}},
             identity=identity,
             layers=layers,
         )

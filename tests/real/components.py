@@ -106,6 +106,14 @@ def _without_payloads() -> str | None:
     return None if payloads_folder() else "no folder `payloads` under UICI_SHARED or ../shared"
 
 
+def _without_ssh() -> str | None:
+    needed = ("ssh", "sshd", "ssh-keygen", "openssl", "docker")
+    missing = [name for name in needed if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
+    if missing:
+        return f"{', '.join(missing)} not installed (Debian: apt-get install openssh-server openssl docker.io)"
+    return None if os.geteuid() == 0 else "only root can start sshd for another session"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "docker": _without_docker,
     "prometheus": _without_prometheus,
@@ -115,6 +123,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "redis": _without_redis,
     "nginx": _without_nginx,
     "postgres": _without_postgres,
+    "ssh": _without_ssh,
 }
 """Component -> a look that returns why it is not here, or None. Starting it, loudly, is its fixture's part."""
 

@@ -12,7 +12,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,10 +67,14 @@ class EngineStartError(RuntimeError):
 
 
 class DockerEngine:
-    """One engine. With `url` it is somebody else's and cannot be stopped; else it is started in `directory`."""
+    """One engine. With `url` it is somebody else's and cannot be stopped; else it is started in `directory`.
 
-    def __init__(self, directory: Path | None = None, *, url: str | None = None) -> None:
+    `options` are further ones of dockerd.
+    """
+
+    def __init__(self, directory: Path | None = None, *, url: str | None = None, options: Sequence[str] = ()) -> None:
         self._directory = directory
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self.url = url or f"unix://{directory}/docker.sock"
@@ -137,6 +141,7 @@ class DockerEngine:
             "--shutdown-timeout=2",
             # Several engines on one machine must not hand out the same addresses.
             f"--default-address-pool=base=10.{octet}.0.0/16,size=24",
+            *self._options,
         ]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(

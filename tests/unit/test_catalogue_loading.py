@@ -9,7 +9,9 @@ from uici.catalogue.diagnostics import CatalogueError, Diagnostic
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.call import Risk
+from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.site import Autonomy, Site
+from uici.runs.platforms import Platforms
 
 EXECUTORS = discover_executors()
 LADDER = "strategies: {{s: {{match: ['alertname=\"Down\"'], remedies: [{}]}}}}"
@@ -347,3 +349,24 @@ def test_a_secret_never_appears_in_a_diagnostic(tmp_path: Path) -> None:
         environments="environments: {x: {platform: docker, connection: {token: canary-2, base_url: [canary-3]}}}",
     )
     assert "canary" not in "".join(map(str, found))
+
+
+def test_a_reference_is_judged_by_what_it_stands_for_and_not_by_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "environments.yml").write_text(
+        "environments:\n"
+        "  far: {platform: docker, connection: {base_url: '${env:ENGINE}', timeout_seconds: '${env:PATIENCE}'}}\n"
+    )
+    executors = discover_executors()
+    site = load_site(tmp_path, executors=executors)
+    platforms = Platforms(lambda: site, executors, SelfIdentity(), SelfGuardLayers(), tmp_path)
+    monkeypatch.setenv("PATIENCE", "3")
+    monkeypatch.setenv("ENGINE", "unix:///canary/docker.sock")
+    assert "canary" in platforms.check("far")[1]
+    monkeypatch.setenv("ENGINE", "canary-4-is-no-address")
+    platforms.close()
+    ok, said = platforms.check("far")
+    assert not ok
+    assert "environments.far.connection.base_url: base_url is unix:///" in said
+    assert "canary-4" not in said

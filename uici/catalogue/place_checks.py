@@ -42,7 +42,8 @@ def _environments(draft: Draft) -> None:
                 given=environment.platform,
             )
         elif isinstance(connection.value, dict):
-            parse(executor.settings_model, connection, draft.report, what=f"environments.{name}.connection")
+            what = f"environments.{name}.connection"
+            parse(executor.settings_model, connection, draft.report, what=what, resolved_later=True)
 
 
 def _no_inline_secrets(draft: Draft, node: Node, what: str) -> None:

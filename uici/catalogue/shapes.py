@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from uici.catalogue.diagnostics import Position, Report
 from uici.catalogue.reading import Node, kind_of
+from uici.model.secret import is_reference
 
 T = TypeVar("T", bound=BaseModel)
 Path = tuple[str | int, ...]
@@ -35,8 +36,11 @@ _WANTED = {
 }
 
 
-def parse(model: type[T], node: Node, report: Report, *, what: str = "") -> T | None:
+def parse(model: type[T], node: Node, report: Report, *, what: str = "", resolved_later: bool = False) -> T | None:
     """The typed value of `node`; None when it has none, with every reason in `report`.
+
+    With `resolved_later` a value that is wholly a reference to a secret is not judged: what it stands for is, as soon
+    as it is known (`uici.runs.platforms`).
 
     Values are never converted: a text does not become a number, nor `1` true.
     """
@@ -45,6 +49,9 @@ def parse(model: type[T], node: Node, report: Report, *, what: str = "") -> T | 
     except ValidationError as error:
         # `input` may be a secret: neither it nor an URL to documentation belongs in a diagnostic.
         for problem in error.errors(include_url=False, include_input=False):
+            found = node.at(*_real_path(node, problem["loc"])).value
+            if resolved_later and isinstance(found, str) and is_reference(found):
+                continue
             _report(model, node, problem, report, what)
         return None
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from uici.access.secrets import resolve_tree
 from uici.model.base import JsonObject, canonical_json
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
@@ -62,14 +64,15 @@ class Platforms:
             known = self._executors.get(key)
             if known is not None:
                 return known
+            executor_class = self._classes[settings.platform]
             context = ExecutorContext(
                 environment=environment,
-                settings=resolve_tree(settings.connection),
+                settings=_settings(executor_class, environment, settings.connection),
                 identity=self._identity,
                 layers=self._layers,
                 state_directory=str(self._state_directory / environment),
             )
-            executor = BoundedExecutor(self._classes[settings.platform](context), environment)
+            executor = BoundedExecutor(executor_class(context), environment)
             self._executors[key] = executor
             return executor
 
@@ -159,3 +162,24 @@ class Platforms:
                     raise
                 time.sleep(settings.retry_seconds)
         raise AssertionError("the loop returns or raises")
+
+
+def _settings(executor: type[Executor], environment: str, connection: JsonObject) -> JsonObject:
+    """The connection with its secrets, judged now that they are known. Raises Problem; no value is repeated."""
+    where = f"environments.{environment}.connection"
+    resolved = resolve_tree(connection)
+    try:
+        executor.settings_model.model_validate(resolved)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join((where, *map(str, found['loc'])))}: {str(found['msg']).removeprefix('Value error, ')}"
+            for found in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Problem(
+            ProblemKind.UNPROCESSABLE,
+            "invalid_connection",
+            "; ".join(problems),
+            where=f"environments.yml: {where}",
+            hint="correct what the reference leads to, or the reference",
+        ) from None
+    return resolved
