@@ -181,7 +181,7 @@ UNREAD = [
     (["check", "--config", "site"], "unreadable_folder"),
     (["check", "--config", "file-closed"], "unreadable_file"),
     (["preview", "missing.json"], "file_unreadable"),
-    (["preview", "closed.json"], "not readable"),
+    (["preview", "closed.json"], "readable"),
     (["preview", "--plan", "missing.json"], "file_unreadable"),
     (["runs", "--token-file", "missing"], "token_file_unreadable"),
     (["runs", "--token-file", "closed.json"], "not readable"),

@@ -4,7 +4,7 @@ Belongs here: making the objects and handing them to each other, starting and st
 UICI itself is. Does not belong here: any decision of theirs.
 """
 
-from uici.bootstrap.application import Application, offline_preview, open_tokens
+from uici.bootstrap.application import Application, offline_previews, open_tokens
 from uici.bootstrap.serving import serve
 
-__all__ = ["Application", "offline_preview", "open_tokens", "serve"]
+__all__ = ["Application", "offline_previews", "open_tokens", "serve"]

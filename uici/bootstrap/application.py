@@ -203,18 +203,25 @@ def open_tokens(config: Path | None, state: str | None) -> Iterator[TokenStore]:
         store.close()
 
 
-def offline_preview(config: Path | None, document: JsonObject, environment: str | None) -> JsonObject:
-    """A preview without a running service: the same road, over an empty state.
+@contextmanager
+def offline_previews(config: Path | None) -> Iterator[Callable[[JsonObject, str | None], JsonObject]]:
+    """Previews without a running service: the same road, over an empty state; the configuration is loaded once.
 
     What only the state knows (cooldowns, locks, freezes, runs of the last hour) is judged as if nothing had happened.
     """
     with tempfile.TemporaryDirectory(prefix="uici-preview-") as folder:
         application = Application(config, scratch=Path(folder))
-        try:
+
+        def preview(document: JsonObject, environment: str | None) -> JsonObject:
             shown = application.control.preview(document, environment)
+            for item in shown.get("previews", []):
+                item["notes"].append(
+                    "offline: cooldowns, locks, freezes and limits of the running service are not known here"
+                )
+            return shown
+
+        try:
+            yield preview
         finally:
             application.platforms.close()
             application.store.close()
-    for item in shown.get("previews", []):
-        item["notes"].append("offline: cooldowns, locks, freezes and limits of the running service are not known here")
-    return shown

@@ -38,6 +38,8 @@ class Exit:
     NO = 1
     USAGE = 2
     UNREACHABLE = 3
+    CHANGES = 10
+    """`preview --exit-code`: something would change. Apart from all others, so that a pipeline can tell."""
     INTERRUPTED = 130
     """128 and the number of SIGINT, as shells count."""
 

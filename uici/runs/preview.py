@@ -1,6 +1,7 @@
 """Previews: the same road as a run up to execution, without writing anything.
 
-Diagnosis does look at the platform (its operations are read-only); nothing is committed, taken or sent.
+Diagnosis and the comparison with the state after do look at the platform, by operations that are read-only; nothing is
+committed, taken or sent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from uici.model.plan import Plan
 from uici.model.verdict import Answer, Decision
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
+from uici.runs.changes import changes_of
 from uici.runs.guarding import context_of
 from uici.runs.services import Services
 from uici.runs.stages.opening import choose_strategy, look, values_of
@@ -181,6 +183,7 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
                 "parameters": step.step.parameters,
                 "risk": step.risk,
                 "undo": step.undo,
+                "changes": changed,
                 "calls": [
                     {
                         "id": call.id,
@@ -192,7 +195,7 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
                     for call in step.calls
                 ],
             }
-            for step in prepared.steps
+            for step, changed in zip(prepared.steps, changes_of(services, prepared), strict=True)
         ],
         guards=[decision.model_dump(mode="json") for decision in decisions],
         outcome=_outcome(answer, decisions),
