@@ -34,7 +34,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "targets.yml").write_text(
-        "targets:\n  web: {bindings: {local: {program: web, command: [/bin/sleep, '1']}}}\n"
+        "targets:\n  web: {bindings: {local: {program: web, command: [/bin/sleep, '1'], versions: {a: {}, b: {}}}}}\n"
     )
     (folder / "policies.yml").write_text("autonomy: auto\nrisk: {auto_approve_up_to: medium}\n")
     payloads = tmp_path / "payloads"
