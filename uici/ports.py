@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallSpec, Happened, Risk
+from uici.model.checkup import Check
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 
 
@@ -17,6 +18,10 @@ class ConnectionReport(Frozen):
     ok: bool
     detail: str
     version: str = ""
+    at: datetime | None = None
+    """The platform's own time; None where it has UICI's clock, or says none."""
+    checks: tuple[Check, ...] = ()
+    """What the enabled operations need of the platform: its version, permissions, safety of the way to it."""
 
 
 class ExecutorContext(Frozen):
@@ -69,7 +74,7 @@ class Executor(Protocol):
         """Bindings of the things that an alert's labels name, by asking the platform; empty when none."""
 
     def check(self) -> ConnectionReport:
-        """Whether the platform answers; never raises."""
+        """Whether the platform answers, and what can be told of it by looking; never raises, never changes anything."""
 
     def close(self) -> None:
         """Release connections. Services keep running."""

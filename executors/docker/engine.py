@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from executors.docker.connection import DockerSettings, TlsSettings
+from executors.docker.clients import new_client
+from executors.docker.connection import DockerSettings
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from executors.docker.stream import Stream
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-_POOL = 16
-_NEWEST_API = "1.47"
+NEWEST_API = "1.47"
+LEAST_API = "1.24"
+"""The oldest that the requests of this package are part of: https://docs.docker.com/reference/api/engine/version/v1.24/"""
 # The engine answers 500 to these although nothing was begun, or what was begun has been taken back.
 _EVIDENTLY_NOT_DONE = (
     "port is already allocated",
@@ -207,7 +209,7 @@ class Engine:
     def _connected(self) -> Any:
         with self._lock:
             if self._client is None:
-                client = self._connect()
+                client = new_client(self.settings, self.environment, self.where)
                 try:
                     self._version = self._spoken(client)
                 except CallError:
@@ -215,41 +217,6 @@ class Engine:
                     raise
                 self._client = client
             return self._client
-
-    def _connect(self) -> Any:
-        try:
-            docker: Any = importlib.import_module("docker")
-        except ImportError:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "docker_sdk_missing",
-                f"environment {self.environment!r} needs the Docker SDK, which is not installed: "
-                "pip install 'uici[docker]'",
-            ) from None
-        address, seconds = self.settings.base_url, self.settings.timeout_seconds
-        # The SDK's own way through ssh is not taken, see executors.docker.tunnel; its client is only the frame.
-        framed = "unix:///var/run/docker.sock" if self.settings.scheme == "ssh" else address
-        try:
-            # With a fixed version it sends nothing yet; ours is asked for below.
-            client = docker.APIClient(
-                base_url=framed, version="1.41", timeout=seconds, tls=self.settings.uses_tls and framed == address
-            )
-        except docker.errors.DockerException as error:
-            raise CallError(
-                FailureKind.PERMANENT, "bad_settings", f"{self.where} cannot be addressed: {str(error)[:200]}"
-            ) from None
-        # An engine is reached directly: proxies and netrc are meant for the web, and looking for them takes time.
-        client.trust_env = False
-        if self.settings.scheme == "unix":
-            adapter = importlib.import_module("executors.docker.transport").OnePoolAdapter
-            client.mount("http+docker://", adapter(f"http+{address}", seconds, pool_connections=1, max_pool_size=_POOL))
-        elif self.settings.scheme == "ssh":
-            tunnel = importlib.import_module("executors.docker.tunnel").TunnelAdapter
-            client.mount("http+docker://", tunnel(self.settings, _POOL))
-        elif self.settings.uses_tls:
-            secured = importlib.import_module("executors.docker.tls").TlsAdapter
-            client.mount("https://", secured(self.settings.tls or TlsSettings(), _POOL, self.where))
-        return client
 
     def _spoken(self, client: Any) -> str:
         """The API version to speak. Nothing of a call itself has been sent yet, so any failure is temporary."""
@@ -363,8 +330,8 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _understood(said: JsonObject) -> str:
     """The engine's own version, or the newest that this code was written for, unless the engine knows it no more."""
-    own, least = str(said["ApiVersion"]), str(said.get("MinAPIVersion") or "1.24")
-    return min(own, max(_NEWEST_API, least, key=_parts), key=_parts)
+    own, least = str(said["ApiVersion"]), str(said.get("MinAPIVersion") or LEAST_API)
+    return min(own, max(NEWEST_API, least, key=_parts), key=_parts)
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from executors import haproxy
 from executors.diagnostics import argv_of, unsuccessful
-from executors.docker import calls
+from executors.docker import calls, checkup
 from executors.docker.arguments import (
     ARGUMENTS,
     OPEN_CALL,
@@ -147,17 +147,8 @@ class DockerExecutor:
         return self._lookup.find(labels)
 
     def check(self) -> ConnectionReport:
-        """Whether the engine answers, and its version; never raises."""
-        try:
-            self._engine.get(("_ping",))
-            version = self._engine.get(("version",)).json() or {}
-        except CallError as error:
-            return ConnectionReport(ok=False, detail=error.message)
-        return ConnectionReport(
-            ok=True,
-            detail=f"{self._engine.where} answers, API {version.get('ApiVersion', '?')}",
-            version=str(version.get("Version", "")),
-        )
+        """Whether the engine answers, and what can be told of it; never raises."""
+        return checkup.report(self._engine)
 
     def close(self) -> None:
         """Close the connections. Containers keep running."""

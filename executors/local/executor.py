@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from executors import haproxy
 from executors.diagnostics import argv_of, unsuccessful
-from executors.local import beside, calls, proofs
+from executors.local import beside, calls, checkup, proofs
 from executors.local.beside import Beside
 from executors.local.changes import ProgramChanges
 from executors.local.diagnosing import diagnose
@@ -120,14 +120,7 @@ class LocalExecutor:
 
     def check(self) -> ConnectionReport:
         """See `uici.ports.Executor.check`."""
-        try:
-            _, supervisor = self._open()
-            version = supervisor.call("supervisor.getSupervisorVersion")
-        except CallError as error:
-            if error.code == "supervisor_unreachable" and self._settings.manage:
-                return ConnectionReport(ok=True, detail="supervisord is not running; it is started when it is needed")
-            return ConnectionReport(ok=False, detail=error.message)
-        return ConnectionReport(ok=True, detail=f"supervisord answers at {supervisor.socket}", version=str(version))
+        return checkup.report(self._open, self._settings)
 
     def close(self) -> None:
         """Nothing is held open between calls; supervisord and the services keep running."""

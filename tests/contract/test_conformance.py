@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from tests.contract.rig import CANARY, Rig
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Happened, Risk
+from uici.model.checkup import CheckState
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import Executor
 
@@ -598,6 +599,25 @@ def test_an_unreachable_platform_is_temporary_and_nothing_is_sent(driver: Driver
         assert not driver.executor.check().ok
     until(lambda: driver.do("status")["state"] == "running", "answers again")
     assert driver.rig.instances() == former
+
+
+def test_a_check_up_looks_and_changes_nothing(driver: Driver) -> None:
+    count, former = driver.rig.mutations(), driver.rig.instances()
+    report = driver.executor.check()
+    assert report.ok
+    assert report.version
+    names = [check.name for check in report.checks]
+    assert names
+    assert len(set(names)) == len(names)
+    assert {check.state for check in report.checks} == {CheckState.OK}, report.checks
+    assert report.at is None or report.at.tzinfo is not None
+    assert (driver.rig.mutations(), driver.rig.instances()) == (count, former)
+    with driver.rig.unreachable():
+        away = driver.executor.check()
+    failed = [check for check in away.checks if check.state is CheckState.FAIL]
+    assert not away.ok
+    assert failed
+    assert all(check.advice for check in failed)
 
 
 @pytest.mark.parametrize(

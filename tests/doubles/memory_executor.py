@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from executors.local import LocalExecutor
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.checkup import ok
 from uici.ports import ConnectionReport, Executor, ExecutorContext
 
 BAD = "bad"
@@ -113,7 +114,7 @@ class _MemoryExecutor:
         return self._world.found
 
     def check(self) -> ConnectionReport:
-        return ConnectionReport(ok=True, detail="memory")
+        return ConnectionReport(ok=True, detail="memory", checks=(ok("memory", "all in this process"),))
 
     def close(self) -> None:
         pass

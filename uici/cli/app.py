@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
-from uici.cli import configuration, local, looking, notify, previewing, remote, watching
+from uici.cli import configuration, doctor, local, looking, notify, previewing, remote, watching
 from uici.cli.context import DEFAULT_SERVER, Exit, Options, OutputFormat, exit_code, options_of, report
 from uici.model.errors import Problem
 
@@ -95,6 +95,7 @@ def root(
 local.register(app)
 previewing.register(app)
 looking.register(app)
+doctor.register(app)
 watching.register(app)
 remote.register(app)
 configuration.register(app)

@@ -192,6 +192,15 @@ class RecordSettings(Frozen):
     bundle_bytes: int = Field(default=67_108_864, ge=65_536, le=1_073_741_824, description="of a bundle, unpacked")
 
 
+class DoctorSettings(Frozen):
+    """When `uici doctor` warns."""
+
+    clock_skew_seconds: Seconds = Field(default=2.0, description="between UICI's clock and another's")
+    free_bytes: int = Field(default=1_073_741_824, ge=0, description="free room where the state lies; a tenth fails")
+    journal_bytes: int = Field(default=4_294_967_296, ge=0, description="size of the state with its journal")
+    file_descriptors: int = Field(default=1024, ge=64, description="how many the process may open")
+
+
 class PlatformFile(Frozen):
     """What stands in platform.yml."""
 
@@ -207,3 +216,4 @@ class PlatformFile(Frozen):
     catalogue: CatalogueSettings = CatalogueSettings()
     records: RecordSettings = RecordSettings()
     self: SelfSettings = SelfSettings()
+    doctor: DoctorSettings = DoctorSettings()

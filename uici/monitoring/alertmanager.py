@@ -67,6 +67,12 @@ class AlertmanagerClient:
         except (KeyError, TypeError) as error:
             raise _wrong(error) from None
 
+    def configuration(self) -> str | None:
+        """The configuration in force as the server shows it, secrets hidden; None when it shows none."""
+        document = self._http.get("/api/v2/status").document
+        text = (document.get("config") or {}).get("original") if isinstance(document, dict) else None
+        return text if isinstance(text, str) and text else None
+
     def silences(self) -> Silences:
         """All silences, ended ones too while Alertmanager still keeps them."""
         answer = self._http.get("/api/v2/silences")

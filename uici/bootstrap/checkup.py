@@ -1,0 +1,192 @@
+"""A check-up of UICI itself and of its environments, beside a running service or without one. It changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform as machine
+import resource
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
+
+from uici.access.roles import Role
+from uici.access.tokens import TokenStore
+from uici.bootstrap.application import Application, state_url
+from uici.catalogue.diagnostics import CatalogueError
+from uici.catalogue.locations import config_directory
+from uici.model.base import JsonObject
+from uici.model.checkup import Check, CheckState, fail, ok, skip, warn
+from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.identity import SelfIdentity
+from uici.model.settings import DoctorSettings
+from uici.model.site import Site
+from uici.runs.examining import examine
+from uici.store.database import Store
+
+_LEAST_SQLITE = (3, 35, 0)  # RETURNING and the upserts that the store uses: https://www.sqlite.org/changes.html
+_CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_ANSWER_SECONDS = 3.0
+
+
+def check_up(config: Path | None, state: str | None, environment: str | None) -> JsonObject:
+    """Every check of UICI itself and of each environment, or of the one that is named.
+
+    Raises Problem for an environment that does not exist.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="uici-doctor-") as folder:
+            # Over an empty state: the configured one is only looked at.
+            application = Application(config, state, scratch=Path(folder))
+            try:
+                found = _all(application, state_url(state, application.site, config_directory(config)), environment)
+            finally:
+                application.platforms.close()
+                application.store.close()
+    except CatalogueError as error:
+        problems = len(error.diagnostics)
+        broken = fail("configuration", f"{problems} problems, first: {error.diagnostics[0]}", "`uici check` shows them")
+        found = [("uici", broken), *(("uici", check) for check in _machine(DoctorSettings()))]
+    return {
+        "ok": not any(check.state is CheckState.FAIL for _, check in found),
+        "checks": [{"of": of, **check.model_dump(mode="json")} for of, check in found],
+    }
+
+
+def _all(application: Application, url: str, environment: str | None) -> list[tuple[str, Check]]:
+    site = application.site
+    if environment is not None and environment not in site.environments:
+        raise Problem(
+            ProblemKind.INVALID,
+            "unknown_environment",
+            f"there is no environment {environment!r}{did_you_mean(environment, site.environments)}",
+            where="--environment",
+            allowed=sorted(site.environments),
+        )
+    counted = f"{len(site.environments)} environments, {len(site.targets)} targets, {len(site.operations)} operations"
+    own = [ok("configuration", f"it is good: {counted}"), *_machine(site.platform.doctor)]
+    own += [*_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
+    found = [("uici", check) for check in own]
+    for name in [environment] if environment is not None else _inhabited(site):
+        found += [(name, check) for check in examine(application.services, name)]
+    return found
+
+
+def _inhabited(site: Site) -> list[str]:
+    """The default environment, and those where targets live."""
+    used = {name for target in site.targets.values() for name in target.bindings}
+    return [name for name in site.environments if name in used or name == site.default_environment]
+
+
+def _machine(limits: DoctorSettings) -> Iterator[Check]:
+    yield ok("versions", f"uici {version('uici')}, Python {machine.python_version()}, DBOS {version('dbos')}")
+    if sqlite3.sqlite_version_info < _LEAST_SQLITE:
+        least = ".".join(map(str, _LEAST_SQLITE))
+        yield fail("SQLite", sqlite3.sqlite_version, f"use a Python whose SQLite is {least} or newer")
+    else:
+        yield ok("SQLite", sqlite3.sqlite_version)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < limits.file_descriptors:
+        yield warn("file descriptors", f"{soft} may be open, {hard} at most", "raise LimitNOFILE of the unit")
+    else:
+        yield ok("file descriptors", f"{soft} may be open")
+    source = _CLOCK_SOURCE.read_text().strip() if _CLOCK_SOURCE.is_file() else "unknown"
+    yield ok("clock", f"time zone {time.tzname[time.localtime().tm_isdst > 0]}, clock source {source}; UTC is stored")
+
+
+def _state(url: str, limits: DoctorSettings) -> Iterator[Check]:
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        yield skip("state", f"{parsed.render_as_string(hide_password=True)} is not a file of this machine")
+        return
+    path = Path(parsed.database or "")
+    place = next(each for each in (path.parent, *path.parents) if each.exists())
+    user = os.geteuid()
+    if not os.access(place, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        yield fail("state", f"{path} may not be written by user {user}", f"let user {user} write to it")
+    else:
+        yield ok("state", f"{path} may be written" + ("" if path.exists() else "; it is made at the first start"))
+    free = shutil.disk_usage(place).free
+    seen = f"{_bytes(free)} free at {place}"
+    if free < limits.free_bytes / 10:
+        yield fail("disk", seen, "make room: what cannot be committed is refused with 503")
+    elif free < limits.free_bytes:
+        yield warn("disk", seen, "make room before nothing can be committed any more")
+    else:
+        yield ok("disk", seen)
+    if not path.exists():
+        yield skip("journal", "there is no state yet")
+        yield warn("tokens", "there is no state yet, so there are none", "uici token create --role alertmanager")
+        return
+    size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists())
+    if size > limits.journal_bytes:
+        yield warn("journal", f"{_bytes(size)}", "shorten runs.journal_seconds in platform.yml, or move the state away")
+    else:
+        yield ok("journal", _bytes(size))
+    yield _tokens(url)
+
+
+def _tokens(url: str) -> Check:
+    # Opened as it is: a check-up does not make tables.
+    store = Store(url)
+    try:
+        usable = [token for token in TokenStore(store).list() if token.revoked_at is None]
+    except SQLAlchemyError as error:
+        return fail("tokens", f"the state cannot be read: {type(error).__name__}", "is it a state of this version?")
+    finally:
+        store.close()
+    if not usable:
+        return warn("tokens", "there are none", "uici token create --role alertmanager; uici token create --role admin")
+    if not any(token.role is Role.ALERTMANAGER for token in usable):
+        return warn("tokens", f"{len(usable)}, none for Alertmanager", "uici token create --role alertmanager")
+    return ok("tokens", f"{len(usable)} are in force")
+
+
+def _listening(site: Site) -> Check:
+    listen = site.platform.service.listen
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    asked = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    try:
+        socket.create_connection((asked, int(port)), timeout=_ANSWER_SECONDS).close()
+    except ConnectionRefusedError:
+        return ok("listen address", f"{listen} is free; `uici serve` does not run here")
+    except OSError as error:
+        return warn("listen address", f"{listen}: {error.strerror or error}", "is it an address of this machine?")
+    shown = f"[{asked}]" if ":" in asked else asked
+    try:
+        answer = httpx.get(f"http://{shown}:{port}/readyz", timeout=_ANSWER_SECONDS, trust_env=False)
+        checks = answer.json()["checks"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return fail("listen address", f"something else listens on {listen}", "end it, or change service.listen")
+    if answer.is_success:
+        return ok("listen address", f"UICI serves on {listen} and is ready")
+    wrong = "; ".join(f"{each['name']}: {each['detail']}" for each in checks if not each["ok"])
+    return fail("listen address", f"UICI serves on {listen} and is not ready: {wrong}", "see its log")
+
+
+def _identity(identity: SelfIdentity) -> Check:
+    known = {
+        "names": identity.names, "containers": identity.containers, "pods": identity.pods,
+        "inside": identity.containing,
+    }  # fmt: skip
+    told = ", ".join(f"{name} {', '.join(sorted(values))}" for name, values in known.items() if values)
+    return ok("self", f"UICI never acts on {told or 'its own process'} (found from {sys.platform})")
+
+
+def _bytes(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
