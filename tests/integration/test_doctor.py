@@ -121,7 +121,12 @@ def test_beside_a_running_service_and_beside_something_else(tmp_path: Path) -> N
         assert found["uici", "tokens"]["state"] == found["uici", "journal"]["state"] == "ok"
     with socket.create_server(("127.0.0.1", 0)) as other:
         site(tmp_path / "site", platform=f"service: {{listen: '127.0.0.1:{other.getsockname()[1]}'}}\n")
-        closing = threading.Thread(target=lambda: [other.accept()[0].close() for _ in range(2)])
+
+        def close_all() -> None:
+            for _ in range(2):
+                other.accept()[0].close()
+
+        closing = threading.Thread(target=close_all)
         closing.start()
         code, found = checks()
         closing.join(10)

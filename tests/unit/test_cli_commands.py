@@ -42,7 +42,7 @@ def test_global_options_may_stand_anywhere(given: list[str], expected: list[str]
 
 COMMANDS = [
     "init", "serve", "check", "preview", "run", "incidents", "runs", "watch", "approve", "reject", "cancel", "freeze",
-    "unfreeze", "operations", "targets", "environments", "demo", "version", "configuration", "reload",
+    "unfreeze", "operations", "targets", "environments", "demo", "version", "doctor", "configuration", "reload",
     "token create", "token list", "token revoke",
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from uici.model.base import Frozen, JsonObject
 from uici.model.masking import mask
@@ -96,16 +96,11 @@ class EventLog:
                 for row in connection.execute(query)
             ]
 
-    def before_newest(self, count: int) -> int:
-        """The position after which the newest `count` events stand; 0 when there are not so many."""
+    def latest(self, but: int = 0) -> int:
+        """The `seq` of the newest event but so many; 0 when there are not so many."""
         seq = schema.events.c.seq
         with self._store.read() as connection:
-            return connection.execute(select(seq).order_by(seq.desc()).offset(count).limit(1)).scalar() or 0
-
-    def latest(self) -> int:
-        """The highest `seq` there is, 0 in an empty log."""
-        with self._store.read() as connection:
-            return connection.execute(select(func.max(schema.events.c.seq))).scalar() or 0
+            return connection.execute(select(seq).order_by(seq.desc()).offset(but).limit(1)).scalar() or 0
 
     def wait(self, after: int, timeout: float) -> None:
         """Block until something later than `after` exists, or `timeout` seconds have passed."""

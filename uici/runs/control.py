@@ -111,13 +111,9 @@ class Control:
         """Events later than `after`, oldest first."""
         return self._services.events.read(run=run, incident=incident, after=after, limit=limit)
 
-    def before_newest_events(self, count: int) -> int:
-        """The position after which the newest `count` events stand."""
-        return self._services.events.before_newest(count)
-
-    def latest_event(self) -> int:
-        """The position of the newest event, 0 before the first."""
-        return self._services.events.latest()
+    def latest_event(self, but: int = 0) -> int:
+        """The position of the newest event but so many, 0 before the first."""
+        return self._services.events.latest(but)
 
     def wait_for_events(self, after: int, timeout: float) -> None:
         """Block until something later than `after` exists, or `timeout` seconds have passed."""

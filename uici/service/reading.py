@@ -200,7 +200,7 @@ async def follow_all(
     """All events after `Last-Event-ID`, or from the beginning; never ends."""
     position = _position(after, last_event_id)
     if tail is not None and not position:
-        position = await to_thread.run_sync(context.control.before_newest_events, tail)
+        position = await to_thread.run_sync(context.control.latest_event, tail)
     if _wants_json(request):
         return await _document(context, None, position, incident)
     events = context.follower.events(run=None, incident=incident, after=position, ended=None)
