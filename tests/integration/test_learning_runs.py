@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import POLICIES, alert, closed, incident_of, run_of, running, send, site, until
+from tests.integration.runs_rig import POLICIES, alert, closed, ended, incident_of, run_of, running, send, site, until
 from uici.bootstrap import Application
 from uici.intake.writer import Accepted
 from uici.model.base import JsonObject
 from uici.model.call import Call
+from uici.model.errors import Problem
 from uici.model.learning import Choice
 from uici.runs.data import RunData, Stage
 from uici.runs.stages import STAGES
@@ -259,3 +261,197 @@ def test_what_ended_without_a_verdict_is_kept_and_not_counted(tmp_path: Path, wo
         (row,) = rows(application)
     assert (row["verdict"], row["reward"]) == (None, None)
     assert row["reason"].startswith("not counted: no verdict: freeze: everything is frozen by ann")
+
+
+# --- people ---
+
+
+def refused(action: Callable[[], object], code: str) -> Problem:
+    with pytest.raises(Problem) as caught:
+        action()
+    assert caught.value.code == code
+    return caught.value
+
+
+def test_a_persons_word_moves_the_belief_and_the_last_one_counts(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        learning = application.control.learning
+        run = incident(application, world, 1)["runs"][0]["id"]
+
+        def people() -> tuple[float, float]:
+            (line,) = [each for each in learning.table("down", ["running"])["remedies"] if each["remedy"] == "restart"]
+            return round(line["human_good"], 3), round(line["human_bad"], 3)
+
+        said = learning.feedback(run, True, "quick", "ann#1")
+        assert (said["remedy"], [each["good"] for each in said["feedback"]]) == ("restart", [True])
+        assert people() == (2, 0)
+        learning.feedback(run, True, "quick", "ann#1")
+        assert people() == (2, 0), "the same word twice counts once"
+        learning.feedback(run, False, "it lost the queue", "ann#1")
+        assert people() == (0, 2), "a changed mind replaces"
+        learning.feedback(run, True, "", "bob#2")
+        assert people() == (2, 2)
+        document = application.control.run(run)
+        assert document["outcomes"][-1]["feedback"] == ["ann#1: bad (it lost the queue)", "bob#2: good"]
+        events = [item for item in application.control.events(run=run, incident=None, after=0, limit=99)]
+    given = [item.data for item in events if item.type == "feedback_given"]
+    assert [(item["actor"], item["verdict"], item["replaces"]) for item in given] == [
+        ("ann#1", "good", None),
+        ("ann#1", "good", "good"),
+        ("ann#1", "bad", "good"),
+        ("bob#2", "good", None),
+    ]
+
+
+def test_feedback_where_there_is_nothing_to_judge_is_refused_with_the_reason(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        control = application.control
+        control.freeze(True, "ann", "maintenance")
+        run = incident(application, world, 1)["runs"][0]["id"]
+        problem = refused(lambda: control.learning.feedback(run, True, "", "ann#1"), "run_never_acted")
+        assert "frozen by ann" in problem.detail
+        refused(lambda: control.learning.feedback("run_0", True, "", "ann#1"), "unknown_run")
+        control.freeze(False, "ann", "")
+        plan = {"plan": {"environment": "local", "steps": [{"operation": "restart_service", "target": "web"}]}}
+        by_hand = ended(application, control.start(plan, "ann")["id"])
+        refused(lambda: control.learning.feedback(by_hand["id"], True, "", "ann#1"), "not_by_rule")
+
+
+def test_a_vetoed_alternative_is_never_taken_until_the_veto_is_lifted_also_after_a_restart(
+    tmp_path: Path, world: World
+) -> None:
+    config = site(tmp_path / "c", "web", strategies=ALTERNATIVES)
+    with running(config, world) as application:
+        veto = application.control.learning.veto("down", "scale", None, "web", "it costs money", "ann#1")
+        same = refused(
+            lambda: application.control.learning.veto("down", "scale", None, "web", "x", "bob#2"), "already_vetoed"
+        )
+        assert veto["id"] in same.detail
+    with running(config, world) as application:
+        documents = [incident(application, world, number) for number in range(3)]
+        assert [each["runs"][0]["tried"] for each in documents] == [["restart"]] * 3
+        (masked,) = choice(application, documents[0]["runs"][0]["id"]).masked
+        assert (masked.name, "it costs money" in masked.why) == ("scale", True)
+        lifted = application.control.learning.lift(str(veto["id"]), "cheap now", "bob#2")
+        assert lifted["lifted_by"] == "bob#2"
+        refused(lambda: application.control.learning.lift(str(veto["id"]), "", "bob#2"), "already_lifted")
+        refused(lambda: application.control.learning.lift("veto_0", "", "bob#2"), "unknown_veto")
+        after = incident(application, world, 9)
+        assert choice(application, after["runs"][0]["id"]).masked == ()
+
+
+def test_a_vetoed_rung_of_a_plain_ladder_is_passed_over_and_the_last_one_denied(tmp_path: Path, world: World) -> None:
+    plain = ALTERNATIVES.replace("alternative: revive, prior: {good: 2, bad: 1}, ", "").replace(
+        "alternative: revive, prior: {good: 1, bad: 1}, ", ""
+    )
+    with running(site(tmp_path / "c", "web", strategies=plain), world) as application:
+        application.control.learning.veto("down", "scale", None, None, "never", "ann#1")
+        assert incident(application, world, 1)["runs"][0]["tried"] == ["restart"]
+        application.control.learning.veto("down", "restart", "local", None, "never", "ann#1")
+        application.control.learning.veto("down", "start", None, None, "never", "ann#1")
+        before = len(world.changes("web"))
+        document = incident(application, world, 2)
+        shown = application.control.preview({"incident": document["id"]}, None)["previews"][0]
+    assert document["outcome"] == "refused"
+    assert document["reason"].startswith("veto: scale is vetoed by ann#1: never; uici learning lift veto_")
+    guarded = next(item["data"] for item in document["timeline"] if item["type"] == "guarded")
+    assert [item["guard"] for item in guarded["decisions"]] == ["veto"]
+    assert len(world.changes("web")) == before
+    assert next(item["answer"] for item in shown["guards"] if item["guard"] == "veto") == "deny"
+
+
+def test_a_veto_between_the_plan_and_its_approval_takes_the_next_remedy(tmp_path: Path, world: World) -> None:
+    asking = POLICIES.replace("autonomy: auto", "autonomy: approve")
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES, policies=asking), world) as application:
+        control = application.control
+        accepted = send(application, alert("web"))
+        until(lambda: run_of(application, accepted)["waiting_for"] == "approval", "the question to people")
+        run = run_of(application, accepted)
+        (first,) = run["tried"]
+        control.learning.veto("down", first, None, None, "never", "ann#1")
+        control.approve(run["id"], run["cid"], "bob", "")
+        until(lambda: run_of(application, accepted)["cid"] != run["cid"], "the other plan")
+        (second,) = run_of(application, accepted)["tried"]
+    assert {first, second} == {"scale", "restart"}
+    assert world.changes("web") == []
+
+
+def test_a_person_may_do_by_hand_what_is_vetoed(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        application.control.learning.veto("down", "restart", None, None, "never", "ann#1")
+        plan = {"plan": {"environment": "local", "steps": [{"operation": "restart_service", "target": "web"}]}}
+        run = ended(application, application.control.start(plan, "ann")["id"])
+    assert run["verdict"] == "effective"
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (("dwn", "restart", None, None), "unknown_strategy"),
+        (("down", "restrat", None, None), "unknown_remedy"),
+        (("down", "restart", "locl", None), "unknown_environment"),
+        (("down", "restart", None, "wbe"), "unknown_target"),
+    ],
+)
+def test_a_veto_of_what_does_not_exist_is_refused(
+    tmp_path: Path, world: World, names: tuple[str, str, str | None, str | None], code: str
+) -> None:
+    application = Application(
+        site(tmp_path / "c", "web", strategies=ALTERNATIVES),
+        f"sqlite:///{tmp_path / 'uici.db'}",
+        executors={"local": world.executor_class()},
+    )
+    try:
+        problem = refused(lambda: application.control.learning.veto(*names, "why", "ann#1"), code)
+        assert "did you mean" in problem.detail
+    finally:
+        application.store.close()
+
+
+# --- what is shown ---
+
+
+def test_the_preview_of_a_new_incident_is_not_sure_and_that_of_a_run_is(tmp_path: Path, world: World) -> None:
+    asking = POLICIES.replace("autonomy: auto", "autonomy: approve")
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES, policies=asking), world) as application:
+        payload = {
+            "version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "uici",
+            "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "",
+            "alerts": [
+                {
+                    "status": "firing", "labels": {"alertname": "Down", "uici_target": "web"}, "annotations": {},
+                    "startsAt": "2026-01-01T00:00:00Z", "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "",
+                    "fingerprint": "0011223344556677",
+                }
+            ],
+        }  # fmt: skip
+        (foreseen,) = application.control.preview(payload, None)["previews"]
+        accepted = send(application, alert("web"))
+        until(lambda: run_of(application, accepted)["waiting_for"] == "approval", "the question to people")
+        run = run_of(application, accepted)
+        (known,) = application.control.preview({"incident": run["incident"]}, None)["previews"]
+    among = foreseen["alternatives"]
+    assert {item["name"]: round(item["probability"], 3) for item in among["candidates"]} == {
+        "scale": 0.667,
+        "restart": 0.333,
+    }
+    assert (among["recorded"], foreseen["remedy"]) == (False, "scale")
+    assert "is drawn by the run: scale 67%, restart 33%; shown is the likeliest" in " ".join(foreseen["notes"])
+    assert known["alternatives"]["recorded"] is True
+    assert [known["remedy"]] == run["tried"]
+    assert f"{run['id']} has chosen {known['remedy']} already" in " ".join(known["notes"])
+
+
+def test_the_log_compares_the_policies(tmp_path: Path, world: World) -> None:
+    with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
+        assert application.control.learning.comparison(None, 500)["choices"] == 0
+        for number in range(5):
+            incident(application, world, number)
+        found = application.control.learning.comparison("down", 500)
+    assert found["choices"] == 5
+    by_name = {each["policy"]: each for each in found["policies"]}
+    assert set(by_name) == {"thompson", "q_learning", "fixed"}
+    assert by_name["thompson"]["in_force"] is True
+    assert by_name["thompson"]["effective_sample_size"] == pytest.approx(5)
+    assert by_name["thompson"]["ips"] == pytest.approx(found["helped"])
+    assert by_name["fixed"]["snips"] in (0.0, None), "the first as declared never helps"

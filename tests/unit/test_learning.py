@@ -27,7 +27,7 @@ from uici.model.verdict import Verdict
 from uici.planning.beta import Beta, first_probabilities
 from uici.planning.choosing import choose, weigh
 from uici.planning.comparing import Logged, estimate, wilson
-from uici.planning.evidence import Candidate, Seen, believe, candidates_of
+from uici.planning.evidence import Candidate, Seen, believe, candidates_of, priors_of
 from uici.planning.policies import QLearning, policy_of
 
 SETTINGS = LearningPolicy(half_life_seconds=86_400, borrowed_weight=4, human_weight=2)
@@ -164,7 +164,7 @@ def test_candidates_know_their_own_outcomes_oldest_first() -> None:
         outcome("a", 0.0, at=NOW - timedelta(hours=1)),
         outcome("c", 0.0),
     )
-    first, second = candidates_of(remedies, log, "a+b")
+    first, second = candidates_of(priors_of(remedies), log, "a+b")
     assert [(item.reward, item.same_findings, item.words) for item in first.seen] == [
         (0.0, True, ()),
         (1.0, False, (False,)),
@@ -324,7 +324,7 @@ def log_of(size: int, share_of_a: float, seed: int) -> list[Logged]:
 
 
 def test_a_policy_is_estimated_from_the_log_of_another() -> None:
-    found = estimate(log_of(4000, 0.7, 1), lambda place, entry: {"a": 0.1, "b": 0.9}, confidence=0.9)
+    found = estimate(log_of(4000, 0.7, 1), [{"a": 0.1, "b": 0.9}] * 4000, confidence=0.9)
     truth = 0.1 * CHANCES["a"] + 0.9 * CHANCES["b"]
     assert found.ips == pytest.approx(truth, abs=0.05)
     assert found.snips == pytest.approx(truth, abs=0.05)
@@ -335,7 +335,7 @@ def test_a_policy_is_estimated_from_the_log_of_another() -> None:
 
 def test_the_policy_that_logged_is_estimated_by_its_plain_rate() -> None:
     log = log_of(50, 0.5, 3)
-    found = estimate(log, lambda place, entry: entry.probabilities, confidence=0.9)
+    found = estimate(log, [entry.probabilities for entry in log], confidence=0.9)
     rate = sum(entry.reward for entry in log) / 50
     assert (found.ips, found.snips) == pytest.approx((rate, rate))
     assert found.effective_sample_size == pytest.approx(50)
@@ -345,7 +345,7 @@ def test_the_policy_that_logged_is_estimated_by_its_plain_rate() -> None:
 def test_intervals_hold_the_truth_as_often_as_they_say(size: int, share_of_a: float) -> None:
     held = {"ips": 0, "snips": 0}
     for seed in range(300):
-        found = estimate(log_of(size, share_of_a, seed), lambda place, entry: {"b": 1.0}, confidence=0.9)
+        found = estimate(log_of(size, share_of_a, seed), [{"b": 1.0}] * size, confidence=0.9)
         for name, interval in (("ips", found.ips_interval), ("snips", found.snips_interval)):
             assert interval is not None
             held[name] += interval[0] <= CHANCES["b"] <= interval[1]
@@ -355,7 +355,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(size: int, share_of_a: fl
 
 def test_few_and_equal_rewards_do_not_make_an_interval_narrow() -> None:
     log = [Logged("b", 1.0, {"a": 0.5, "b": 0.5})] * 3
-    found = estimate(log, lambda place, entry: {"b": 1.0}, confidence=0.9)
+    found = estimate(log, [{"b": 1.0}] * len(log), confidence=0.9)
     assert found.snips == 1
     assert found.snips_interval is not None
     assert found.snips_interval[0] < 0.6
@@ -363,11 +363,11 @@ def test_few_and_equal_rewards_do_not_make_an_interval_narrow() -> None:
 
 def test_what_the_log_never_tried_is_told() -> None:
     log = [Logged("a", 1.0, {"a": 1.0, "b": 0.0})] * 5
-    found = estimate(log, lambda place, entry: {"a": 0.25, "b": 0.75}, confidence=0.9)
+    found = estimate(log, [{"a": 0.25, "b": 0.75}] * 5, confidence=0.9)
     assert found.unsupported == 0.75
-    never = estimate(log, lambda place, entry: {"b": 1.0}, confidence=0.9)
+    never = estimate(log, [{"b": 1.0}] * len(log), confidence=0.9)
     assert (never.ips, never.snips, never.unsupported) == (None, None, 1.0)
-    assert estimate([], lambda place, entry: {}, confidence=0.9).choices == 0
+    assert estimate([], [], confidence=0.9).choices == 0
 
 
 def test_wilsons_interval_is_the_textbooks() -> None:

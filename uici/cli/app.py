@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
-from uici.cli import configuration, doctor, local, looking, notify, previewing, remote, watching
+from uici.cli import configuration, doctor, learning, local, looking, notify, previewing, remote, watching
 from uici.cli.context import DEFAULT_SERVER, Exit, Options, OutputFormat, exit_code, options_of, report
 from uici.model.errors import Problem
 
@@ -98,5 +98,6 @@ looking.register(app)
 doctor.register(app)
 watching.register(app)
 remote.register(app)
+learning.register(app)
 configuration.register(app)
 notify.register(app)

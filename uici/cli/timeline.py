@@ -24,12 +24,14 @@ _STAGES: Mapping[str, str] = MappingProxyType(
     {
         "incident_opened": "alert", "alert_joined": "alert", "alert_resolved": "alert", "run_requested": "request",
         "incident_refused": "targeting", "target_found": "targeting", "incident_merged": "targeting",
-        "held": "waiting", "diagnosed": "diagnosis", "planned": "planning", "guarded": "guards",
+        "held": "waiting", "diagnosed": "diagnosis", "remedy_chosen": "planning", "planned": "planning",
+        "guarded": "guards",
         "approval_requested": "approval", "approved": "approval", "rejected": "approval",
         "approval_expired": "approval", "slot_taken": "lock", "call_sent": "execution", "call_done": "execution",
         "call_failed": "execution", "call_unknown": "execution", "step_done": "execution", "step_failed": "execution",
         "after_state_unknown": "execution", "verified": "verification", "undone": "undo", "undo_skipped": "undo",
         "cancel_requested": "cancelling", "run_ended": "end", "frozen": "brake", "unfrozen": "brake",
+        "feedback_given": "learning", "vetoed": "learning", "veto_lifted": "learning",
         "body_refused": "intake", "notification_truncated": "intake",
     }
 )  # fmt: skip
@@ -120,7 +122,7 @@ class Timeline:
         return None if began is None or began == at else (at - began).total_seconds()
 
 
-_USUAL = (("attempt", 0), ("undo", False), ("outcome", "done"), ("fingerprint", ""))
+_USUAL = (("position", 1), ("attempt", 0), ("undo", False), ("outcome", "done"), ("fingerprint", ""))
 """Data that say nothing: a first attempt, no undo, a call that was done."""
 
 
@@ -145,4 +147,15 @@ def _said(name: str, value: JsonValue, kind: str) -> Text:
         return Text(printable(value[:_SHORT_CID] + "…" if len(value) > _SHORT_CID else value))
     if name == "decisions" and isinstance(value, list) and all(isinstance(each, dict) for each in value):
         return Text(printable("; ".join(f"{each.get('guard')}: {each.get('reason')}" for each in value)))
+    if name == "propensity" and isinstance(value, float):
+        return Text(f"{value:.0%}")
+    if name == "masked" and isinstance(value, list):
+        return Text(printable("; ".join(f"{each['name']}: {each['why']}" for each in value)))
+    if name == "candidates" and isinstance(value, list):
+        return Text(printable(", ".join(_offered(each) for each in value)))
     return cell(value)
+
+
+def _offered(candidate: JsonObject) -> str:
+    drawn = f", drew {candidate['value']:.2f}" if candidate.get("value") is not None else ""
+    return f"{candidate['name']} (helps {candidate['mean']:.0%}{drawn}, first {candidate['probability']:.0%})"

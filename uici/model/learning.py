@@ -162,6 +162,8 @@ class Choice(Frozen):
     chosen: str
     propensity: float = Field(gt=0, le=1)
     """The probability with which `chosen` was taken."""
+    declared: tuple[str, ...]
+    """All alternatives that came into question, in the order of writing."""
     candidates: tuple[Offered, ...]
-    """In the order that was drawn."""
+    """Those that could be taken, in the order that was drawn."""
     masked: tuple[Masked, ...] = ()

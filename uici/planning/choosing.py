@@ -66,6 +66,7 @@ def choose(
         chosen=first.name if first else candidates[0].name,
         # What was drawn was possible, however the quadrature rounds.
         propensity=max(first.probability, _LEAST) if first else 1.0,
+        declared=tuple(candidate.name for candidate in candidates),
         candidates=ordered,
         masked=tuple(Masked(name=name, why=why) for name, why in masked.items()),
     )

@@ -8,7 +8,7 @@ Thompson 1952) and its self-normalised form SNIPS (Swaminathan and Joachims 2015
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -37,18 +37,15 @@ class Estimate:
     """Share of the policy's choices that the logging policy never made: of those the log knows nothing."""
 
 
-def estimate(
-    log: Sequence[Logged], wanted: Callable[[int, Logged], Mapping[str, float]], *, confidence: float
-) -> Estimate:
-    """The estimate for the policy whose probabilities `wanted` gives for each entry, by its place and content.
+def estimate(log: Sequence[Logged], wanted: Sequence[Mapping[str, float]], *, confidence: float) -> Estimate:
+    """The estimate for the policy whose probabilities `wanted` gives, one mapping for each entry of the log.
 
     The intervals are meant to hold the truth in `confidence` (0 to 1, exclusive) of logs, and stay wide where few
     choices speak for the policy. SNIPS: the interval of Wilson (1927) at the effective sample size. IPS: the normal one
-    from the spread of its terms, but never narrower than SNIPS', since a few equal terms have no spread at all.
+    from the spread of its terms, but reaching at least as far as that of SNIPS: a few equal terms have no spread.
     """
     weights, unsupported = [], 0.0
-    for place, entry in enumerate(log):
-        policy = wanted(place, entry)
+    for entry, policy in zip(log, wanted, strict=True):
         weights.append(policy.get(entry.taken, 0.0) / entry.probabilities[entry.taken])
         unsupported += sum(share for name, share in policy.items() if entry.probabilities.get(name, 0.0) <= 0.0)
     whole, squares = math.fsum(weights), math.fsum(weight * weight for weight in weights)
@@ -59,9 +56,9 @@ def estimate(
     ips, snips = math.fsum(paid) / len(log), math.fsum(paid) / whole
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     low, high = wilson(snips, size, z)
-    # The spread of the sum itself, and never less than that of a share known from `size` outcomes.
+    # The spread of the sum itself, and never less than what so few outcomes leave open about a share.
     spread = math.sqrt(math.fsum((value - ips) ** 2 for value in paid)) / len(log)
-    reach = max(z * spread, (high - low) / 2)
+    reach = max(z * spread, high - snips, snips - low)
     return Estimate(
         choices=len(log),
         effective_sample_size=size,

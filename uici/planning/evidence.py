@@ -5,7 +5,7 @@ docs/learning.md has the formulas, with their sources.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -68,13 +68,18 @@ class Belief:
     posterior: Beta
 
 
-def candidates_of(remedies: Iterable[Remedy], outcomes: Sequence[Outcome], findings: str) -> tuple[Candidate, ...]:
+def priors_of(remedies: Iterable[Remedy]) -> dict[str, Prior]:
+    """What is believed of each remedy before anything was seen, in the given order."""
+    return {remedy.name: remedy.prior or Prior() for remedy in remedies}
+
+
+def candidates_of(priors: Mapping[str, Prior], outcomes: Sequence[Outcome], findings: str) -> tuple[Candidate, ...]:
     """The remedies with what the outcomes say of each, seen from the finding set with the key `findings`."""
     oldest_first = sorted(outcomes, key=lambda outcome: (outcome.at, outcome.run_id, outcome.rung))
     return tuple(
         Candidate(
-            name=remedy.name,
-            prior=remedy.prior or Prior(),
+            name=name,
+            prior=prior,
             seen=tuple(
                 Seen(
                     at=outcome.at,
@@ -83,10 +88,10 @@ def candidates_of(remedies: Iterable[Remedy], outcomes: Sequence[Outcome], findi
                     same_findings=outcome.findings == findings,
                 )
                 for outcome in oldest_first
-                if outcome.remedy == remedy.name
+                if outcome.remedy == name
             ),
         )
-        for remedy in remedies
+        for name, prior in priors.items()
     )
 
 

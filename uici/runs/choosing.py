@@ -16,7 +16,7 @@ from uici.model.plan import Plan, PreparedPlan
 from uici.model.site import Remedy
 from uici.model.verdict import Answer, Decision
 from uici.planning.choosing import choose, weigh
-from uici.planning.evidence import Candidate, candidates_of
+from uici.planning.evidence import Candidate, candidates_of, priors_of
 from uici.planning.ladder import next_rungs, plan_for, refuse_self
 from uici.runs import outcomes
 from uici.runs.guarding import context_of
@@ -110,7 +110,7 @@ def alternatives(
     return Alternatives(
         group=found.group or "",
         findings=key,
-        candidates=candidates_of([item for item in ladder if item.name in names], seen, key),
+        candidates=candidates_of(priors_of(item for item in ladder if item.name in names), seen, key),
         masked={plan.remedy: masked[plan.remedy] for plan in found.plans if plan.remedy in masked},
         position=1 + _tried_before(ladder, found.group, situation.tried),
     )

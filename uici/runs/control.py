@@ -28,6 +28,8 @@ from uici.runs.bundle import make_bundle
 from uici.runs.configuration import Configuration
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
+from uici.runs.learning import Learning
+from uici.runs.places import listed_environments
 from uici.runs.services import Services
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
@@ -50,6 +52,7 @@ class Control:
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
+        self.learning = Learning(services)
         self.configuration = configuration
         self.notifications = notifications
 
@@ -160,23 +163,7 @@ class Control:
 
     def environments(self) -> list[JsonObject]:
         """All environments, each with whether its platform answers now."""
-        site = self._services.site()
-        shown = []
-        for name, environment in sorted(site.environments.items()):
-            used = any(name in target.bindings for target in site.targets.values())
-            ok, detail = self._services.platforms.check(name) if used else (None, "not asked: no target lives here")
-            shown.append(
-                {
-                    "name": name,
-                    "platform": environment.platform,
-                    "summary": environment.summary,
-                    "default": name == site.default_environment,
-                    "default_because": site.default_because if name == site.default_environment else None,
-                    "reachable": ok,
-                    "detail": mask(detail),
-                }
-            )
-        return shown
+        return listed_environments(self._services)
 
     # --- previews and plans ---------------------------------------------------------------------------------
 

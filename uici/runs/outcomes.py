@@ -7,11 +7,13 @@ is repeated after a crash.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from uici.model.base import JsonObject
 from uici.model.learning import Choice, LearningPolicy, Outcome, Veto, Word, finding_set
 from uici.model.plan import Origin
 from uici.model.verdict import Verdict
@@ -89,6 +91,28 @@ def outcomes_of(
     return tuple(_outcome(row, tuple(said[row.run_id, row.rung])) for row in rows)
 
 
+def outcomes_of_run(connection: Connection, run_id: str) -> list[JsonObject]:
+    """What came of each rung of a run, with what people said of it, as JSON."""
+    said = connection.execute(select(feedback).where(feedback.c.run_id == run_id).order_by(feedback.c.at)).all()
+    return [
+        {
+            "rung": row.rung,
+            "remedy": row.remedy,
+            "verdict": row.verdict,
+            "reward": row.reward,
+            "reason": row.reason,
+            "alternative": row.alternative,
+            "propensity": row.propensity,
+            "feedback": [
+                f"{item.actor}: {'good' if item.good else 'bad'}{f' ({item.comment})' if item.comment else ''}"
+                for item in said
+                if item.rung == row.rung
+            ],
+        }
+        for row in connection.execute(select(outcomes).where(outcomes.c.run_id == run_id).order_by(outcomes.c.rung))
+    ]
+
+
 def choice_of(connection: Connection, run_id: str, rung: int) -> Choice | None:
     """How the alternative of this rung was chosen; None when it was not chosen among any."""
     document = connection.execute(
@@ -114,6 +138,38 @@ def keep_choice(connection: Connection, run_id: str, rung: int, choice: Choice, 
         .values(run_id=run_id, rung=rung, **values)
         .on_conflict_do_update(index_elements=["run_id", "rung"], set_=values)
     )
+
+
+@dataclass(frozen=True)
+class LoggedChoice:
+    """A choice among at least two alternatives, and the counted outcome that it led to."""
+
+    at: datetime
+    choice: Choice
+    strategy: str
+    reward: float
+
+
+def logged_choices(connection: Connection, strategy: str | None, most: int) -> tuple[LoggedChoice, ...]:
+    """The newest of each run's first choices in a group, oldest first.
+
+    Only the first: a second one is made just where the first did not help, so the two are not alike.
+    """
+    same = and_(choices.c.run_id == outcomes.c.run_id, choices.c.rung == outcomes.c.rung)
+    query = (
+        select(choices.c.at, choices.c.document, outcomes.c.strategy, outcomes.c.reward)
+        .join(outcomes, same)
+        .where(outcomes.c.reward.is_not(None), outcomes.c.position == 1)
+        .order_by(choices.c.at.desc())
+        .limit(most)
+    )
+    if strategy is not None:
+        query = query.where(outcomes.c.strategy == strategy)
+    found = (
+        LoggedChoice(row.at, Choice.model_validate(row.document), row.strategy, row.reward)
+        for row in connection.execute(query).all()
+    )
+    return tuple(item for item in found if len(item.choice.candidates) > 1)[::-1]
 
 
 def vetoes_in_force(connection: Connection) -> tuple[Veto, ...]:

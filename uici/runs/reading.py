@@ -14,6 +14,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
 from uici.runs import records
+from uici.runs.outcomes import outcomes_of_run
 from uici.store.database import Store
 from uici.store.schema import alerts, approvals, attempts, incidents, kept_results, plans, runs
 
@@ -80,12 +81,14 @@ def one_run(store: Store, events: EventLog, run_id: str) -> JsonObject:
             select(approvals).where(approvals.c.run_id == run_id).order_by(approvals.c.requested_at)
         ).all()
         sent = connection.execute(select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.id)).all()
+        learned = outcomes_of_run(connection, run_id)
     shown = _run(row) | {
         "plan": document["plan"] if document else None,
         "steps": [
             {"step": step["step"], "calls": step["calls"], "undo": step["undo"]}
             for step in (document or {}).get("steps", [])
         ],
+        "outcomes": learned,
         "approvals": [
             {
                 "cid": item.cid,

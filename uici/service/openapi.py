@@ -152,6 +152,7 @@ _TAGS: Final = [
     {"name": "incidents", "description": "What is wrong, and what was done about it."},
     {"name": "runs", "description": "Plans, their previews and their durable executions."},
     {"name": "notifications", "description": "Messages to people: what waits, what was given up, and tests."},
+    {"name": "learning", "description": "What was learned of remedies, and what people say of them."},
     {"name": "brake", "description": "Stopping everything new."},
     {"name": "system", "description": "How UICI itself is."},
 ]

@@ -99,3 +99,26 @@ class RetryBody(_Body):
         if (self.ids is None) is (not self.all_dead):
             raise ValueError("give exactly one of: ids, all_dead: true")
         return self
+
+
+class FeedbackBody(_Body):
+    """A person's word on the last remedy that a run carried out."""
+
+    good: bool
+    comment: Words = ""
+
+
+class VetoBody(_Body):
+    """A remedy that no rule may take. Without `environment` and `target` it holds everywhere."""
+
+    strategy: Name
+    remedy: Name
+    environment: Name | None = None
+    target: Name | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class LiftBody(_Body):
+    """Why a veto is lifted."""
+
+    reason: Words = ""
