@@ -89,9 +89,9 @@ class Notifications:
     def summary(self) -> str:
         """One sentence for whoever looks whether UICI is well."""
         with self._store.read() as connection:
-            totals: dict[str, int] = {}
-            for (_, state), count in self._counts(connection).items():
-                totals[state] = totals.get(state, 0) + count
+            # Only what is not settled well: whoever asks here needs no token, and what was sent grows for ever.
+            unsettled = select(deliveries.c.state, func.count()).where(deliveries.c.state.in_(_SHOWN))
+            totals = {state: count for state, count in connection.execute(unsettled.group_by(deliveries.c.state))}
             oldest = connection.execute(
                 select(func.min(deliveries.c.settled_at)).where(deliveries.c.state == DeliveryState.DEAD)
             ).scalar_one_or_none()

@@ -19,7 +19,8 @@ from uici.notify.channels import Channel
 from uici.store.outbox import DeliveryState
 from uici.store.schema import deliveries, incidents, outbox, telling_windows
 
-_AT_ONCE = 200
+_AT_ONCE = 50
+"""Messages of one transaction: the intake waits for the lock meanwhile."""
 _LISTED = 20
 
 
