@@ -79,3 +79,42 @@ def test_a_change_by_hand_without_a_gate_may_leave_the_target_ill(tmp_path: Path
         run = ended(application, application.control.start(wanted, "ann")["id"])
     assert run["verdict"] == "effective"
     assert world.service("web").replicas == 2
+
+
+IMPOSSIBLE_FIRST = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    diagnose: [get_service_status]
+    remedies:
+      - name: take_it_out
+        steps: [drain_backend]
+      - name: another_version
+        steps: [{operation: deploy_version, parameters: {version: no-such-version}}]
+      - name: restart
+        steps: [restart_service]
+        verify: {within: 1, stable_for: 0.1, confirm_within: 0, interval: 0.1}
+"""
+
+
+def test_a_remedy_that_the_binding_rules_out_leaves_the_next_one(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "exited"
+    config = site(tmp_path / "c", "web", strategies=IMPOSSIBLE_FIRST, policies=WITHOUT_ASKING)
+    with running(config, world) as application:
+        incident = closed(application, send(application, alert("web")))
+        events = application.control.events(run=incident["run"], incident=None, after=0, limit=200)
+    assert world.changes("web") == ["program.restart"]
+    told = [(event.data["remedy"], event.data["code"]) for event in events if event.type == "remedy_impossible"]
+    assert told == [("take_it_out", "no_backend"), ("another_version", "unknown_version")]
+
+
+def test_a_ladder_of_nothing_but_impossible_remedies_says_why(tmp_path: Path, world: World) -> None:
+    ladder = IMPOSSIBLE_FIRST.partition("      - name: restart")[0]
+    config = site(tmp_path / "c", "web", strategies=ladder, policies=WITHOUT_ASKING)
+    world.service("web").healthy_when_running = False
+    with running(config, world) as application:
+        incident = closed(application, send(application, alert("web")))
+    assert incident["outcome"] == "escalated"
+    assert "take_it_out: it cannot be translated" in incident["reason"]
+    assert "has no `backend` in its binding" in incident["reason"]
+    assert world.changes("web") == []

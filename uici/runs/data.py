@@ -80,6 +80,8 @@ class RunData(Frozen):
     strategy: str | None = None
     findings: tuple[Finding, ...] = ()
     tried: tuple[str, ...] = ()
+    impossible: tuple[tuple[str, str], ...] = ()
+    """Remedies that cannot be translated for this target, with the reason; they count as tried."""
     cid: str | None = None
     approved_cid: str | None = None
     fence: int | None = None

@@ -58,7 +58,8 @@ def plan(services: Services, data: RunData) -> RunData:
             return data.ending(AlertOutcome.ESCALATED, reason)
     if not found.plans:
         left_out = explain(site, data.strategy, situation.findings, data.tried, situation.values)
-        skipped = "; ".join(f"{name}: {why}" for name, why in left_out)
+        impossible = dict(data.impossible)
+        skipped = "; ".join(f"{name}: {impossible.get(name, why)}" for name, why in left_out)
         return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
     choice, is_new = None, False
     chosen = found.plans[0]
@@ -72,8 +73,13 @@ def plan(services: Services, data: RunData) -> RunData:
     try:
         prepared = platforms.prepare(chosen)
     except Problem as problem:
-        outcome = AlertOutcome.REFUSED if problem.code == "self_target" else AlertOutcome.ESCALATED
-        return data.ending(outcome, f"{problem.code}: remedy {chosen.remedy} cannot be translated: {problem.detail}")
+        remedy = chosen.remedy or ""
+        why = f"it cannot be translated: {problem.detail}"
+        if problem.code == "self_target":
+            return data.ending(AlertOutcome.REFUSED, f"self_target: remedy {remedy}: {why}")
+        # What cannot be done to this target here is no reason to leave out what can.
+        services.note_alone(data, "remedy_impossible", remedy=remedy, code=problem.code, reason=why)
+        return data.to(Stage.PLAN, tried=(*data.tried, remedy), impossible=(*data.impossible, (remedy, why)))
     with services.events.writing() as connection:
         cid = records.keep_plan(connection, prepared, services.clock.now())
         if choice is not None and is_new:
