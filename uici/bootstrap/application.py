@@ -15,6 +15,7 @@ import sqlalchemy
 from uici.access.secrets import resolve_tree
 from uici.access.tokens import TokenStore
 from uici.bootstrap.identity import discover
+from uici.catalogue.cache import SiteCache, cache_folder
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.live import LiveSite
@@ -74,7 +75,9 @@ class Application:
         directory = config_directory(config)
         self._clock = clock or SystemClock()
         tree = Tree(directory)
-        self._live = LiveSite(tree, _sound(Catalogue(tree, executors=classes), classes), self._clock)
+        cache = SiteCache(cache_folder(), directory, classes)
+        catalogue = Catalogue(tree, executors=classes, cache=cache)
+        self._live = LiveSite(tree, _sound(catalogue, classes), self._clock)
         site = self.site
         configured = state_url(state, site, directory)
         self.store = Store(configured if scratch is None else f"sqlite:///{scratch / 'uici.db'}")
@@ -150,10 +153,15 @@ def _sound(catalogue: Catalogue, executors: Mapping[str, type[Executor]]) -> Cal
     prover = VerbProver(executors)
 
     def load(look: Look) -> Site:
-        site = catalogue.load(look)
-        failures = prover.failures(site)
-        if failures:
-            raise CatalogueError(failure.diagnostic() for failure in failures)
+        site = catalogue.restore(look)
+        if site is not None:
+            prover.trust(site)
+        else:
+            site = catalogue.load(look)
+            failures = prover.failures(site)
+            if failures:
+                raise CatalogueError(failure.diagnostic() for failure in failures)
+            catalogue.keep(look, site)
         _learn_secrets(site)
         return site
 

@@ -107,7 +107,7 @@ class Draft:
     @property
     def platforms(self) -> frozenset[str]:
         """The platforms of the site's environments whose executors are installed."""
-        return frozenset(environment.platform for environment in self.environments.values()) & set(self.executors)
+        return covered(self.environments, self.executors)
 
 
 @dataclass
@@ -178,6 +178,11 @@ class Lookup:
         for problem in check_value(operation.parameters_schema, values):
             if not refers(values, problem.path):
                 add_value_problem(self.report, problem, node(), f"{what}: {operation.name}")
+
+
+def covered(environments: Mapping[str, Environment], executors: Mapping[str, type[Executor]]) -> frozenset[str]:
+    """The platforms that each verb has to be translated for: those of the environments, where they are installed."""
+    return frozenset(environment.platform for environment in environments.values()) & executors.keys()
 
 
 def call_specs(executors: Mapping[str, type[Executor]], platform: str) -> Mapping[str, CallSpec] | None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 
+from uici.catalogue.cache import Kept, SiteCache
 from uici.catalogue.detection import choose_environment, detect_platform
 from uici.catalogue.diagnostics import CatalogueError, Diagnostic, Report
 from uici.catalogue.documents import Documents
-from uici.catalogue.draft import Draft, Lookup, Verb
+from uici.catalogue.draft import Draft, Lookup, Verb, covered
 from uici.catalogue.operation_checks import check_among_others, named_operations, same_to_others
 from uici.catalogue.place_checks import AUTO
 from uici.catalogue.reading import is_readable
@@ -33,6 +34,9 @@ from uici.catalogue.verbs import (
 from uici.model.site import Site
 from uici.ports import Executor
 
+_WORTH_KEEPING = 200
+"""Added verbs. Fewer are loaded in less than a second, for which no file need be written."""
+
 
 def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]]) -> Site:
     """The shipped defaults with the tree in `config_dir` over them, checked as a whole.
@@ -45,9 +49,11 @@ def load_site(config_dir: Path | None, *, executors: Mapping[str, type[Executor]
 class Catalogue:
     """Loads one tree again and again. Not for several threads at once."""
 
-    def __init__(self, tree: Tree, *, executors: Mapping[str, type[Executor]]) -> None:
-        """`executors` are the installed ones by platform."""
+    def __init__(self, tree: Tree, *, executors: Mapping[str, type[Executor]], cache: SiteCache | None = None) -> None:
+        """`executors` are the installed ones by platform; in `cache` sites are kept from one start to the next."""
         self.tree = tree
+        self._cache = cache
+        self._covered: Set[str] = frozenset()
         self._executors = executors
         self._documents = Documents(tree.directory, executors)
         self._draft: Draft | None = None
@@ -64,6 +70,40 @@ class Catalogue:
         with _uncollected():
             return self._load(self.tree.look() if look is None else look)
 
+    def restore(self, look: Look) -> Site | None:
+        """The site that was kept for exactly this content, before anything was loaded; None when there is none."""
+        if self._cache is None or self._verbs or len(look.verbs) < _WORTH_KEEPING:
+            return None
+        with _uncollected():
+            kept = self._cache.read(self._cache.key(self.tree.digest(look)))
+        if kept is None:
+            return None
+        site = kept.site
+        if kept.default_environment == AUTO:
+            chosen = choose_environment(site.environments, detect_platform())
+            if chosen is None:
+                return None
+            because = f"auto: {chosen[1].evidence}"
+            site = site.model_copy(update={"default_environment": chosen[0], "default_because": because})
+        self._verbs = dict(kept.verbs)
+        self._covered = covered(site.environments, self._executors)
+        of_files = {verb.key.file: verb for verb in kept.verbs.values()}
+        self._files = {
+            path: (stamp, VerbReading(of_files[path], NOTHING_TABLED))
+            for path, stamp in look.verbs.items()
+            if path in of_files
+        }
+        return site
+
+    def keep(self, look: Look, site: Site) -> None:
+        """Keep `site`, which was loaded at `look` and is sound to the last of its tests, for the next start."""
+        cache, draft = self._cache, self._draft
+        if cache is not None and draft is not None and len(look.verbs) >= _WORTH_KEEPING:
+            # Once: writing thousands of verbs takes longer than the reload of one.
+            self._cache = None
+            kept = Kept(site, draft.default_environment, self._verbs)
+            cache.write(cache.key(self.tree.digest(look)), kept)
+
     def _load(self, look: Look) -> Site:
         draft = self._documents.draft(look.documents)
         fresh = draft is not self._draft
@@ -77,7 +117,7 @@ class Catalogue:
         for verb in verbs.values():
             report.extend(verb.diagnostics)
         self._check_meaning(draft, verbs, fresh=fresh)
-        self._draft, self._verbs = draft, verbs
+        self._draft, self._verbs, self._covered = draft, verbs, draft.platforms
         for problems in self._unsound.values():
             report.extend(problems)
         report.extend(self._rule_problems)
@@ -135,8 +175,7 @@ class Catalogue:
         changed = {name for name, verb in verbs.items() if former.get(name) is not verb}
         gone = former.keys() - verbs.keys()
         felt = {name for name in changed | gone if not same_to_others(former.get(name), verbs.get(name))}
-        covered = self._draft.platforms if self._draft is not None else frozenset()
-        if draft.platforms != covered:
+        if draft.platforms != self._covered:
             stale = set(verbs)
         else:
             stale = changed | (self._unsound.keys() & verbs.keys())

@@ -61,7 +61,7 @@ def read_verb_file(path: str, executors: Executors, tabled: Translations) -> Ver
         studied(
             name,
             key,
-            lambda: _body_of(path, key),
+            later_body(key),
             body,
             operation,
             {**tabled, **translations},
@@ -182,10 +182,15 @@ def _kept(node: Node) -> Later:
     return lambda: node
 
 
-def _body_of(path: str, key: Position) -> Node:
-    # Read again to show where a problem stands. Whatever it holds by now, it is looked at anew in a moment.
-    node = read_file(Path(path), Report())
-    return node.at("operation") if node is not None else Node(key, {})
+def later_body(key: Position) -> Later:
+    """The body of the verb at `key`, read again when it is wanted to show where a problem stands."""
+
+    def read() -> Node:
+        # Whatever the file holds by now, it is looked at anew in a moment.
+        node = read_file(Path(key.file), Report())
+        return node.at("operation") if node is not None else Node(key, {})
+
+    return read
 
 
 def _left_behind(position: Position) -> bool:

@@ -43,6 +43,10 @@ class VerbProver:
         self._executors = executors
         self._passed: dict[str, tuple[Operation, tuple[VerbTest, ...]]] = {}
 
+    def trust(self, site: Site) -> None:
+        """Take it that all tests of this very site pass: they did when it was kept."""
+        self._passed = {name: (site.operations[name], tests) for name, tests in site.verb_tests.items()}
+
     def failures(self, site: Site) -> list[VerbTestFailure]:
         """Translate every test of every verb and return what failed; nothing is sent."""
         failures: list[VerbTestFailure] = []
