@@ -9,13 +9,14 @@ DEV_READY := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench schemas clean
 
 help:
 	@echo "make demo    break three local services and watch UICI heal them (about a minute, leaves nothing running)"
 	@echo "make test    the whole test suite; what needs a component that is not here is skipped, with the reason"
 	@echo "make check   style, types, import rules, and the shipped configuration"
 	@echo "make bench   the benchmarks; figures as JSON under build/bench/"
+	@echo "make schemas write the JSON Schemas of the configuration files anew, under infrastructure/schemas/"
 	@echo "make clean   remove what these targets made, .venv included"
 
 $(BIN)/python:
@@ -52,6 +53,9 @@ check: $(DEV_READY)
 bench: $(DEV_READY)
 	@mkdir -p build/bench
 	$(BIN)/python -m tests.benchmarks --out build/bench
+
+schemas: $(RUN_READY)
+	$(BIN)/uici schema --out infrastructure/schemas
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

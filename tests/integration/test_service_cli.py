@@ -62,11 +62,11 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_looking(served: Served) -> None:
-    names = {each["name"] for each in answer(uici(served, "operations", "-o", "json"))["operations"]}
+    names = {each["name"] for each in answer(uici(served, "operations", "list", "-o", "json"))["operations"]}
     assert {"restart_service", "scale_service"} <= names
     assert "web" in uici(served, "targets").stdout
     assert "local" in uici(served, "environments", role=Role.VIEWER).stdout
-    assert "replicas" in uici(served, "operations", "scale_service").stdout
+    assert "replicas" in uici(served, "operations", "show", "scale_service").stdout
     assert "there are no runs" in uici(served, "runs", "--state", "waiting").stdout
     assert "unknown_state" in uici(served, "runs", "--state", "nothing").stderr
 
@@ -85,7 +85,7 @@ def test_incidents(served: Served) -> None:
         (["runs", "nothing"], Role.VIEWER, 1, "unknown_run"),
         (["watch", "nothing"], Role.VIEWER, 1, "unknown_run"),
         (["approve", "nothing", "--cid", "x"], Role.APPROVER, 1, "unknown_run"),
-        (["operations", "restart_servise"], Role.VIEWER, 1, "did you mean 'restart_service'"),
+        (["operations", "show", "restart_servise"], Role.VIEWER, 1, "did you mean 'restart_service'"),
         (["run", "restart_servise", "web"], Role.OPERATOR, 2, "did you mean 'restart_service'"),
         (["run", "restart_service", "wep"], Role.OPERATOR, 2, "did you mean 'web'"),
         (["run", "scale_service", "web", "-p", "replica=2"], Role.OPERATOR, 2, "did you mean 'replicas'"),

@@ -43,6 +43,7 @@ def test_global_options_may_stand_anywhere(given: list[str], expected: list[str]
 COMMANDS = [
     "init", "serve", "check", "preview", "run", "incidents", "runs", "watch", "approve", "reject", "cancel", "freeze",
     "unfreeze", "operations", "targets", "environments", "demo", "version", "doctor", "configuration", "reload",
+    "schema",    "operations list", "operations show", "operations lint", "operations test",
     "token create", "token list", "token revoke",
 ]  # fmt: skip
 
@@ -88,7 +89,7 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("arguments", [["runs"], ["incidents", "x"], ["freeze"], ["watch", "run_1"], ["operations"]])
+@pytest.mark.parametrize("arguments", [["runs"], ["incidents", "x"], ["freeze"], ["watch", "run_1"], ["targets"]])
 def test_no_token_exits_3(arguments: list[str]) -> None:
     result = RUNNER.invoke(app, arguments)
     assert result.exit_code == 3

@@ -65,6 +65,11 @@ class Catalogue:
         self._unsound: dict[str, tuple[Diagnostic, ...]] = {}
         self._rule_problems: tuple[Diagnostic, ...] = ()
 
+    @property
+    def verbs(self) -> Mapping[str, Verb]:
+        """The verbs of the last load, sound or not."""
+        return self._verbs
+
     def load(self, look: Look | None = None) -> Site:
         """The site as it lies there now, or lay at `look`. Raises CatalogueError with every problem found."""
         with _uncollected():

@@ -45,7 +45,7 @@ FILES: dict[str, tuple[Section, ...]] = {
 }
 """Every file of a configuration tree, with the sections that a site's entries are combined with."""
 
-_REMOVABLE = frozenset({"environments", "targets", "operations", "translations", "findings", "strategies"})
+REMOVABLE = frozenset({"environments", "targets", "operations", "translations", "findings", "strategies"})
 
 
 def overlay(file: str, shipped: Node, site: Node, report: Report) -> Node:
@@ -73,7 +73,7 @@ def _combine(shipped: Node, site: Node, depth: int, section: Section, report: Re
     own: dict[str, Node] = {}
     for key, node in site.mapping.items():
         below = entries.get(key)
-        if node.value is None and section.name in _REMOVABLE:
+        if node.value is None and section.name in REMOVABLE:
             if below is None:
                 report.add(
                     site.keys[key],

@@ -6,7 +6,13 @@ import os
 from pathlib import Path
 
 from uici.catalogue.locations import shipped_config
+from uici.catalogue.schema import write_schemas
 from uici.model.errors import Problem, ProblemKind
+
+SCHEMAS = ".schemas"
+"""The folder of the JSON Schemas beside a site's files: the first line of each file leads editors there."""
+
+_SHIPPED_SCHEMAS, _OWN_SCHEMAS = b"$schema=../../schemas/", b"$schema=.schemas/"
 
 
 def starter_files() -> dict[str, Path]:
@@ -39,8 +45,9 @@ def write_starter(directory: Path) -> list[Path]:
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as stream:
-                stream.write(source.read_bytes())
+                stream.write(source.read_bytes().replace(_SHIPPED_SCHEMAS, _OWN_SCHEMAS, 1))
             written.append(path)
+        write_schemas(directory / SCHEMAS)
         # Where the shipped defaults keep the store and what the executors own.
         (directory / "state").mkdir(exist_ok=True)
     except OSError as error:

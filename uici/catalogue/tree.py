@@ -36,9 +36,10 @@ class Look:
 class Tree:
     """The shipped files and a site's folder over them."""
 
-    def __init__(self, directory: Path | None) -> None:
-        """`directory` is the site's folder; None means that only what is shipped counts."""
+    def __init__(self, directory: Path | None, *, more: tuple[Path, ...] = ()) -> None:
+        """`directory` is the site's folder; None means that only what is shipped counts. `more` are further verbs."""
         self.directory = directory
+        self._more = more
         self._hashed: dict[str, tuple[Stamp, bytes]] = {}
 
     def look(self) -> Look:
@@ -52,6 +53,8 @@ class Tree:
         verbs: dict[str, Stamp] = {}
         for folder in self.verb_folders():
             verbs.update(_listed(folder, (".yml",)))
+        known = {os.path.realpath(path) for path in verbs} if self._more else ()
+        verbs.update({str(path): _stamp(str(path)) for path in self._more if os.path.realpath(path) not in known})
         return Look(documents, verbs)
 
     def verb_folders(self) -> tuple[Path, ...]:

@@ -11,7 +11,18 @@ import typer
 from typer.core import TyperGroup
 
 from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
-from uici.cli import configuration, doctor, learning, local, looking, notify, previewing, remote, watching
+from uici.cli import (
+    configuration,
+    doctor,
+    learning,
+    local,
+    looking,
+    notify,
+    operations,
+    previewing,
+    remote,
+    watching,
+)
 from uici.cli.context import DEFAULT_SERVER, Exit, Options, OutputFormat, exit_code, options_of, report
 from uici.model.errors import Problem
 
@@ -96,6 +107,7 @@ local.register(app)
 previewing.register(app)
 looking.register(app)
 doctor.register(app)
+operations.register(app)
 watching.register(app)
 remote.register(app)
 learning.register(app)

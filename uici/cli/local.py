@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("init")(init)
     app.command("serve")(serve)
     app.command("check")(check)
+    app.command("schema")(schema)
     app.command("demo")(demo)
     app.command("version")(show_version)
     app.add_typer(tokens, name="token")
@@ -114,6 +116,27 @@ def show_diagnostics(options: Options, diagnostics: Iterable[Diagnostic]) -> Non
     for each in found:
         typer.echo(printable(str(each)))
     options.say(f"{len(found)} problem{'s' if len(found) != 1 else ''} found")
+
+
+def schema(
+    context: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A file of the configuration; without it they are listed.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write all schemas into DIR.")] = None,
+) -> None:
+    """Print the JSON Schema of a configuration file, for editors."""
+    from uici.catalogue.schema import MODELS, json_schema, write_schemas
+
+    options = options_of(context)
+    if out is not None:
+        written = [str(path) for path in write_schemas(out)]
+        options.show({"files": written}, lambda shown, _: shown.print("\n".join(written), soft_wrap=True))
+    elif file is not None:
+        # JSON in every format: that is what it is.
+        typer.echo(json.dumps(json_schema(file), indent=2, ensure_ascii=False))
+    else:
+        options.show({"files": list(MODELS)}, lambda shown, _: shown.print("\n".join(MODELS)))
 
 
 def demo() -> None:

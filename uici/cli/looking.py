@@ -1,4 +1,4 @@
-"""Commands that only look: incidents, runs, operations, targets, environments."""
+"""Commands that only look: incidents, runs, targets, environments."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RUNS = _Collection(
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (incidents, runs, operations, targets, environments):
+    for command in (incidents, runs, targets, environments):
         app.command()(command)
 
 
@@ -153,17 +153,6 @@ def _bundle(options: Options, id_: str, out: Path | None) -> None:
         part.unlink(missing_ok=True)
     size = path.stat().st_size
     options.show({"file": str(path), "bytes": size}, lambda shown, _: shown.print(f"{path} ({size} bytes)"))
-
-
-def operations(context: typer.Context, name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None) -> None:
-    """List operations, or show one with its parameters."""
-    from uici.cli.rendering import show_details
-
-    options = options_of(context)
-    if name is not None:
-        options.show(options.client().get(f"/operations/{segment(name)}"), show_details)
-    else:
-        _listing(options, "operations", ("name", "risk", "mutates", "reversible", "platforms", "summary"))
 
 
 def targets(context: typer.Context) -> None:

@@ -110,7 +110,7 @@ def _of_the_command(problem: Problem) -> Problem:
     }.get(problem.where, ("", ""))
     if problem.where.startswith("/steps/0/parameters/"):
         where = f"-p {problem.where.removeprefix('/steps/0/parameters/')}"
-        hint = "`uici operations OPERATION` shows the parameters"
+        hint = "`uici operations show OPERATION` shows the parameters"
     if not where:
         return problem
     return Problem(
@@ -127,7 +127,7 @@ def _parameters(client: Client, operation: str, given: list[str]) -> JsonObject:
             raise
         raise Problem(
             ProblemKind.UNPROCESSABLE, problem.code, problem.detail, where="OPERATION",
-            hint="`uici operations` lists them",
+            hint="`uici operations list` lists them",
         ) from None  # fmt: skip
     parameters: JsonObject = {}
     for text in given:

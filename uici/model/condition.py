@@ -13,7 +13,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from uici.model.base import Frozen, JsonValue
 
 _MISSING = object()
-_TESTS = ("equals", "not_equals", "one_of", "matches", "at_least", "at_most", "exists")
+TESTS = ("equals", "not_equals", "one_of", "matches", "at_least", "at_most", "exists")
 
 
 class Condition(Frozen):
@@ -46,10 +46,10 @@ class Condition(Frozen):
 
     @model_validator(mode="after")
     def _one_test(self) -> Condition:
-        given = [name for name in _TESTS if name in self.model_fields_set]
+        given = [name for name in TESTS if name in self.model_fields_set]
         if len(given) != 1:
             raise ValueError(
-                f"a condition needs exactly one test of {', '.join(_TESTS)}; got {', '.join(given) or 'none'}"
+                f"a condition needs exactly one test of {', '.join(TESTS)}; got {', '.join(given) or 'none'}"
             )
         if given[0] not in ("equals", "not_equals") and getattr(self, given[0]) is None:
             # Null would otherwise read as 0, or as a pattern that everything matches.
@@ -65,7 +65,7 @@ class Condition(Frozen):
     def holds(self, result: JsonValue) -> bool:
         """Whether `result`, the JSON result of an operation, satisfies this condition."""
         value = select(result, self.field, _MISSING)
-        test = next(name for name in _TESTS if name in self.model_fields_set)
+        test = next(name for name in TESTS if name in self.model_fields_set)
         if test == "exists":
             return (value is not _MISSING and value is not None) is self.exists
         if value is _MISSING:
@@ -86,7 +86,7 @@ class Condition(Frozen):
 
     def describe(self) -> str:
         """The condition in words, for denials and reports."""
-        test = next(name for name in _TESTS if name in self.model_fields_set)
+        test = next(name for name in TESTS if name in self.model_fields_set)
         return f"{self.field} {test.replace('_', ' ')} {getattr(self, test)!r}"
 
 

@@ -84,7 +84,11 @@ class Matcher:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "description": 'A matcher: label="value", !=, =~ or !~.'}
+        return {
+            "type": "string",
+            "description": 'A matcher: label="value", !=, =~ or !~.',
+            "pattern": r"""^\s*[a-zA-Z_][a-zA-Z0-9_]*\s*(=~|!~|!=|=)\s*("([^"\\]|\\.)*"|[^\s"'{},=!~]+)\s*$""",
+        }
 
     @classmethod
     def _of(cls, value: object) -> Matcher:

@@ -201,7 +201,10 @@ class RemedyStep(Frozen):
     parameters: JsonObject = Field(default_factory=dict)
 
 
-StepText = Annotated[RemedyStep, BeforeValidator(_operation_or_name)]
+StepText = Annotated[
+    RemedyStep,
+    BeforeValidator(_operation_or_name, json_schema_input_type=Annotated[str, Field(pattern=NAME)] | RemedyStep),
+]
 
 
 class FindingsWanted(Frozen):

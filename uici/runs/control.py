@@ -9,6 +9,7 @@ from typing import IO
 from sqlalchemy import Connection, select
 
 from uici.access.tokens import TokenStore
+from uici.catalogue.listing import listed_operations, shown_operation
 from uici.events.log import Event
 from uici.intake.payload import parse_notification
 from uici.intake.writer import Accepted, IntakeWriter
@@ -124,26 +125,11 @@ class Control:
 
     def operations(self) -> list[JsonObject]:
         """All verbs, without their translations."""
-        return [
-            {
-                "name": name,
-                "summary": operation.summary,
-                "risk": operation.risk,
-                "mutates": operation.mutates,
-                "reversible": operation.reversible,
-                "platforms": sorted(key for key, item in operation.translations.items() if not item.unsupported),
-            }
-            for name, operation in sorted(self._services.site().operations.items())
-        ]
+        return listed_operations(self._services.site())
 
     def operation(self, name: str) -> JsonObject:
         """One verb, complete."""
-        known = self._services.site().operations
-        if name not in known:
-            raise Problem(
-                ProblemKind.NOT_FOUND, "unknown_operation", f"there is no operation {name!r}{did_you_mean(name, known)}"
-            )
-        return known[name].model_dump(mode="json", exclude_none=True)
+        return shown_operation(self._services.site(), name)
 
     def targets(self) -> list[JsonObject]:
         """All managed services."""

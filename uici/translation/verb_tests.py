@@ -26,6 +26,10 @@ class VerbTestFailure:
     test: str
     source: str
     text: str
+    expected: list[JsonObject] | None = None
+    """The calls that were expected; None where an error was."""
+    got: list[JsonObject] | None = None
+    """The calls that were made; None where there was an error."""
 
     def diagnostic(self) -> Diagnostic:
         """The failure as a problem of the configuration, where the verb is defined."""
@@ -69,9 +73,11 @@ class VerbProver:
         for test in tests:
             if test.platform != BUILTIN and test.platform not in self._executors:
                 continue
-            text = _run(site, self._executors, name, test)
-            if text is not None:
-                failures.append(VerbTestFailure(name, test.name, site.operations[name].source, text))
+            found = _run(site, self._executors, name, test)
+            if found is not None:
+                text, got = found
+                expected = None if test.error is not None else _calls_of(test)
+                failures.append(VerbTestFailure(name, test.name, site.operations[name].source, text, expected, got))
         return failures
 
 
@@ -80,8 +86,14 @@ def run_verb_tests(site: Site, executors: Mapping[str, type[Executor]]) -> list[
     return VerbProver(executors).failures(site)
 
 
-def _run(site: Site, executors: Mapping[str, type[Executor]], name: str, test: VerbTest) -> str | None:
-    """Why the test fails; None when it passes."""
+def _calls_of(test: VerbTest) -> list[JsonObject]:
+    return [expected.model_dump(mode="json") for expected in test.expect]
+
+
+def _run(
+    site: Site, executors: Mapping[str, type[Executor]], name: str, test: VerbTest
+) -> tuple[str, list[JsonObject] | None] | None:
+    """Why the test fails, and the calls that were made; None when it passes."""
     platform = next(iter(executors), BUILTIN) if test.platform == BUILTIN else test.platform
     place = site.model_copy(
         update={
@@ -108,11 +120,11 @@ def _run(site: Site, executors: Mapping[str, type[Executor]], name: str, test: V
         if test.error is not None and test.error in problem.detail:
             return None
         wanted = f"an error with {test.error!r}" if test.error is not None else "calls"
-        return f"expected {wanted}, got the error: {problem.detail}"
+        return f"expected {wanted}, got the error: {problem.detail}", None
     got: list[JsonObject] = [{"call": call.name, "arguments": call.arguments} for call in prepared.steps[0].calls]
     if test.error is not None:
-        return f"expected an error with {test.error!r}, got {canonical_json(got)}"
-    wanted_calls = [expected.model_dump(mode="json") for expected in test.expect]
+        return f"expected an error with {test.error!r}, got {canonical_json(got)}", got
+    wanted_calls = _calls_of(test)
     if got != wanted_calls:
-        return f"expected {canonical_json(wanted_calls)}, got {canonical_json(got)}"
+        return f"expected {canonical_json(wanted_calls)}, got {canonical_json(got)}", got
     return None
