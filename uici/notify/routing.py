@@ -7,7 +7,7 @@ goes out at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,17 +57,18 @@ class Router:
         fresh = connection.execute(
             select(outbox).where(outbox.c.routed_at.is_(None)).order_by(outbox.c.id).limit(_AT_ONCE)
         ).all()
-        for row in fresh:
-            self._route_one(connection, row, now)
+        new = [delivery for row in fresh for delivery in self._route_one(connection, row, now)]
+        if new:
+            connection.execute(deliveries.insert(), new)
         connection.execute(outbox.update().where(outbox.c.id.in_([row.id for row in fresh])).values(routed_at=now))
 
-    def _route_one(self, connection: Connection, row: Row[Any], now: datetime) -> None:
+    def _route_one(self, connection: Connection, row: Row[Any], now: datetime) -> Iterator[JsonObject]:
         kind, rank = MessageKind(row.kind), self._settings.rank(row.severity)
         for channel in self._channels.values():
             if row.channel in (None, channel.name) and channel.takes(kind, rank, row.message):
                 held_until = self._held_until(connection, channel, kind, rank, now) if channel.limited else None
                 state = DeliveryState.PENDING if held_until is None else DeliveryState.HELD
-                _add(connection, row.id, channel.name, kind, state, now, held_until or now)
+                yield _delivery(row.id, channel.name, kind, state, now, held_until or now)
 
     def _held_until(
         self, connection: Connection, channel: Channel, kind: MessageKind, rank: int, now: datetime
@@ -139,7 +140,9 @@ class Router:
             .where(held)
             .values(state=DeliveryState.SUMMARISED, summary_id=summary, next_at=None, settled_at=now)
         )
-        _add(connection, summary, channel, kind, DeliveryState.PENDING, now, now)
+        connection.execute(
+            deliveries.insert().values(_delivery(summary, channel, kind, DeliveryState.PENDING, now, now))
+        )
 
 
 def _over(now: datetime) -> Any:
@@ -149,20 +152,18 @@ def _over(now: datetime) -> Any:
     )
 
 
-def _add(
-    connection: Connection,
-    message: int,
-    channel: str,
-    kind: MessageKind,
-    state: DeliveryState,
-    now: datetime,
-    next_at: datetime,
-) -> None:
-    connection.execute(
-        deliveries.insert().values(
-            message_id=message, channel=channel, kind=kind, state=state, tries=0, created_at=now, next_at=next_at
-        )
-    )
+def _delivery(
+    message: int, channel: str, kind: MessageKind, state: DeliveryState, now: datetime, next_at: datetime
+) -> JsonObject:
+    return {
+        "message_id": message,
+        "channel": channel,
+        "kind": kind,
+        "state": state,
+        "tries": 0,
+        "created_at": now,
+        "next_at": next_at,
+    }
 
 
 _WANTED = {
