@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
 from uici.cli import (
+    alertmanager,
     configuration,
     doctor,
     learning,
@@ -113,3 +114,4 @@ remote.register(app)
 learning.register(app)
 configuration.register(app)
 notify.register(app)
+alertmanager.register(app)
