@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from uici.cli import completing
 from uici.model.base import JsonValue
 from uici.model.errors import Problem, ProblemKind
 
@@ -168,4 +169,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration folder; default $UICI_CONFIG_DIR, then this folder.")
 ]
 StateOption = Annotated[str | None, typer.Option("--state", help="Database URL; default: platform.yml's `state`.")]
-EnvironmentOption = Annotated[str | None, typer.Option("--environment", "-e", help="Environment; default: the site's.")]
+EnvironmentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--environment", "-e", help="Environment; default: the site's.", autocompletion=completing.environments
+    ),
+]

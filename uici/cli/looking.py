@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from uici.cli import completing
 from uici.cli.client import segment
 from uici.cli.context import Options, options_of
 from uici.cli.watching import Watch, follow, follow_all
@@ -66,7 +67,9 @@ def register(app: typer.Typer) -> None:
 
 def incidents(
     context: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[ID | bundle ID]")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID | bundle ID]", autocompletion=completing.incidents)
+    ] = None,
     state: StateFilter = None,
     limit: Limit = 50,
     before: Before = None,
@@ -94,7 +97,7 @@ def incidents(
 
 def runs(
     context: typer.Context,
-    id_: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    id_: Annotated[str | None, typer.Argument(metavar="[ID]", autocompletion=completing.runs)] = None,
     state: StateFilter = None,
     limit: Limit = 50,
     before: Before = None,

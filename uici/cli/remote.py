@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+from uici.cli import completing
 from uici.cli.client import Client, segment
 from uici.cli.context import EnvironmentOption, Options, options_of
 from uici.cli.watching import follow
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completing.runs)]
 Cid = Annotated[str, typer.Option("--cid", help="The plan that you looked at; see `uici runs RUN`.")]
 Comment = Annotated[str, typer.Option("--comment", help="Recorded with your name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Recorded with your name.")]
@@ -34,8 +35,8 @@ def register(app: typer.Typer) -> None:
 
 def run(
     context: typer.Context,
-    operation: Annotated[str, typer.Argument(metavar="OPERATION")],
-    target: Annotated[str, typer.Argument(metavar="TARGET")],
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", autocompletion=completing.operations)],
+    target: Annotated[str, typer.Argument(metavar="TARGET", autocompletion=completing.targets)],
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="Typed by the operation; KEY:=JSON for raw JSON."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from uici.cli import completing
 from uici.cli.client import Client, segment
 from uici.cli.context import Exit, Options, OutputFormat, options_of
 from uici.model.base import JsonObject
@@ -31,7 +32,12 @@ def register(app: typer.Typer) -> None:
 def watch(
     context: typer.Context,
     id_: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A run or an incident; without it everything is followed.")
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="A run or an incident; without it everything is followed.",
+            autocompletion=completing.watched,
+        ),
     ] = None,
     tail: Annotated[
         int, typer.Option("--tail", min=0, max=5000, help="Without ID: begin with so many of the newest events.")
