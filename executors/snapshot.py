@@ -35,16 +35,19 @@ def take(
     """Look at every section; one that cannot be looked at is `{error}`. Masked, and cut to `max_bytes`.
 
     `environment` gives the service's variables: values of those whose names say that they are secret are hidden in
-    every section. Raises the first section's CallError only when none could be looked at.
+    every section. Raises the first section's CallError or OSError only when none could be looked at.
     """
     found: JsonObject = {}
-    failures: list[CallError] = []
+    failures: list[CallError | OSError] = []
     for name, look in sections.items():
         try:
             found[name] = look()
         except CallError as error:
             failures.append(error)
             found[name] = {"error": error.message}
+        except OSError as error:
+            failures.append(error)
+            found[name] = {"error": f"{error.strerror or type(error).__name__} {error.filename or ''}".rstrip()}
     if len(failures) == len(sections):
         raise failures[0]
     try:

@@ -19,17 +19,23 @@ def services_of(
 ) -> JsonObject:
     """All installed programs, by name. One whose specification cannot be read is `unknown`."""
     found: list[JsonObject] = []
+    readable: list[Specification] = []
     for program in files.installed():
         try:
             specification = files.read(program)
         except CallError:
             found.append({"id": program, "name": program, "state": "unknown", "image": None, "version": None})
             continue
-        instances = observe(files, supervisor, specification.instances, manage=manage) if specification else ()
-        status = status_document(specification, instances)
-        found.append(
-            {"id": program, "name": program, "state": status["state"], "image": None, "version": status["version"]}
-        )
+        if specification is not None:
+            readable.append(specification)
+    # All of them with one request.
+    names = tuple(name for specification in readable for name in specification.instances)
+    seen = {instance.id: instance for instance in observe(files, supervisor, names, manage=manage)}
+    for specification in readable:
+        status = status_document(specification, tuple(seen[name] for name in specification.instances))
+        name, version = specification.program, status["version"]
+        found.append({"id": name, "name": name, "state": status["state"], "image": None, "version": version})
+    found.sort(key=lambda one: str(one["name"]))
     if state is not None:
         found = [one for one in found if one["state"] == state]
     return {

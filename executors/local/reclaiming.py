@@ -80,7 +80,12 @@ class Kept:
 
 
 def reclaim(wanted: Reclaim, kept: Kept, deadline: float) -> JsonObject:
-    """Delete the files. Raises CallError(TEMPORARY, `reclaim_timeout`) when time was not enough: some may be gone."""
+    """Delete the files. Raises CallError: TEMPORARY `reclaim_timeout` when time was not enough, and some may be gone;
+    PERMANENT, with nothing deleted, for a root that is a symbolic link or may not be looked into.
+    """
+    for glob in wanted.globs:
+        with ExitStack() as opened:
+            _opened(_root(glob), opened)  # all of them are sound, or nothing is deleted
     removed = freed = failed = 0
     for folder, name, _, found in _files(wanted, kept, time.time() - wanted.older_than_seconds):
         if time.monotonic() > deadline:
@@ -132,7 +137,7 @@ def _files(wanted: Reclaim, kept: Kept, written_before: float) -> Iterator[tuple
 def _opened(root: tuple[str, ...], opened: ExitStack) -> int | None:
     """The root folder, reached without following a symbolic link; None when it is not there.
 
-    Raises CallError(PERMANENT, `root_is_a_link`).
+    Raises CallError(PERMANENT): `root_is_a_link`, `root_not_readable`.
     """
     folder = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     opened.callback(os.close, folder)
@@ -148,6 +153,11 @@ def _opened(root: tuple[str, ...], opened: ExitStack) -> int | None:
             folder = _folder(part, folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError:
+            path = "/" + "/".join(root[:number])
+            raise CallError(
+                FailureKind.PERMANENT, "root_not_readable", f"UICI may not look into {path}; let its user read it"
+            ) from None
         opened.callback(os.close, folder)
     return folder
 

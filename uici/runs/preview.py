@@ -7,6 +7,7 @@ committed, taken or sent.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import select
 
@@ -15,6 +16,7 @@ from uici.intake.targeting import TargetIndex
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
+from uici.model.learning import Choice
 from uici.model.masking import mask
 from uici.model.plan import Plan
 from uici.model.verdict import Answer, Decision
@@ -94,8 +96,9 @@ def of_alerts(
     with services.store.read() as connection:
         kept, tried = outcomes.present_choice(connection, run_id) if run_id else (None, ())
     situation = choosing.Situation(name, values, held, tried, run_id or "", f"strategy {name}")
-    found = choosing.next_plans(services, services.platforms, situation)
-    if not found.plans:
+    shown, among, skipped = _next_possible(services, situation, kept, run_id)
+    notes += skipped
+    if shown is None:
         notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, (), values)]
         return _shape(
             environment=environment,
@@ -106,20 +109,6 @@ def of_alerts(
             outcome="would wait for the alert's silence" if "healthy" in held else "escalated",
             notes=notes,
         )
-    notes += [f"{remedy}: {why}" for remedy, why in found.vetoed.items()]
-    plan, among = found.plans[0], None
-    if found.group is not None:
-        passing = lifted_by_time(services)
-        open_now = choosing.alternatives(services, services.platforms, situation, found, passing)
-        among = choosing.foreseen(services, open_now, kept)
-        plan = next(item for item in found.plans if item.remedy == among["shown"])
-        notes.append(_of_choosing(among, run_id))
-    try:
-        shown = of_plan(services, plan)
-    except Problem as problem:
-        if problem.code != "self_target":
-            raise
-        shown = _shape(environment=environment, target=target, outcome="refused", notes=[problem.detail])
     return _shown(
         shown
         | {
@@ -130,6 +119,33 @@ def of_alerts(
             "notes": [*shown["notes"], *notes],
         }
     )
+
+
+def _next_possible(
+    services: Services, situation: choosing.Situation, kept: Choice | None, run_id: str | None
+) -> tuple[JsonObject | None, JsonObject | None, list[str]]:
+    """The first rung that can be translated, as a run takes it; the alternatives it is one of; notes on the others."""
+    notes: list[str] = []
+    while (found := choosing.next_plans(services, services.platforms, situation)).plans:
+        notes += [note for remedy, why in found.vetoed.items() if (note := f"{remedy}: {why}") not in notes]
+        plan, among = found.plans[0], None
+        if found.group is not None:
+            passing = lifted_by_time(services)
+            open_now = choosing.alternatives(services, services.platforms, situation, found, passing)
+            among = choosing.foreseen(services, open_now, kept)
+            plan = next(item for item in found.plans if item.remedy == among["shown"])
+        try:
+            shown = of_plan(services, plan)
+        except Problem as problem:
+            if problem.code != "self_target":
+                notes.append(f"{plan.remedy}: it cannot be translated: {problem.detail}")
+                situation = replace(situation, tried=(*situation.tried, plan.remedy or ""))
+                continue
+            shown = _shape(
+                environment=plan.environment, target=plan.steps[0].target, outcome="refused", notes=[problem.detail]
+            )
+        return shown, among, notes if among is None else [*notes, _of_choosing(among, run_id)]
+    return None, None, notes
 
 
 def _of_choosing(among: JsonObject, run_id: str | None) -> str:
