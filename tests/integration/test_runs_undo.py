@@ -118,3 +118,15 @@ def test_a_ladder_of_nothing_but_impossible_remedies_says_why(tmp_path: Path, wo
     assert "take_it_out: it cannot be translated" in incident["reason"]
     assert "has no `backend` in its binding" in incident["reason"]
     assert world.changes("web") == []
+
+
+def test_a_preview_shows_the_remedy_that_a_run_would_come_to(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "exited"
+    config = site(tmp_path / "c", "web", strategies=IMPOSSIBLE_FIRST, policies=WITHOUT_ASKING)
+    with running(config, world) as application:
+        incident = closed(application, send(application, alert("web")))
+        world.service("web").state = "exited"
+        (shown,) = application.control.preview({"incident": incident["id"]}, None)["previews"]
+    assert shown["remedy"] == "restart"
+    left_out = [note for note in shown["notes"] if "cannot be translated" in note]
+    assert [note.partition(":")[0] for note in left_out] == ["take_it_out", "another_version"]
