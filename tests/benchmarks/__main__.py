@@ -9,11 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import engine, healing
+from tests.benchmarks import catalogue, engine, healing
 from tests.benchmarks.measuring import Benchmark, Result, write
 
 BENCHMARKS = (
     Benchmark("engine", "the durable engine and a bare commit on SQLite", engine.measure),
+    Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),
     Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),
 )
 """Everything that `make bench` takes, in this order."""

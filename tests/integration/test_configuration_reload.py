@@ -160,6 +160,6 @@ def test_a_verb_that_fails_its_own_test_never_serves(tmp_path: Path) -> None:
     (folder / "operations" / "nudge_service.yml").write_text(VERB.replace("query: {signal: HUP}", "query: {}"))
     server.start(wait=False)
     assert server.process.wait(60) == 1
-    assert f"{folder}/operations/nudge_service.yml:4:" in server.tail()
+    assert f"{folder}/operations/nudge_service.yml:5:" in server.tail()
     assert "verb_test_failed" in server.tail()
     server.http.close()

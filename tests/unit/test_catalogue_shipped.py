@@ -192,6 +192,31 @@ def test_the_messenger_is_never_the_target(site: Site, labels: dict[str, str], t
     assert TargetIndex(full).resolve(alert(alertname="X", **labels), SelfIdentity()).target == target
 
 
+def test_every_shipped_rule_can_be_carried_out_somewhere(site: Site) -> None:
+    def somewhere(name: str) -> bool:
+        translations = site.operations[name].translations
+        return BUILTIN in translations or any(
+            translations[platform].unsupported is None for platform in ("local", "docker") if platform in translations
+        )
+
+    used = {evidence.operation for rule in site.findings.values() for evidence in rule.when}
+    for strategy in site.strategies.values():
+        used |= {step.operation for step in strategy.diagnose}
+        used |= {step.operation for remedy in strategy.remedies for step in remedy.steps}
+    assert used
+    assert [name for name in sorted(used) if not somewhere(name)] == []
+
+
+def test_every_shipped_rung_asks_only_for_findings_that_its_diagnosis_can_make(site: Site) -> None:
+    for name, strategy in site.strategies.items():
+        looked = {step.operation for step in strategy.diagnose}
+        for remedy in strategy.remedies:
+            for wanted in (*remedy.when.any, *remedy.when.all):
+                rule = site.findings.get(wanted)
+                if rule is not None and looked:
+                    assert looked & {evidence.operation for evidence in rule.when}, (name, remedy.name, wanted)
+
+
 # --- places ---------------------------------------------------------------------------------------------------------
 
 

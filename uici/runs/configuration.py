@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import structlog
@@ -24,6 +25,9 @@ _log = structlog.get_logger(__name__)
 
 _MOST_NAMES = 20
 _MOST_PROBLEMS = 50
+_MOST_SHOWN = 500
+_REST = 19
+"""Rests are so many times as long as a look took: looking takes at most a twentieth of a processor."""
 _SHORT_DIGEST = 19
 """Characters of a digest that are enough to tell two contents apart by eye: `sha256:` and twelve digits."""
 
@@ -61,7 +65,7 @@ class Configuration:
         outcome = self._settled(actor, reason)
         rejected = self._live.rejected
         if rejected is not None:
-            problems = [_shown(each) for each in rejected.diagnostics]
+            problems = [_shown(each) for each in rejected.diagnostics[:_MOST_SHOWN]]
             raise Problem(
                 ProblemKind.CONFLICT,
                 "configuration_rejected",
@@ -97,7 +101,7 @@ class Configuration:
                 "digest": rejected.digest,
                 "since": rejected.since.isoformat(),
                 "count": len(rejected.diagnostics),
-                "problems": [_shown(each) for each in rejected.diagnostics],
+                "problems": [_shown(each) for each in rejected.diagnostics[:_MOST_SHOWN]],
             }
         shown: JsonObject = mask(document)
         return shown
@@ -135,11 +139,14 @@ class Configuration:
         )
 
     def _work(self) -> None:
+        took = 0.0
         while not self._stopping.is_set():
-            asked = self._asked.wait(self._seconds or None)
+            # Looking at thousands of files must not become what the machine does.
+            asked = self._asked.wait(max(self._seconds, _REST * took) or None)
             self._asked.clear()
             if self._stopping.is_set():
                 return
+            begun = time.monotonic()
             try:
                 if asked:
                     self._settled("signal")
@@ -148,6 +155,7 @@ class Configuration:
             except SQLAlchemyError as error:
                 # The site is what it is; only its telling failed, and /readyz says what is wrong with the state.
                 _log.error("configuration_not_told", error=str(getattr(error, "orig", error)))
+            took = time.monotonic() - begun if self._seconds else 0.0
 
     def _settled(self, actor: str, reason: str = "") -> ReloadOutcome:
         with self._telling:
