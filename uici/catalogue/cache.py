@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 from pydantic import ValidationError
@@ -31,6 +32,8 @@ from uici.ports import Executor
 _log = structlog.get_logger(__name__)
 
 _FORMAT = 1
+_CHECKSUM = 64
+"""Bytes at the end of a file: SHA-256 of all before them, in hexadecimal digits."""
 _MOST_FILES = 8
 """Sites kept for one user; the one that was written longest ago goes first."""
 
@@ -102,17 +105,14 @@ class SiteCache:
                 if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     _log.warning("catalogue_cache_refused", path=str(self.path), reason="others may write or read it")
                     return None
-                lines = stream.read().splitlines(keepends=True)
-        except OSError:
-            return None
-        if len(lines) < 2 or hashlib.sha256(b"".join(lines[:-1])).hexdigest().encode() != lines[-1]:
-            return None
-        try:
-            head = _Head.model_validate_json(lines[0])
-            if head.format != _FORMAT or head.key != key:
-                return None
-            verbs = {verb.name: verb for verb in _verbs(lines[1:-1])}
-        except ValidationError:
+                if not _is_whole(stream, status.st_size):
+                    return None
+                # Line by line: the whole file beside all that is made of it would double the memory.
+                head = _Head.model_validate_json(stream.readline())
+                if head.format != _FORMAT or head.key != key:
+                    return None
+                verbs = {verb.name: verb for verb in _verbs(_until(stream, status.st_size - _CHECKSUM))}
+        except (OSError, ValidationError):
             return None
         site = head.site.model_copy(
             update={
@@ -149,6 +149,23 @@ class SiteCache:
         files = sorted(self.path.parent.glob("catalogue-*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in files[_MOST_FILES:]:
             path.unlink(missing_ok=True)
+
+
+def _is_whole(stream: BinaryIO, size: int) -> bool:
+    """Whether the file ends with the checksum of all before it; leaves the stream at its beginning."""
+    total = hashlib.sha256()
+    left = size - _CHECKSUM
+    while left > 0 and (part := stream.read(min(left, 1 << 20))):
+        total.update(part)
+        left -= len(part)
+    written = stream.read(_CHECKSUM + 1)
+    stream.seek(0)
+    return left == 0 and written == total.hexdigest().encode()
+
+
+def _until(stream: BinaryIO, end: int) -> Iterator[bytes]:
+    while stream.tell() < end:
+        yield stream.readline()
 
 
 def _lines(head: _Head, verbs: Iterable[Verb]) -> Iterator[bytes]:
