@@ -226,11 +226,16 @@ def _decode(body: bytes, max_depth: int) -> JsonValue:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _invalid("not_utf8", f"the body is not UTF-8: byte {error.start} cannot be decoded") from None
-    deepest = _depth(body)
+    outside_texts = _outside_texts(body)
+    deepest = _depth(outside_texts)
     if deepest > max_depth:
         raise _invalid("too_deep", f"the body is nested {deepest} levels deep; at most {max_depth} are accepted")
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if _entries(document) != outside_texts.count(b":"):
+            # A key was given twice in one object. Only the slow way can say which.
+            json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        return document
     except json.JSONDecodeError as error:
         detail = f"the body is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
         raise _invalid("not_json", detail, where=f"line {error.lineno} column {error.colno}") from None
@@ -238,16 +243,18 @@ def _decode(body: bytes, max_depth: int) -> JsonValue:
         raise _invalid("not_json", f"the body is not JSON as RFC 8259 means it: {error}") from None
 
 
-def _depth(body: bytes) -> int:
-    """The deepest nesting that a parser of `body` could reach, found without recursion.
+def _outside_texts(body: bytes) -> bytes:
+    """The body without its texts.
 
     Up to the first syntax error this splits the body as a parser does, and a parser gets no further.
     """
-    if body.count(b"{") + body.count(b"[") <= 1:
-        return 1
     # Backslashes pair off from the left; what then still stands before a quote escapes it.
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside_texts = b"".join(unescaped.split(b'"')[::2])
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    return b"".join(unescaped.split(b'"')[::2])
+
+
+def _depth(outside_texts: bytes) -> int:
+    """The deepest nesting that a parser could reach, found without recursion."""
     depth = deepest = 0
     for byte in outside_texts.translate(None, _NOT_BRACKETS):
         if byte in b"[{":
@@ -257,6 +264,20 @@ def _depth(body: bytes) -> int:
         else:
             depth -= 1
     return deepest
+
+
+def _entries(document: JsonValue) -> int:
+    """How many entries all objects of a parsed document have together. Outside of texts each has one colon."""
+    count = 0
+    waiting: list[JsonValue] = [document]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is dict:
+            count += len(value)
+            waiting.extend(item for item in value.values() if type(item) is dict or type(item) is list)
+        elif type(value) is list:
+            waiting.extend(value)
+    return count
 
 
 def _object(pairs: list[tuple[str, JsonValue]]) -> JsonObject:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, select, tuple_
 
 from uici.events.log import EventLog
 from uici.intake.heartbeats import count_beats
@@ -23,6 +23,22 @@ from uici.store.schema import alerts, incidents, runs
 
 _CHUNK = 400  # SQLite's oldest limit on bound variables is 999; two per key
 _Key = tuple[str, datetime]
+
+# Statements are built once: building one costs several times what SQLite needs to carry it out.
+_KNOWN = select(alerts).where(tuple_(alerts.c.fingerprint, alerts.c.starts_at).in_(bindparam("keys", expanding=True)))
+_INCIDENTS = select(incidents).where(incidents.c.id.in_(bindparam("ids", expanding=True)))
+_OPEN = select(incidents.c.id).where(incidents.c.key == bindparam("key"), incidents.c.state == literal_column("'open'"))
+_OPEN_INCIDENT = incidents.insert()
+_START_RUN = runs.insert()
+_TRUNCATED = (
+    incidents.update()
+    .where(incidents.c.id == bindparam("incident"))
+    .values(truncated=func.max(incidents.c.truncated, bindparam("most")))
+)
+_INSERT = alerts.insert()
+_REPEATED = alerts.update().where(
+    and_(alerts.c.fingerprint == bindparam("b_fingerprint"), alerts.c.starts_at == bindparam("b_starts_at"))
+)
 
 
 class Batch:
@@ -50,10 +66,13 @@ class Batch:
         self._changed: set[_Key] = set()
         self._beats: dict[tuple[str, str], list[Alert]] = {}
         self._open: dict[str, str] = {}
+        self._new_incidents: list[JsonObject] = []
+        self._new_runs: list[JsonObject] = []
+        self._dropped: dict[str, int] = {}
+        """By incident, the most alerts that Alertmanager left out of one notification."""
 
     def add(self, notification: Notification, sender: str) -> tuple[int, list[str]]:
-        """Record one notification; returns the number of new alerts and the ids of the incidents it touched."""
-        self._load((alert.fingerprint, alert.starts_at) for alert in notification.alerts)
+        """Record one loaded notification; returns the number of new alerts and the ids of the incidents it touched."""
         new = 0
         touched: dict[str, None] = {}
         for alert in notification.alerts:
@@ -75,10 +94,17 @@ class Batch:
         return new, list(touched)
 
     def flush(self) -> None:
-        """Write the collected alert rows, and wake the runs whose alerts have all gone silent."""
+        """Write the collected rows, and wake the runs whose alerts have all gone silent."""
+        if self._new_incidents:
+            self._connection.execute(_OPEN_INCIDENT, self._new_incidents)
+        if self._new_runs:
+            self._connection.execute(_START_RUN, self._new_runs)
+        if self._dropped:
+            dropped = [{"incident": id_, "most": most} for id_, most in self._dropped.items()]
+            self._connection.execute(_TRUNCATED, dropped)
         fresh = [self._rows[key] for key in self._rows if key in self._inserted]
         if fresh:
-            self._connection.execute(alerts.insert(), fresh)
+            self._connection.execute(_INSERT, fresh)
         changed = [
             {
                 "b_fingerprint": row["fingerprint"],
@@ -93,15 +119,7 @@ class Batch:
             if key in self._changed and key not in self._inserted
         ]
         if changed:
-            self._connection.execute(
-                alerts.update().where(
-                    and_(
-                        alerts.c.fingerprint == bindparam("b_fingerprint"),
-                        alerts.c.starts_at == bindparam("b_starts_at"),
-                    )
-                ),
-                changed,
-            )
+            self._connection.execute(_REPEATED, changed)
         for (strategy, fingerprint), seen in self._beats.items():
             count_beats(self._connection, strategy, fingerprint, seen[-1].labels, len(seen), self._now)
         self._wake(
@@ -112,25 +130,23 @@ class Batch:
             }
         )
 
-    def incidents(self, ids: list[str]) -> list[Row[Any]]:
+    def incidents(self, ids: Iterable[str]) -> dict[str, Row[Any]]:
         """The rows of these incidents as they stand in this transaction."""
-        if not ids:
-            return []
-        found = {
+        wanted = list(dict.fromkeys(ids))
+        return {
             row.id: row
-            for start in range(0, len(ids), _CHUNK)
-            for row in self._connection.execute(
-                select(incidents).where(incidents.c.id.in_(ids[start : start + _CHUNK]))
-            )
+            for start in range(0, len(wanted), _CHUNK)
+            for row in self._connection.execute(_INCIDENTS, {"ids": wanted[start : start + _CHUNK]})
         }
-        return [found[id_] for id_ in ids]
 
-    def _load(self, keys: Iterable[_Key]) -> None:
-        wanted = [key for key in dict.fromkeys(keys) if key not in self._rows]
+    def load(self, notifications: Iterable[Notification]) -> None:
+        """Read what is known of the alerts of these notifications, which `add` is then given."""
+        wanted = list(
+            dict.fromkeys((alert.fingerprint, alert.starts_at) for item in notifications for alert in item.alerts)
+        )
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
-            query = select(alerts).where(tuple_(alerts.c.fingerprint, alerts.c.starts_at).in_(chunk))
-            for row in self._connection.execute(query):
+            for row in self._connection.execute(_KNOWN, {"keys": chunk}):
                 self._rows[(row.fingerprint, row.starts_at)] = dict(row._mapping)
 
     def _begin(self, alert: Alert, notification: Notification, sender: str) -> JsonObject:
@@ -174,12 +190,7 @@ class Batch:
         if targeted.is_self:
             return self._refuse_self(alert, targeted, row)
         key = _incident_key(alert, targeted)
-        known = (
-            self._open.get(key)
-            or self._connection.execute(
-                select(incidents.c.id).where(incidents.c.key == key, incidents.c.state == IncidentState.OPEN)
-            ).scalar_one_or_none()
-        )
+        known = self._open.get(key) or self._connection.execute(_OPEN, {"key": key}).scalar_one_or_none()
         if known is not None:
             self._open[key] = known
             self._event("alert_joined", known, targeted, alert)
@@ -190,21 +201,21 @@ class Batch:
         id_ = new_id("inc", self._now)
         run_id = new_id("run", self._now)
         self._insert_incident(id_, key, alert, targeted, IncidentState.OPEN, run_id=run_id)
-        self._connection.execute(
-            runs.insert().values(
-                id=run_id,
-                incident_id=id_,
-                environment=targeted.environment,
-                target=targeted.target,
-                origin="rule",
-                state="waiting",
-                stage="target",
-                part=0,
-                due_at=self._now,
-                waiting_for="start",
-                data={},
-                created_at=self._now,
-            )
+        self._new_runs.append(
+            {
+                "id": run_id,
+                "incident_id": id_,
+                "environment": targeted.environment,
+                "target": targeted.target,
+                "origin": "rule",
+                "state": "waiting",
+                "stage": "target",
+                "part": 0,
+                "due_at": self._now,
+                "waiting_for": "start",
+                "data": {},
+                "created_at": self._now,
+            }
         )
         self._open[key] = id_
         self._event("incident_opened", id_, targeted, alert, run=run_id)
@@ -249,19 +260,21 @@ class Batch:
     def _insert_incident(
         self, id_: str, key: str, alert: Alert, targeted: Targeted, state: IncidentState, **more: object
     ) -> None:
-        self._connection.execute(
-            incidents.insert().values(
-                id=id_,
-                key=key,
-                environment=targeted.environment,
-                target=targeted.target,
-                state=state,
-                opened_at=self._now,
-                severity=alert.labels.get("severity", ""),
-                title=f"{alert.name or 'alert without name'} on {targeted.target or 'an unknown target'}",
-                **{"reason": targeted.reason, **more},
-            )
-        )
+        row: JsonObject = {
+            "id": id_,
+            "key": key,
+            "environment": targeted.environment,
+            "target": targeted.target,
+            "state": state,
+            "outcome": None,
+            "reason": targeted.reason,
+            "opened_at": self._now,
+            "closed_at": None,
+            "severity": alert.labels.get("severity", ""),
+            "title": f"{alert.name or 'alert without name'} on {targeted.target or 'an unknown target'}",
+            "run_id": None,
+        }
+        self._new_incidents.append(row | more)
 
     def _repeat(self, key: _Key, row: JsonObject, alert: Alert) -> None:
         """Another delivery. Resolved is final for one occurrence: peers of a cluster deliver out of order."""
@@ -282,11 +295,7 @@ class Batch:
 
     def _truncated(self, notification: Notification, touched: list[str]) -> None:
         for id_ in touched:
-            self._connection.execute(
-                incidents.update()
-                .where(incidents.c.id == id_)
-                .values(truncated=func.max(incidents.c.truncated, notification.truncated_alerts))
-            )
+            self._dropped[id_] = max(self._dropped.get(id_, 0), notification.truncated_alerts)
         self._events.append(
             self._connection,
             "notification_truncated",

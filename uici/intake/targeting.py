@@ -90,6 +90,8 @@ class TargetIndex:
         said = {rule.label for rule in site.targeting.rules if rule.label} | set(site.targeting.victim_labels)
         self._naming = tuple(sorted((said | set(_NAMING_LABELS)) - messengers))
         self._messengers = tuple(sorted(label for label in messengers if label))
+        self._judged_for: SelfIdentity | None = None
+        self._judged: dict[tuple[str, str | None], str | None] = {}
         self._owned = frozenset(rule.label for rule in site.targeting.rules if rule.owner_of_pod) | {"pod"}
 
     def resolve(self, alert: Alert, identity: SelfIdentity, layers: SelfGuardLayers | None = None) -> Targeted:
@@ -253,8 +255,7 @@ class TargetIndex:
         messenger_because: str | None,
     ) -> str | None:
         if target is not None:
-            spec = self._targets[target]
-            by = identity.is_target((target, *spec.aliases), spec.bindings.get(environment or ""))
+            by = self._self_as(target, environment, identity)
             if by is not None:
                 return f"target {target!r} is reached as {by!r}"
         believed = self._naming if messenger_because is not None else (*self._naming, *self._messengers)
@@ -268,6 +269,16 @@ class TargetIndex:
         if identity.pods and f"{labels.get('namespace', '')}/{labels.get('pod', '')}" in identity.pods:
             return f"pod {labels['pod']!r} in namespace {labels.get('namespace', '')!r}"
         return None
+
+    def _self_as(self, target: str, environment: str | None, identity: SelfIdentity) -> str | None:
+        """By what a target is UICI itself; asked once for each, since neither changes while the index lives."""
+        if self._judged_for is not identity:
+            self._judged_for, self._judged = identity, {}
+        place = (target, environment)
+        if place not in self._judged:
+            spec = self._targets[target]
+            self._judged[place] = identity.is_target((target, *spec.aliases), spec.bindings.get(environment or ""))
+        return self._judged[place]
 
     # --- words and indices ---
 
@@ -341,12 +352,12 @@ _indices: dict[int, tuple[weakref.ref[Site], TargetIndex]] = {}
 
 def resolve(alert: Alert, site: Site, identity: SelfIdentity, layers: SelfGuardLayers | None = None) -> Targeted:
     """As `TargetIndex.resolve`; the index of a site is kept as long as the site lives."""
-    return _index_of_site(site).resolve(alert, identity, layers)
+    return index_of(site).resolve(alert, identity, layers)
 
 
 def match_found(bindings: tuple[JsonObject, ...], site: Site, environment: str) -> str | None:
     """As `TargetIndex.match_found`."""
-    return _index_of_site(site).match_found(bindings, environment)
+    return index_of(site).match_found(bindings, environment)
 
 
 def owners_of_pod(pod: str) -> tuple[str, ...]:
@@ -379,7 +390,8 @@ def _said(rule: TargetingRule | None, labels: Mapping[str, str]) -> str:
     return f"rule {rule.name}: label {rule.label}={labels.get(rule.label, '')!r:.100}"
 
 
-def _index_of_site(site: Site) -> TargetIndex:
+def index_of(site: Site) -> TargetIndex:
+    """The index of a site, made once and kept as long as the site lives."""
     kept = _indices.get(id(site))
     if kept is None or kept[0]() is not site:
         kept = (weakref.ref(site, _forget(id(site))), TargetIndex(site))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from uici.events.log import EventLog
 from uici.intake.recording import Batch
-from uici.intake.targeting import TargetIndex
+from uici.intake.targeting import index_of
 from uici.model.alert import AlertOutcome, Notification
 from uici.model.base import Frozen
 from uici.model.errors import Problem, ProblemKind
@@ -80,8 +80,6 @@ class IntakeWriter:
         self._on_new = on_new
         self._queue: queue.Queue[tuple[_Waiting, Future[Accepted]] | None] = queue.Queue(settings.queue_notifications)
         self._thread = threading.Thread(target=self._work, name="uici-intake", daemon=True)
-        self._index: TargetIndex | None = None
-        self._index_of: Site | None = None
         self._closed = False
         self._refused = 0
 
@@ -158,7 +156,7 @@ class IntakeWriter:
     def _commit(self, batch: list[tuple[_Waiting, Future[Accepted]]]) -> bool:
         try:
             with self._events.writing(urgent=True) as connection:
-                answers = self._record(connection, (waiting for waiting, _ in batch), self._clock.now())
+                answers = self._record(connection, [waiting for waiting, _ in batch], self._clock.now())
         except SQLAlchemyError as error:
             log.error("intake_commit_failed", notifications=len(batch), error=str(getattr(error, "orig", error)))
             return False
@@ -171,16 +169,16 @@ class IntakeWriter:
         self._on_new()
         return True
 
-    def _record(self, connection: Connection, waiting: Iterable[_Waiting], now: datetime) -> list[Accepted]:
+    def _record(self, connection: Connection, waiting: list[_Waiting], now: datetime) -> list[Accepted]:
         site = self._site()
-        if self._index is None or self._index_of is not site:
-            self._index, self._index_of = TargetIndex(site), site
-        batch = Batch(connection, self._events, site, self._index, self._identity, self._layers, now)
+        batch = Batch(connection, self._events, site, index_of(site), self._identity, self._layers, now)
+        batch.load(item.notification for item in waiting)
         answers = []
         for item in waiting:
             new, touched = batch.add(item.notification, item.sender)
             answers.append((item.notification, new, touched))
         batch.flush()
+        known = batch.incidents(id_ for _, _, touched in answers for id_ in touched)
         return [
             Accepted(
                 received=len(notification.alerts),
@@ -190,7 +188,7 @@ class IntakeWriter:
                     IncidentRef(
                         id=row.id, environment=row.environment, target=row.target, state=row.state, outcome=row.outcome
                     )
-                    for row in batch.incidents(touched)
+                    for row in (known[id_] for id_ in touched)
                 ),
             )
             for notification, new, touched in answers

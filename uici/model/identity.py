@@ -28,13 +28,13 @@ class SelfIdentity(Frozen):
 
     def is_named_by(self, names: Iterable[str]) -> str | None:
         """The first of `names` that means UICI itself, else None. Container ids match by a prefix of 12 or more."""
+        own, containers = self.names, self.containers
         for name in names:
             lowered = name.strip().lstrip("/").lower()
-            if not lowered:
-                continue
-            if lowered in self.names:
-                return name
-            if len(lowered) >= 12 and any(container.startswith(lowered) for container in self.containers):
+            if lowered and (
+                lowered in own
+                or (len(lowered) >= 12 and any(container.startswith(lowered) for container in containers))
+            ):
                 return name
         return None
 

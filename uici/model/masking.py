@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from urllib.parse import quote
 
 from uici.model.base import JsonValue
@@ -44,6 +45,9 @@ _NAMED = re.compile(
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 
+_TELLING = re.compile(r"[=:\s]")
+"""Without any of these a text can match none of the patterns above: most texts are names."""
+
 _QUOTES = re.compile(r"""\\?["']""")
 
 _registering = threading.Lock()
@@ -64,6 +68,7 @@ def register_secret(value: str) -> None:
         _registered = _longest_first({*_registered, *forms})
 
 
+@lru_cache(maxsize=4096)
 def is_secret_key(key: str) -> bool:
     """Whether values under this key are not shown, by the key's name alone."""
     return _SECRET_KEY.search(key) is not None
@@ -111,6 +116,8 @@ def _items(items: Iterable[JsonValue], known: tuple[str, ...]) -> list[JsonValue
 def _text(text: str, known: tuple[str, ...]) -> str:
     for secret in known:
         text = text.replace(secret, MASK)
+    if _TELLING.search(text) is None:
+        return text
     found = _ASSIGNMENT.match(text)
     if found is not None and is_secret_key(found[1]):
         return text if _tells_nothing(found[2]) else f"{found[1]}={MASK}"

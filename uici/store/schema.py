@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -23,7 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 SCHEMA_VERSION = 2
-_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+@lru_cache(maxsize=4096)
+def utc_text(value: datetime) -> str:
+    """A time as the tables hold it. Raises ValueError for one without zone."""
+    if value.tzinfo is None:
+        raise ValueError("a stored time needs a time zone")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class UtcText(TypeDecorator[datetime]):
@@ -34,15 +42,11 @@ class UtcText(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
         """Write: raises ValueError for a time without zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time needs a time zone")
-        return value.astimezone(UTC).strftime(_FORMAT)
+        return None if value is None else utc_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read back as an aware time."""
-        return None if value is None else datetime.strptime(value, _FORMAT).replace(tzinfo=UTC)
+        return None if value is None else datetime.fromisoformat(value)
 
 
 metadata = MetaData()
@@ -129,6 +133,13 @@ runs = Table(
     Index("runs_by_target", "environment", "target", "ended_at"),
     Index("runs_by_incident", "incident_id"),
     Index("runs_acted", "environment", "acted_at"),
+    Index(
+        "runs_queued",
+        "environment",
+        "created_at",
+        sqlite_where=text("waiting_for = 'slot'"),
+        postgresql_where=text("waiting_for = 'slot'"),
+    ),
 )
 
 plans = Table(
@@ -173,6 +184,14 @@ slots = Table(
     Column("run_id", String(40)),
     Column("acting", Boolean, nullable=False, default=False),
     Column("taken_at", UtcText),
+    Index("slots_by_run", "run_id"),
+    Index(
+        "slots_held",
+        "environment",
+        "acting",
+        sqlite_where=text("run_id IS NOT NULL"),
+        postgresql_where=text("run_id IS NOT NULL"),
+    ),
 )
 
 attempts = Table(
