@@ -15,6 +15,8 @@ from uici.ports import Clock
 from uici.store import schema
 from uici.store.database import Store
 
+_APPEND = schema.events.insert()
+
 
 class Event(Frozen):
     """One thing that happened. `seq` grows by time of commit order."""
@@ -36,13 +38,20 @@ class EventLog:
         self._store = store
         self._clock = clock
         self._news = threading.Condition()
-        self._last = 0
+        self._collected: dict[Connection, list[JsonObject]] = {}
+        """What the transactions under way will append."""
 
     @contextmanager
     def writing(self, *, urgent: bool = False) -> Iterator[Connection]:
         """A writing transaction after whose commit the followers are woken; `urgent` as in `Store.write`."""
         with self._store.write(urgent=urgent) as connection:
-            yield connection
+            collected = self._collected[connection] = []
+            try:
+                yield connection
+            finally:
+                del self._collected[connection]
+            if collected:  # in one statement, which many events of one transaction feel
+                connection.execute(_APPEND, collected)
         with self._news:
             self._news.notify_all()
 
@@ -58,17 +67,39 @@ class EventLog:
         **data: object,
     ) -> None:
         """Add one event to the transaction. Values that look like secrets are masked before they are stored."""
-        connection.execute(
-            schema.events.insert().values(
-                at=self._clock.now(),
-                type=type_,
-                incident_id=incident,
-                run_id=run,
-                environment=environment,
-                target=target,
-                data=mask(data),
-            )
+        self.add(
+            connection,
+            self.drafted(type_, incident=incident, run=run, environment=environment, target=target, **data),
         )
+
+    def drafted(
+        self,
+        type_: str,
+        *,
+        incident: str | None = None,
+        run: str | None = None,
+        environment: str | None = None,
+        target: str | None = None,
+        **data: object,
+    ) -> JsonObject:
+        """An event of this moment, for a later `add`. Values that look like secrets are masked."""
+        return {
+            "at": self._clock.now(),
+            "type": type_,
+            "incident_id": incident,
+            "run_id": run,
+            "environment": environment,
+            "target": target,
+            "data": mask(data),
+        }
+
+    def add(self, connection: Connection, event: JsonObject) -> None:
+        """Add a drafted event to the transaction."""
+        collected = self._collected.get(connection)
+        if collected is None:
+            connection.execute(_APPEND, event)
+        else:
+            collected.append(event)
 
     def read(
         self, *, run: str | None = None, incident: str | None = None, after: int = 0, limit: int = 1000

@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
@@ -42,6 +42,27 @@ _CLOCK_JITTER = timedelta(seconds=2)
 _LOST_AFTER = timedelta(seconds=5)
 _FORGET_SECONDS = 30.0
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+
+_RUN = select(runs).where(runs.c.id == bindparam("run"))
+_NEXT_DUE = select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > bindparam("now"))
+_WANTED = (
+    select(runs.c.environment).where(runs.c.state == RunState.WAITING, runs.c.due_at <= bindparam("now")).distinct()
+)
+_DUE = (
+    select(runs.c.id, runs.c.part)
+    .where(
+        runs.c.state == RunState.WAITING,
+        runs.c.due_at <= bindparam("now"),
+        runs.c.environment.is_not_distinct_from(bindparam("place")),
+    )
+    .order_by(runs.c.due_at, runs.c.created_at)
+    .limit(bindparam("most"))
+)
+_TAKE_UP = (
+    runs.update()
+    .where(runs.c.id == bindparam("run"), runs.c.part == bindparam("present"), runs.c.state == RunState.WAITING)
+    .values(state=RunState.ACTIVE, due_at=None)
+)
 
 
 class Engine:
@@ -130,11 +151,10 @@ class Engine:
 
     def _begin(self, run_id: str, part: int) -> JsonObject | None:
         """Take the run up where its row says; for a part that begins by looking, go on at once with that."""
-        with self._services.store.write() as connection:
-            row = connection.execute(select(runs).where(runs.c.id == run_id)).one_or_none()
-            if row is None or row.part != part or row.state == RunState.ENDED:
-                return None
-            connection.execute(runs.update().where(runs.c.id == run_id).values(state=RunState.ACTIVE, due_at=None))
+        with self._services.store.read() as connection:
+            row = connection.execute(_RUN, {"run": run_id}).one_or_none()
+        if row is None or row.part != part or row.state == RunState.ENDED:
+            return None
         state: JsonObject = row.data or _beginning(row)
         return self._advance(state) if state["stage"] in REPEATABLE else state
 
@@ -195,24 +215,34 @@ class Engine:
     def _start_due(self) -> float:
         """Start what is due; returns the seconds until the next run is."""
         now = self._services.clock.now()
+        chosen: dict[str, tuple[str, int]] = {}
         with self._services.store.read() as connection:
-            after = connection.execute(
-                select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > now)
-            ).scalar_one()
+            after = connection.execute(_NEXT_DUE, {"now": now}).scalar_one()
             # Also where the site has no target, or not even the environment any more: those runs end, and tell people.
-            due = runs.c.state == RunState.WAITING, runs.c.due_at <= now
-            wanted = connection.execute(select(runs.c.environment).where(*due).distinct()).scalars().all()
+            wanted = connection.execute(_WANTED, {"now": now}).scalars().all()
             for place, room in self._room(wanted).items():
-                here = runs.c.environment.is_(None) if place is None else runs.c.environment == place
-                rows = connection.execute(
-                    select(runs.c.id, runs.c.part)
-                    .where(*due, here)
-                    .order_by(runs.c.due_at, runs.c.created_at)
-                    .limit(self._settings.threads + room)  # some of them are being started already
-                ).all()
-                for row in rows:
-                    if room > 0 and self._start(row.id, row.part, place):
+                if room == 0:
+                    continue
+                # Some of them are being started already.
+                here = {"now": now, "place": place, "most": self._settings.threads + room}
+                for row in connection.execute(_DUE, here):
+                    if room > 0 and self._reserve(f"{row.id}:{row.part}", place):
+                        chosen[f"{row.id}:{row.part}"] = (row.id, row.part)
                         room -= 1
+        try:
+            if chosen:
+                # One transaction for all. A wake-up from now on is one that the part's looking may have missed.
+                with self._services.store.write() as connection:
+                    connection.execute(_TAKE_UP, [{"run": run_id, "present": part} for run_id, part in chosen.values()])
+            while chosen:
+                key, (run_id, part) = next(iter(chosen.items()))
+                with SetWorkflowID(key):
+                    DBOS.start_workflow(self._part, run_id, part)
+                del chosen[key]
+        finally:
+            with self._active_lock:
+                for key in chosen:
+                    self._active.pop(key, None)
         return 1.0 if after is None else max(0.0, (after - now).total_seconds())
 
     def _room(self, wanted: Iterable[str | None]) -> dict[str | None, int]:
@@ -236,19 +266,12 @@ class Engine:
             room[place] = max(0, free - others)
         return room
 
-    def _start(self, run_id: str, part: int, place: str | None) -> bool:
-        key = f"{run_id}:{part}"
+    def _reserve(self, key: str, place: str | None) -> bool:
+        """Take a thread for a part, unless it has one or none is free."""
         with self._active_lock:
             if key in self._active or len(self._active) >= self._settings.threads:
                 return False
             self._active[key] = place
-        try:
-            with SetWorkflowID(key):
-                DBOS.start_workflow(self._part, run_id, part)
-        except BaseException:
-            with self._active_lock:
-                self._active.pop(key, None)
-            raise
         return True
 
     def _recover(self) -> None:
@@ -284,9 +307,12 @@ class Engine:
         for row in rows:
             key = f"{row.id}:{row.part}"
             with self._active_lock:
-                if row.state == RunState.WAITING and key not in self._active:
-                    continue  # it waits for a thread
+                at_work = key in self._active
+            if row.state == RunState.WAITING and not at_work:
+                continue  # it waits for a thread
             status = DBOS.get_workflow_status(key)
+            if status is None and not at_work:
+                self._put_back(row.id, row.part)
             if status is None or status.status in ("PENDING", "ENQUEUED", "DELAYED"):
                 continue
             if now.timestamp() - (status.updated_at or 0) / 1000 < _LOST_AFTER.total_seconds():
@@ -295,6 +321,16 @@ class Engine:
             with self._active_lock:
                 self._active.pop(key, None)
             self._take_up_again(row.id, row.part, status.status)
+
+    def _put_back(self, run_id: str, part: int) -> None:
+        """A run that was taken up, but whose part nobody began: it waits again."""
+        with self._services.store.write() as connection:
+            connection.execute(
+                runs.update()
+                .where(runs.c.id == run_id, runs.c.part == part, runs.c.state == RunState.ACTIVE)
+                .values(state=RunState.WAITING, due_at=self._services.clock.now())
+            )
+        self._tick.set()
 
     def _take_up_again(self, run_id: str, part: int, status: str) -> None:
         limit = self._services.site().platform.runs.max_recovery_attempts

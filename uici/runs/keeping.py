@@ -83,10 +83,10 @@ def keep(connection: Connection, services: Services, data: RunData, phase: str, 
 def note_step(services: Services, data: RunData, operation: Operation, result: JsonObject) -> None:
     """Tell the timeline that a step was carried out, with its result; one that is kept stands with the incident."""
     found = kept(operation, result, services.site().platform.records)
-    with services.events.writing() as connection:
-        if found is not None and data.incident_id is not None:
-            keep(connection, services, data, UNDO if data.undoing else PLAN, [found])
-            result = found.noted
-        elif found is not None:
-            result = found.result
-        services.note(connection, data, "step_done", operation=operation.name, result=result)
+    if found is not None and data.incident_id is not None:
+        results, phase = [found], UNDO if data.undoing else PLAN
+        services.later(lambda connection: keep(connection, services, data, phase, results))
+        result = found.noted
+    elif found is not None:
+        result = found.result
+    services.note_alone(data, "step_done", operation=operation.name, result=result)

@@ -25,6 +25,9 @@ from uici.store.schema import choices, feedback, outcomes, runs, vetoes
 _REWARDS = {Verdict.EFFECTIVE: 1.0, Verdict.INEFFECTIVE: 0.0}
 
 
+_IN_FORCE = select(vetoes).where(vetoes.c.lifted_at.is_(None)).order_by(vetoes.c.id)
+
+
 def keep_outcome(connection: Connection, data: RunData, now: datetime) -> None:
     """Write what came of the rung that the run has just left, unless it is written already.
 
@@ -174,7 +177,7 @@ def logged_choices(connection: Connection, strategy: str | None, most: int) -> t
 
 def vetoes_in_force(connection: Connection) -> tuple[Veto, ...]:
     """What people have forbidden and not lifted, oldest first."""
-    rows = connection.execute(select(vetoes).where(vetoes.c.lifted_at.is_(None)).order_by(vetoes.c.id))
+    rows = connection.execute(_IN_FORCE)
     return tuple(Veto.model_validate({name: getattr(row, name) for name in Veto.model_fields}) for row in rows)
 
 

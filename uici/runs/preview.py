@@ -12,7 +12,7 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from uici.guard.judging import combined, judge
-from uici.intake.targeting import TargetIndex
+from uici.intake.targeting import index_of
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
@@ -32,7 +32,7 @@ from uici.store.schema import incidents
 
 def of_notification(services: Services, notification: Notification, environment: str | None) -> JsonObject:
     """What would be done about a payload: one preview per target, and what becomes of the other alerts."""
-    index = TargetIndex(services.site())
+    index = index_of(services.site())
     groups: dict[tuple[str, str], list[Alert]] = {}
     previews: list[JsonObject] = []
     for alert in notification.alerts:

@@ -26,7 +26,7 @@ def propose_change(services: Services, data: RunData, position: str, arguments: 
         ],
         "run": data.run_id,
     }
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         new = enqueue(
             connection,
             f"step:{data.run_id}:{position}",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.alert import Alert, AlertOutcome, AlertStatus
@@ -19,15 +22,115 @@ DONE, PROVED, NOT_DONE, FAILED, UNKNOWN = "done", "proved_done", "not_done", "fa
 """Outcomes of an attempt."""
 
 _WOKEN = 4
+_PLANS_KEPT = 256
+"""Parsed plans in memory: those of the runs at work, and of those that look again and again."""
+
+# Statements are built once: building one costs several times what SQLite needs to carry it out.
+_ALERTS = (
+    select(alerts)
+    .where(alerts.c.incident_id == bindparam("incident"))
+    .order_by(alerts.c.first_seen, alerts.c.fingerprint)
+)
+_FIRING_ALERTS = _ALERTS.where(alerts.c.status == AlertStatus.FIRING)
+_INTERRUPTION = select(
+    runs.c.cancel_by,
+    runs.c.cancel_reason,
+    select(alerts.c.fingerprint)
+    .where(alerts.c.incident_id == bindparam("incident"), alerts.c.status == AlertStatus.FIRING)
+    .exists()
+    .label("firing"),
+).where(runs.c.id == bindparam("run"))
+_BEGUN = (
+    select(attempts.c.id)
+    .where(
+        attempts.c.run_id == bindparam("run"),
+        attempts.c.position.startswith(bindparam("position"), autoescape=False),
+        or_(attempts.c.outcome.is_(None), attempts.c.outcome != NOT_DONE),
+    )
+    .limit(1)
+)
+_PLAN = select(plans.c.document).where(plans.c.cid == bindparam("cid"))
+_HERE = (runs.c.environment == bindparam("place"), runs.c.target == bindparam("aim"))
+_LAST_RUN_ENDED = select(func.max(runs.c.ended_at)).where(
+    *_HERE,
+    runs.c.state == RunState.ENDED,
+    or_(
+        runs.c.acted_at.is_not(None),
+        and_(
+            runs.c.origin != Origin.HUMAN,
+            runs.c.outcome.not_in([AlertOutcome.SELF_RESOLVED, AlertOutcome.SUPERSEDED]),
+        ),
+    ),
+)
+_INEFFECTIVE = (
+    *_HERE,
+    runs.c.state == RunState.ENDED,
+    runs.c.acted_at.is_not(None),
+    runs.c.verdict.in_([Verdict.INEFFECTIVE, Verdict.INCONCLUSIVE]),
+)
+_INEFFECTIVE_RUNS = select(func.count()).select_from(runs).where(*_INEFFECTIVE, runs.c.ended_at >= bindparam("since"))
+_LAST_INEFFECTIVE_RUN = select(runs.c.id).where(*_INEFFECTIVE).order_by(runs.c.ended_at.desc()).limit(1)
+_ACTED = and_(runs.c.environment == bindparam("place"), runs.c.acted_at >= bindparam("since"))
+# Counted in the index alone, this run with them, which is then taken off.
+_BEGUN_SINCE = select(
+    select(func.count()).select_from(runs).where(_ACTED).scalar_subquery()
+    - select(func.count()).select_from(runs).where(_ACTED, runs.c.id == bindparam("run")).scalar_subquery()
+    + select(func.count())
+    .select_from(slot_rows.join(runs, runs.c.id == slot_rows.c.run_id))
+    .where(
+        slot_rows.c.environment == bindparam("place"),
+        slot_rows.c.run_id.is_not(None),
+        runs.c.environment == bindparam("place"),
+        runs.c.acted_at.is_(None),
+        runs.c.id != bindparam("run"),
+    )
+    .scalar_subquery()
+)
+_FREEZE = select(freezes.c.frozen, freezes.c.actor, freezes.c.reason).where(freezes.c.id == 1)
+# A literal, so that the index of those who wait for a slot is used.
+_QUEUED = and_(
+    runs.c.environment == bindparam("place"),
+    runs.c.state == RunState.WAITING,
+    runs.c.waiting_for == literal_column("'slot'"),
+)
+_COUNT_QUEUED = select(func.count()).select_from(runs).where(_QUEUED)
+_WAKE_QUEUED = (
+    runs.update()
+    .where(
+        _QUEUED,
+        or_(
+            runs.c.id.in_(select(runs.c.id).where(_QUEUED).order_by(runs.c.created_at).limit(_WOKEN)),
+            runs.c.target == bindparam("freed"),
+        ),
+    )
+    .values(due_at=bindparam("now"))
+)
+_PRESENT = and_(runs.c.id == bindparam("run"), runs.c.part == bindparam("present"), runs.c.state == RunState.ACTIVE)
+_SAVED = ("stage", "environment", "target", "cid", "verdict", "reason", "data")
+_PARKED = (*_SAVED, "part", "due_at", "waiting_for")
+_SAVE = runs.update().where(_PRESENT).values({name: bindparam(f"new_{name}") for name in _SAVED})
+_PARK = (
+    runs.update()
+    .where(_PRESENT)
+    .values({name: bindparam(f"new_{name}") for name in _PARKED} | {"state": RunState.WAITING})
+)
+_WOKEN_AT = select(runs.c.due_at).where(_PRESENT)
+
+_plans: OrderedDict[str, PreparedPlan] = OrderedDict()
+_plans_lock = threading.Lock()
 
 
 def firing_alerts(connection: Connection, incident_id: str) -> list[Alert]:
     """The alerts of an incident that still fire, oldest first."""
-    return alerts_of(connection, incident_id, alerts.c.status == AlertStatus.FIRING)
+    return _alerts(connection, _FIRING_ALERTS, incident_id)
 
 
-def alerts_of(connection: Connection, incident_id: str, *only: ColumnElement[bool]) -> list[Alert]:
-    """The alerts of an incident, oldest first; of them `only` some."""
+def alerts_of(connection: Connection, incident_id: str) -> list[Alert]:
+    """The alerts of an incident, oldest first."""
+    return _alerts(connection, _ALERTS, incident_id)
+
+
+def _alerts(connection: Connection, statement: Select[Any], incident_id: str) -> list[Alert]:
     return [
         Alert.model_construct(
             fingerprint=row.fingerprint,
@@ -38,26 +141,13 @@ def alerts_of(connection: Connection, incident_id: str, *only: ColumnElement[boo
             ends_at=row.ends_at,
             generator_url=row.generator_url,
         )
-        for row in connection.execute(
-            select(alerts)
-            .where(alerts.c.incident_id == incident_id, *only)
-            .order_by(alerts.c.first_seen, alerts.c.fingerprint)
-        )
+        for row in connection.execute(statement, {"incident": incident_id})
     ]
 
 
 def severity_of(connection: Connection, incident_id: str | None) -> str:
     """The severity of an incident as its first alert gave it; empty where there is no incident."""
     return connection.execute(select(incidents.c.severity).where(incidents.c.id == incident_id)).scalar() or ""
-
-
-def still_firing(connection: Connection, incident_id: str) -> int:
-    """How many alerts of an incident still fire."""
-    return connection.execute(
-        select(func.count())
-        .select_from(alerts)
-        .where(alerts.c.incident_id == incident_id, alerts.c.status == AlertStatus.FIRING)
-    ).scalar_one()
 
 
 def forbidden(connection: Connection, data: RunData) -> RunData | None:
@@ -82,12 +172,12 @@ def interruption(connection: Connection, data: RunData, *, planning: bool) -> Ru
 
     `planning`: its next plan has not been begun for sure.
     """
-    row = connection.execute(select(runs.c.cancel_by, runs.c.cancel_reason).where(runs.c.id == data.run_id)).one()
+    row = connection.execute(_INTERRUPTION, {"run": data.run_id, "incident": data.incident_id}).one()
     if row.cancel_by is not None:
         left = "; what it had changed stays as it is" if data.acted else ""
         reason = f"cancelled by {row.cancel_by}: {row.cancel_reason or 'no reason given'}{left}"
         return data.ending(AlertOutcome.REFUSED, reason)
-    if data.incident_id is None or still_firing(connection, data.incident_id) > 0:
+    if data.incident_id is None or row.firing:
         return None
     if not planning and begun(connection, data):
         return None
@@ -97,16 +187,8 @@ def interruption(connection: Connection, data: RunData, *, planning: bool) -> Ru
 
 def begun(connection: Connection, data: RunData) -> bool:
     """Whether a call of the present plan was sent and is not known to have failed to arrive."""
-    return (
-        connection.execute(
-            select(attempts.c.id).where(
-                attempts.c.run_id == data.run_id,
-                attempts.c.position.startswith(f"do:{data.cid}:", autoescape=True),
-                or_(attempts.c.outcome.is_(None), attempts.c.outcome != NOT_DONE),
-            )
-        ).first()
-        is not None
-    )
+    position = f"do:{data.cid}:"
+    return connection.execute(_BEGUN, {"run": data.run_id, "position": position}).first() is not None
 
 
 def keep_plan(connection: Connection, plan: PreparedPlan, now: datetime) -> str:
@@ -122,10 +204,18 @@ def keep_plan(connection: Connection, plan: PreparedPlan, now: datetime) -> str:
 
 
 def load_plan(connection: Connection, cid: str) -> PreparedPlan:
-    """The snapshot of a plan, as it was when the run made it."""
-    return PreparedPlan.model_validate(
-        connection.execute(select(plans.c.document).where(plans.c.cid == cid)).scalar_one()
-    )
+    """The snapshot of a plan, as it was when the run made it. Parsed once: a `cid` is the hash of what it names."""
+    with _plans_lock:
+        known = _plans.get(cid)
+        if known is not None:
+            _plans.move_to_end(cid)
+            return known
+    plan = PreparedPlan.model_validate(connection.execute(_PLAN, {"cid": cid}).scalar_one())
+    with _plans_lock:
+        _plans[cid] = plan
+        while len(_plans) > _PLANS_KEPT:
+            _plans.popitem(last=False)
+    return plan
 
 
 def last_run_ended(connection: Connection, environment: str, target: str) -> datetime | None:
@@ -134,69 +224,39 @@ def last_run_ended(connection: Connection, environment: str, target: str) -> dat
     That is one that changed something, or in which UICI came to an end of its own: not one whose alerts went silent,
     and not a person's that was refused.
     """
-    return connection.execute(
-        select(func.max(runs.c.ended_at)).where(
-            runs.c.environment == environment,
-            runs.c.target == target,
-            runs.c.state == RunState.ENDED,
-            or_(
-                runs.c.acted_at.is_not(None),
-                and_(
-                    runs.c.origin != Origin.HUMAN,
-                    runs.c.outcome.not_in([AlertOutcome.SELF_RESOLVED, AlertOutcome.SUPERSEDED]),
-                ),
-            ),
-        )
+    found: datetime | None = connection.execute(
+        _LAST_RUN_ENDED, {"place": environment, "aim": target}
     ).scalar_one_or_none()
+    return found
 
 
 def ineffective_runs(connection: Connection, environment: str, target: str, since: datetime) -> int:
     """How many runs on the target since then changed something and did not heal it."""
-    return connection.execute(
-        select(func.count()).select_from(runs).where(*_ineffective(environment, target), runs.c.ended_at >= since)
-    ).scalar_one()
+    here = {"place": environment, "aim": target, "since": since}
+    return connection.execute(_INEFFECTIVE_RUNS, here).scalar_one()
 
 
 def last_ineffective_run(connection: Connection, environment: str, target: str) -> str | None:
     """The id of the last run on the target that changed something and did not heal it."""
-    return connection.execute(
-        select(runs.c.id).where(*_ineffective(environment, target)).order_by(runs.c.ended_at.desc()).limit(1)
-    ).scalar_one_or_none()
-
-
-def _ineffective(environment: str, target: str) -> tuple[ColumnElement[bool], ...]:
-    return (
-        runs.c.environment == environment,
-        runs.c.target == target,
-        runs.c.state == RunState.ENDED,
-        runs.c.acted_at.is_not(None),
-        runs.c.verdict.in_([Verdict.INEFFECTIVE, Verdict.INCONCLUSIVE]),
-    )
+    here = {"place": environment, "aim": target}
+    return connection.execute(_LAST_INEFFECTIVE_RUN, here).scalar_one_or_none()
 
 
 def begun_since(connection: Connection, environment: str, since: datetime, *, except_run: str) -> int:
     """How many other runs of the environment began to act since then, or are about to."""
-    about_to = select(slot_rows.c.run_id).where(slot_rows.c.environment == environment, slot_rows.c.run_id.is_not(None))
-    return connection.execute(
-        select(func.count())
-        .select_from(runs)
-        .where(
-            runs.c.environment == environment,
-            runs.c.id != except_run,
-            or_(runs.c.acted_at >= since, and_(runs.c.acted_at.is_(None), runs.c.id.in_(about_to))),
-        )
-    ).scalar_one()
+    known = {"place": environment, "since": since, "run": except_run}
+    return int(connection.execute(_BEGUN_SINCE, known).scalar_one())
 
 
 def freeze_in_force(connection: Connection) -> tuple[str, str] | None:
     """Who froze everything and why; None while nothing is frozen."""
-    row = connection.execute(select(freezes).where(freezes.c.id == 1)).one_or_none()
+    row = connection.execute(_FREEZE).one_or_none()
     return (row.actor, row.reason) if row is not None and row.frozen else None
 
 
 def count_queued(connection: Connection, environment: str) -> int:
     """How many runs wait for a slot in this environment."""
-    return connection.execute(select(func.count()).select_from(runs).where(_queued(environment))).scalar_one()
+    return connection.execute(_COUNT_QUEUED, {"place": environment}).scalar_one()
 
 
 def wake_queued(connection: Connection, environment: str, target: str | None, now: datetime) -> None:
@@ -204,40 +264,29 @@ def wake_queued(connection: Connection, environment: str, target: str | None, no
 
     Not all: with a thousand that wait, nine hundred would look in vain each time.
     """
-    oldest = select(runs.c.id).where(_queued(environment)).order_by(runs.c.created_at).limit(_WOKEN)
-    connection.execute(
-        runs.update()
-        .where(_queued(environment), or_(runs.c.id.in_(oldest), runs.c.target == target))
-        .values(due_at=now)
-    )
-
-
-def _queued(environment: str) -> ColumnElement[bool]:
-    return and_(runs.c.environment == environment, runs.c.state == RunState.WAITING, runs.c.waiting_for == "slot")
+    connection.execute(_WAKE_QUEUED, {"place": environment, "freed": target, "now": now})
 
 
 def save(connection: Connection, before: RunData, after: RunData, now: datetime) -> bool:
     """Write a run's new state; False when this part is no longer the run's present one."""
+    present = {"run": before.run_id, "present": before.part}
+    kept = after if after.wait is None else after.model_copy(update={"part": after.part + 1, "wait": None})
     values: dict[str, object] = {
-        "stage": after.stage,
-        "environment": after.environment,
-        "target": after.target,
-        "cid": after.cid,
-        "verdict": after.verdict,
-        "reason": after.reason,
+        "new_stage": after.stage,
+        "new_environment": after.environment,
+        "new_target": after.target,
+        "new_cid": after.cid,
+        "new_verdict": after.verdict,
+        "new_reason": after.reason,
+        "new_data": kept.model_dump(mode="json", exclude_defaults=True),
     }
-    here = (runs.c.id == before.run_id) & (runs.c.part == before.part) & (runs.c.state == RunState.ACTIVE)
     if after.wait is None:
-        values |= {"data": after.model_dump(mode="json", exclude_defaults=True)}
-        return connection.execute(runs.update().where(here).values(values)).rowcount == 1
+        return connection.execute(_SAVE, present | values).rowcount == 1
     # Somebody may have woken the run while this stage was at work: then `due_at` is set, and it looks again at once.
-    parked = after.model_copy(update={"part": after.part + 1, "wait": None})
-    woken = connection.execute(select(runs.c.due_at).where(here)).scalar_one_or_none()
+    woken = connection.execute(_WOKEN_AT, present).scalar_one_or_none()
     values |= {
-        "data": parked.model_dump(mode="json", exclude_defaults=True),
-        "state": RunState.WAITING,
-        "part": parked.part,
-        "due_at": now if woken is not None else after.wait.until,
-        "waiting_for": after.wait.reason,
+        "new_part": kept.part,
+        "new_due_at": now if woken is not None else after.wait.until,
+        "new_waiting_for": after.wait.reason,
     }
-    return connection.execute(runs.update().where(here).values(values)).rowcount == 1
+    return connection.execute(_PARK, present | values).rowcount == 1

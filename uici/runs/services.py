@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -34,12 +35,45 @@ class Services:
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
 
+    draft: list[Callable[[Connection], object]] | None = None
+    """What the stages under way have still to write, see `later`; None where there are none."""
+
     def platforms_of(self, run: RunData) -> Platforms:
         """The platforms as this run sees them, whatever was loaded since it began to look."""
         if run.catalogue is None or run.target is None or run.target_spec is None:
             return self.platforms
         part = self.pins.part(run.catalogue)
         return self.platforms.seen_through(part.model_copy(update={"targets": {run.target: run.target_spec}}))
+
+    def drafting(self) -> Services:
+        """The same collaborators, for stages that share their transactions."""
+        return replace(self, draft=[])
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A writing transaction, which begins with what was to be written later; followers of events are woken."""
+        with self.events.writing() as connection:
+            for write in self.draft or ():
+                write(connection)
+            yield connection
+        if self.draft:
+            self.draft.clear()
+
+    def later(self, write: Callable[[Connection], object]) -> None:
+        """Write with the next transaction of the run, which comes before anything is sent, parked or ended.
+
+        For what only tells of the run: a crash before it leaves no trace, and the stage is gone through again.
+        """
+        if self.draft is not None:
+            self.draft.append(write)
+            return
+        with self.events.writing() as connection:
+            write(connection)
+
+    def write_now(self) -> None:
+        """Write what was to be written later."""
+        with self.writing():
+            pass
 
     def note(self, connection: Connection, run: RunData, type_: str, **more: object) -> None:
         """Add an event of the run to the transaction."""
@@ -54,6 +88,8 @@ class Services:
         )
 
     def note_alone(self, run: RunData, type_: str, **more: object) -> None:
-        """Add an event of the run in a transaction of its own."""
-        with self.events.writing() as connection:
-            self.note(connection, run, type_, **more)
+        """Add an event of the run, of this moment, when the next thing is written."""
+        event = self.events.drafted(
+            type_, incident=run.incident_id, run=run.run_id, environment=run.environment, target=run.target, **more
+        )
+        self.later(lambda connection: self.events.add(connection, event))

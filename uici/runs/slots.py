@@ -6,9 +6,30 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select, true
 
 from uici.store.schema import slots
+
+_HERE = (slots.c.environment == bindparam("place"), slots.c.target == bindparam("aim"))
+_SLOT = select(slots.c.run_id, slots.c.fence).where(*_HERE)
+_ACTING = (
+    select(func.count())
+    .select_from(slots)
+    .where(
+        slots.c.environment == bindparam("place"),
+        slots.c.run_id.is_not(None),
+        slots.c.acting.is_(true()),
+        slots.c.run_id != bindparam("other"),
+    )
+)
+_FIRST = slots.insert()
+_TAKE = (
+    slots.update()
+    .where(*_HERE)
+    .values(fence=bindparam("number"), run_id=bindparam("run"), acting=True, taken_at=bindparam("now"))
+)
+_REST = slots.update().where(slots.c.run_id == bindparam("run")).values(acting=False)
+_RELEASE = slots.update().where(slots.c.run_id == bindparam("run")).values(run_id=None, acting=False, taken_at=None)
 
 
 class FencedError(Exception):
@@ -17,64 +38,44 @@ class FencedError(Exception):
 
 def holder(connection: Connection, environment: str, target: str) -> str | None:
     """The run that holds the target's slot."""
-    return connection.execute(
-        select(slots.c.run_id).where(slots.c.environment == environment, slots.c.target == target)
-    ).scalar_one_or_none()
+    row = connection.execute(_SLOT, {"place": environment, "aim": target}).one_or_none()
+    return row.run_id if row is not None else None
 
 
 def acting(connection: Connection, environment: str, *, except_run: str | None = None) -> int:
     """How many runs of the environment are acting now."""
-    query = (
-        select(func.count())
-        .select_from(slots)
-        .where(slots.c.environment == environment, slots.c.run_id.is_not(None), slots.c.acting.is_(True))
-    )
-    if except_run is not None:
-        query = query.where(slots.c.run_id != except_run)
-    return connection.execute(query).scalar_one()
+    return connection.execute(_ACTING, {"place": environment, "other": except_run or ""}).scalar_one()
 
 
 def take(connection: Connection, environment: str, target: str, run_id: str, now: datetime) -> int | None:
     """Take the slot; its fencing number, or None while another run holds it. Taking one's own slot again
     returns its number (a repeated stage is not a second holder).
     """
-    row = connection.execute(
-        select(slots).where(slots.c.environment == environment, slots.c.target == target)
-    ).one_or_none()
+    here = {"place": environment, "aim": target}
+    row = connection.execute(_SLOT, here).one_or_none()
     if row is None:
-        connection.execute(
-            slots.insert().values(
-                environment=environment, target=target, fence=1, run_id=run_id, acting=True, taken_at=now
-            )
-        )
+        first = {"environment": environment, "target": target, "fence": 1, "run_id": run_id}
+        connection.execute(_FIRST, first | {"acting": True, "taken_at": now})
         return 1
     if row.run_id not in (None, run_id):
         return None
-    fence = row.fence if row.run_id == run_id else row.fence + 1
-    connection.execute(
-        slots.update()
-        .where(slots.c.environment == environment, slots.c.target == target)
-        .values(fence=fence, run_id=run_id, acting=True, taken_at=now)
-    )
-    return int(fence)
+    fence = int(row.fence if row.run_id == run_id else row.fence + 1)
+    connection.execute(_TAKE, here | {"number": fence, "run": run_id, "now": now})
+    return fence
 
 
 def check(connection: Connection, environment: str, target: str, run_id: str, fence: int | None) -> None:
     """Raise FencedError unless `run_id` still holds the slot under `fence`."""
-    held = connection.execute(
-        select(slots.c.fence).where(
-            slots.c.environment == environment, slots.c.target == target, slots.c.run_id == run_id
-        )
-    ).scalar_one_or_none()
-    if held is None or held != fence:
+    row = connection.execute(_SLOT, {"place": environment, "aim": target}).one_or_none()
+    if row is None or row.run_id != run_id or row.fence != fence:
         raise FencedError(f"{run_id} no longer holds the slot of {environment}/{target}")
 
 
 def rest(connection: Connection, run_id: str) -> None:
     """Keep the slot but stop counting as acting (while only looking whether it worked)."""
-    connection.execute(slots.update().where(slots.c.run_id == run_id).values(acting=False))
+    connection.execute(_REST, {"run": run_id})
 
 
 def release(connection: Connection, run_id: str) -> None:
     """Give every slot of the run back. The fencing number stays, so that a late call of the run is refused."""
-    connection.execute(slots.update().where(slots.c.run_id == run_id).values(run_id=None, acting=False, taken_at=None))
+    connection.execute(_RELEASE, {"run": run_id})

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from uici.runs import records
 from uici.runs.data import RunData, Stage
 from uici.runs.services import Services
@@ -55,14 +57,22 @@ def advance(services: Services, data: RunData) -> RunData:
 
     Raises StalePartError.
     """
-    after = one_stage(services, data)
-    while after.wait is None and after.stage in REPEATABLE:
-        after = one_stage(services, after)
+    services = services.drafting()
+    try:
+        after = one_stage(services, data)
+        while after.wait is None and after.stage in REPEATABLE:
+            after = one_stage(services, after)
+    except SQLAlchemyError:
+        raise
+    except Exception:
+        services.write_now()  # what was found until then helps whoever looks for the defect
+        raise
     if after.stage is Stage.ENDED:
         return after
-    with services.store.write() as connection:
-        if not records.save(connection, data, after, services.clock.now()):
-            raise StalePartError(f"{data.run_id} part {data.part}")
+    with services.writing() as connection:
+        saved = records.save(connection, data, after, services.clock.now())
+    if not saved:  # what was done is written down all the same
+        raise StalePartError(f"{data.run_id} part {data.part}")
     if after.wait is not None:
         services.wake()
     return after

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
@@ -42,6 +42,20 @@ from uici.verification.judging import HealthTrack
 _PROOF_POLL = timedelta(seconds=0.5)
 _PROOF_PATIENCE = timedelta(minutes=10)
 """How long beyond a call's time in flight an unreachable platform is asked whether the call happened."""
+
+_HERE = (
+    attempts.c.run_id == bindparam("run"),
+    attempts.c.position == bindparam("place"),
+    attempts.c.number == bindparam("try"),
+)
+_ATTEMPT = select(attempts).where(*_HERE)
+_ANNOUNCE = attempts.insert()
+_ACTED = runs.update().where(runs.c.id == bindparam("run"), runs.c.acted_at.is_(None)).values(acted_at=bindparam("now"))
+_SETTLE = (
+    attempts.update()
+    .where(*_HERE)
+    .values({name: bindparam(f"new_{name}") for name in ("outcome", "detail", "result", "settled_at")})
+)
 
 FIRST_CALL: Mapping[str, object] = MappingProxyType(
     {"call": 0, "attempt": 0, "results": {}, "before": {}, "call_before": {}, "step_started_at": None}
@@ -192,26 +206,23 @@ def difference(before: JsonObject, now: JsonObject) -> JsonObject:
 def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData | None:
     """Announce a call; or what becomes of the run, where in this very transaction something forbids to send it."""
     now = services.clock.now()
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         forbidden = records.forbidden(connection, data)
         if forbidden is not None:
             return forbidden
-        connection.execute(
-            attempts.insert().values(
-                run_id=data.run_id,
-                position=position,
-                number=data.attempt,
-                call=call.name,
-                arguments=call.arguments,
-                mutates=True,
-                fence=data.fence,
-                before=data.call_before,
-                sent_at=now,
-            )
-        )
-        connection.execute(
-            runs.update().where(runs.c.id == data.run_id, runs.c.acted_at.is_(None)).values(acted_at=now)
-        )
+        announced = {
+            "run_id": data.run_id,
+            "position": position,
+            "number": data.attempt,
+            "call": call.name,
+            "arguments": call.arguments,
+            "mutates": True,
+            "fence": data.fence,
+            "before": data.call_before,
+            "sent_at": now,
+        }
+        connection.execute(_ANNOUNCE, announced)
+        connection.execute(_ACTED, {"run": data.run_id, "now": now})
         services.note(
             connection,
             data,
@@ -236,7 +247,8 @@ def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, 
         detail = f"{error.code}: {error.message}"
         _settle(services, data, call, position, outcome, detail=detail)
         return _unsuccessful(services, data, plan, call, outcome, detail)
-    _settle(services, data, call, position, DONE, result=result)
+    last = data.call + 1 == len(plan.steps[data.step].calls)
+    _settle(services, data, call, position, DONE, result=result, last=last)
     return _next_call(services, data, plan, call, result)
 
 
@@ -302,9 +314,12 @@ def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData
     if data.origin is Origin.HUMAN and plan.health_gate is None:
         return data.to(Stage.CLOSE, verdict=Verdict.EFFECTIVE, reason="every step was carried out and confirmed")
     environment, _ = data.place
-    with services.store.write() as connection:
+
+    def rest(connection: Connection) -> None:
         slots.rest(connection, data.run_id)
         records.wake_queued(connection, environment, None, services.clock.now())
+
+    services.later(rest)
     return data.to(Stage.VERIFY, verify_started_at=services.clock.now(), health=HealthTrack(), looks=0)
 
 
@@ -332,7 +347,7 @@ def _call_of_the_run(services: Services, data: RunData, plan: PreparedPlan, step
     if call.name == PROPOSE:
         patch = propose_change(services, data, _position(data), call.arguments)
         return _next_call(services, told, plan, call, {"patch": patch})
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         enqueue(
             connection,
             f"step:{data.run_id}:{_position(data)}",
@@ -360,11 +375,7 @@ def _position(data: RunData) -> str:
 
 def _attempt(services: Services, data: RunData, position: str) -> Row[Any] | None:
     with services.store.read() as connection:
-        return connection.execute(
-            select(attempts).where(
-                attempts.c.run_id == data.run_id, attempts.c.position == position, attempts.c.number == data.attempt
-            )
-        ).one_or_none()
+        return connection.execute(_ATTEMPT, {"run": data.run_id, "place": position, "try": data.attempt}).one_or_none()
 
 
 def _settle(
@@ -376,24 +387,23 @@ def _settle(
     *,
     detail: str = "",
     result: JsonObject | None = None,
+    last: bool = False,
 ) -> None:
-    with services.events.writing() as connection:
-        connection.execute(
-            attempts.update()
-            .where(attempts.c.run_id == data.run_id, attempts.c.position == position, attempts.c.number == data.attempt)
-            .values(outcome=outcome, detail=detail, result=result, settled_at=services.clock.now())
-        )
-        services.events.append(
-            connection,
-            "call_done" if outcome in (DONE, PROVED) else "call_failed",
-            incident=data.incident_id,
-            run=data.run_id,
-            environment=data.environment,
-            target=data.target,
-            call=call.name,
-            outcome=outcome,
-            detail=detail,
-        )
+    """Write down what became of a call; after the `last` of a step, together with the run that goes on from there."""
+    settled = {
+        "run": data.run_id,
+        "place": position,
+        "try": data.attempt,
+        "new_outcome": outcome,
+        "new_detail": detail,
+        "new_result": result,
+        "new_settled_at": services.clock.now(),
+    }
+    services.later(lambda connection: connection.execute(_SETTLE, settled))
+    event = "call_done" if outcome in (DONE, PROVED) else "call_failed"
+    services.note_alone(data, event, call=call.name, outcome=outcome, detail=detail)
+    if not last:
+        services.write_now()
 
 
 def _later(moment: datetime, seconds: float) -> datetime:

@@ -28,7 +28,7 @@ _GOOD = frozenset({AlertOutcome.HEALED, AlertOutcome.SELF_RESOLVED})
 def close(services: Services, data: RunData) -> RunData:
     """End the run and its incident in one transaction."""
     now = services.clock.now()
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         if reading.run_row(connection, data.run_id).state == RunState.ENDED:
             return data.to(Stage.ENDED)  # before a crash
         again = _joined_since(connection, data, now)

@@ -117,7 +117,7 @@ def undo(services: Services, data: RunData) -> RunData:
             prepared = platforms.prepare(inverse)
         except Problem as problem:
             return data.ending(AlertOutcome.ESCALATED, f"undo cannot be translated: {problem.detail}")
-        with services.events.writing() as connection:
+        with services.writing() as connection:
             cid = records.keep_plan(connection, prepared, services.clock.now())
         return data.to(Stage.CAPTURE, **FIRST_CALL, undoing=True, undo_cid=cid, step=0)
     return data.to(Stage.NEXT)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from uici.diagnosis.findings import find, required_operations
-from uici.intake.targeting import TargetIndex
+from uici.intake.targeting import TargetIndex, index_of
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import CallError
 from uici.model.errors import Problem
@@ -23,6 +23,16 @@ from uici.runs.services import Services
 from uici.store.schema import alerts, incidents, runs
 
 _SOON = timedelta(seconds=0.1)
+_DIAGNOSED = (
+    incidents.update()
+    .where(incidents.c.id == bindparam("incident"))
+    .values(strategy=bindparam("chosen"), findings=bindparam("known"))
+)
+_LOOKED = (
+    runs.update()
+    .where(runs.c.id == bindparam("run"), runs.c.first_call_at.is_(None))
+    .values(first_call_at=bindparam("looked_at"))
+)
 
 
 def target(services: Services, data: RunData) -> RunData:
@@ -32,7 +42,7 @@ def target(services: Services, data: RunData) -> RunData:
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
     site = services.site()
-    index = TargetIndex(site)
+    index = index_of(site)
     why: list[str] = []
     for alert in firing:
         targeted = index.resolve(alert, services.identity, services.layers)
@@ -62,7 +72,7 @@ def _look_up(services: Services, index: TargetIndex, alert: Alert, environment: 
 def _adopt(services: Services, data: RunData, environment: str, name: str) -> RunData:
     """Make the incident one of the real target, or hand its alerts to the incident that is open there."""
     key = f"{environment}/{name}"
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         other = connection.execute(
             select(incidents.c.id).where(incidents.c.key == key, incidents.c.state == IncidentState.OPEN)
         ).scalar_one_or_none()
@@ -146,14 +156,9 @@ def diagnose(services: Services, data: RunData) -> RunData:
     values = values_of(platforms.site, name, firing, environment, target_name)
     observations, findings = look(platforms, strategy, values)
     results = kept_of(services, data, observations)
-    with services.events.writing() as connection:
-        _note(connection, services, data, name, findings, observations)
-        keep(connection, services, data, DIAGNOSIS, results)
-        connection.execute(
-            runs.update()
-            .where(runs.c.id == data.run_id, runs.c.first_call_at.is_(None))
-            .values(first_call_at=first_call)
-        )
+    _note(services, data, name, findings, observations, first_call)
+    if results:
+        services.later(lambda connection: keep(connection, services, data, DIAGNOSIS, results))
     return data.to(Stage.PLAN, strategy=name, findings=findings)
 
 
@@ -200,20 +205,21 @@ def look(
 
 
 def _note(
-    connection: Connection,
     services: Services,
     data: RunData,
     strategy: str,
     findings: tuple[Finding, ...],
     observations: tuple[Observation, ...],
+    first_call: datetime,
 ) -> None:
-    connection.execute(
-        incidents.update()
-        .where(incidents.c.id == data.incident_id)
-        .values(strategy=strategy, findings=[finding.model_dump(mode="json") for finding in findings])
-    )
-    services.note(
-        connection,
+    known = [finding.model_dump(mode="json") for finding in findings]
+
+    def write(connection: Connection) -> None:
+        connection.execute(_DIAGNOSED, {"incident": data.incident_id, "chosen": strategy, "known": known})
+        connection.execute(_LOOKED, {"run": data.run_id, "looked_at": first_call})
+
+    services.later(write)
+    services.note_alone(
         data,
         "diagnosed",
         strategy=strategy,

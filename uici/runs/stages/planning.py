@@ -80,7 +80,7 @@ def plan(services: Services, data: RunData) -> RunData:
         # What cannot be done to this target here is no reason to leave out what can.
         services.note_alone(data, "remedy_impossible", remedy=remedy, code=problem.code, reason=why)
         return data.to(Stage.PLAN, tried=(*data.tried, remedy), impossible=(*data.impossible, (remedy, why)))
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         cid = records.keep_plan(connection, prepared, services.clock.now())
         if choice is not None and is_new:
             outcomes.keep_choice(connection, data.run_id, situation.rung, choice, services.clock.now())
@@ -125,9 +125,9 @@ def guard(services: Services, data: RunData) -> RunData:
     """Ask every guard; go on, ask people, wait for a turn, or end with the reason."""
     prepared, decisions = _judged(services, data)
     answer = combined(decisions)
-    with services.events.writing() as connection:
-        _record(connection, services, data, answer, decisions)
-        if answer is Answer.NEEDS_APPROVAL:
+    _record(services, data, answer, decisions)
+    if answer is Answer.NEEDS_APPROVAL:
+        with services.writing() as connection:
             return _ask(connection, services, data, prepared, decisions)
     if answer is Answer.ALLOW:
         return data.to(Stage.ACQUIRE)
@@ -137,7 +137,7 @@ def guard(services: Services, data: RunData) -> RunData:
 def approval(services: Services, data: RunData) -> RunData:
     """Wait for people. What is not decided in time expires closed."""
     now = services.clock.now()
-    with services.events.writing() as connection:
+    with services.writing() as connection:
         row = connection.execute(
             select(approvals).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
         ).one()
@@ -166,7 +166,7 @@ def acquire(services: Services, data: RunData) -> RunData:
         if not records.load_plan(connection, data.cid or "").mutates:
             return data.to(Stage.CAPTURE)  # looking needs no slot, and must not wait for one
     limits = services.site().policies.blast_radius
-    with services.store.write() as connection:
+    with services.writing() as connection:
         # Counted where it is taken: of many that the guards let through at once only so many may begin.
         acting = slots.acting(connection, environment, except_run=data.run_id)
         begun = records.begun_since(connection, environment, now - HOUR, except_run=data.run_id)
@@ -179,9 +179,9 @@ def acquire(services: Services, data: RunData) -> RunData:
     if answer is Answer.ALLOW:
         services.note_alone(data, "slot_taken", fence=fence)
         return data.to(Stage.CAPTURE, fence=fence)
-    with services.events.writing() as connection:
+    _record(services, data, answer, decisions)
+    with services.writing() as connection:
         slots.release(connection, data.run_id)
-        _record(connection, services, data, answer, decisions)
         if answer is Answer.NEEDS_APPROVAL:
             return _ask(connection, services, data, prepared, decisions)
     return _denied(services, data, prepared, decisions)
@@ -320,11 +320,8 @@ def _queued(services: Services, data: RunData) -> RunData:
     return data.parked(services.clock.now() + pause, "slot")
 
 
-def _record(
-    connection: Connection, services: Services, data: RunData, answer: Answer, decisions: tuple[Decision, ...]
-) -> None:
-    services.note(
-        connection,
+def _record(services: Services, data: RunData, answer: Answer, decisions: tuple[Decision, ...]) -> None:
+    services.note_alone(
         data,
         "guarded",
         cid=data.cid,
