@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.errors import Problem, ProblemKind
 from uici.store import schema
-from uici.store.turns import Turns
+from uici.store.turns import Turns, connection_in_turn
 
 _BUSY_MILLISECONDS = 30_000
 
@@ -107,8 +108,11 @@ class Store:
             yield connection
 
     def engine_for_runs(self) -> Engine:
-        """A second pool on the same file for the durable engine, which manages its transactions by itself."""
-        return _engine(self.url, 20, isolation="IMMEDIATE")
+        """A second pool on the same file for the durable engine, which manages its transactions by itself.
+
+        It waits in the same line as all other writers: else each would find the other's lock, and poll for it.
+        """
+        return _engine(self.url, 20, isolation="IMMEDIATE", factory=connection_in_turn(self._turns))
 
     def reachable(self) -> str | None:
         """None when the database can be written, else what is wrong with it."""
@@ -139,8 +143,16 @@ class Store:
         self._reading.dispose()
 
 
-def _engine(url: sqlalchemy.URL, pool_size: int, *, isolation: str | None, begin: str | None = None) -> Engine:
-    engine = sqlalchemy.create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": 30})
+def _engine(
+    url: sqlalchemy.URL,
+    pool_size: int,
+    *,
+    isolation: str | None,
+    begin: str | None = None,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> Engine:
+    connecting = {"timeout": 30, "factory": factory}
+    engine = sqlalchemy.create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args=connecting)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
