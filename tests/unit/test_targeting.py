@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.sites import alert, site
 from uici.intake import targeting
-from uici.intake.targeting import TargetIndex, match_found, owners_of_pod, resolve
+from uici.intake.targeting import Targeted, TargetIndex, index_of, owners_of_pod
+from uici.model.alert import Alert
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.site import Site
 
@@ -34,6 +35,10 @@ def _site(targets: dict[str, Any], **changes: Any) -> Site:
         targets=targets,
         **changes,
     )
+
+
+def resolve(about: Alert, where: Site, identity: SelfIdentity, layers: SelfGuardLayers | None = None) -> Targeted:
+    return index_of(where).resolve(about, identity, layers)
 
 
 WEB = {"web": {"bindings": {"local": {"program": "web"}}}}
@@ -184,14 +189,14 @@ def test_lookups_are_matched_by_what_both_bindings_say() -> None:
             "c": {"bindings": {"local": {"labels": {"app": "c"}}}},
         }
     )
-    assert match_found(({"container": "one"},), where, "local") == "a"
-    assert match_found(({"container": "two-1"}, {"service": "two", "project": "p"}), where, "local") == "b"
-    assert match_found(({"container": "two-1", "service": "two", "project": "p"},), where, "local") == "b"
-    assert match_found(({"labels": {"app": "c", "tier": "x"}},), where, "local") == "c"
-    assert match_found(({"container": "other", "project": "p"},), where, "local") is None
-    assert match_found(({"container": "one"}, {"service": "two"}), where, "local") is None
-    assert match_found(({"container": "one"},), where, "elsewhere") is None
-    assert match_found((), where, "local") is None
+    assert index_of(where).match_found(({"container": "one"},), "local") == "a"
+    assert index_of(where).match_found(({"container": "two-1"}, {"service": "two", "project": "p"}), "local") == "b"
+    assert index_of(where).match_found(({"container": "two-1", "service": "two", "project": "p"},), "local") == "b"
+    assert index_of(where).match_found(({"labels": {"app": "c", "tier": "x"}},), "local") == "c"
+    assert index_of(where).match_found(({"container": "other", "project": "p"},), "local") is None
+    assert index_of(where).match_found(({"container": "one"}, {"service": "two"}), "local") is None
+    assert index_of(where).match_found(({"container": "one"},), "elsewhere") is None
+    assert index_of(where).match_found((), "local") is None
 
 
 @pytest.mark.parametrize(

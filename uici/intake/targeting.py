@@ -350,16 +350,6 @@ class TargetIndex:
 _indices: dict[int, tuple[weakref.ref[Site], TargetIndex]] = {}
 
 
-def resolve(alert: Alert, site: Site, identity: SelfIdentity, layers: SelfGuardLayers | None = None) -> Targeted:
-    """As `TargetIndex.resolve`; the index of a site is kept as long as the site lives."""
-    return index_of(site).resolve(alert, identity, layers)
-
-
-def match_found(bindings: tuple[JsonObject, ...], site: Site, environment: str) -> str | None:
-    """As `TargetIndex.match_found`."""
-    return index_of(site).match_found(bindings, environment)
-
-
 def owners_of_pod(pod: str) -> tuple[str, ...]:
     """What may own a pod of this name: a deployment, a stateful set, a daemon set, by how Kubernetes names pods."""
     if len(pod) > _LONGEST_POD_NAME:

@@ -49,6 +49,19 @@ _BEGUN = (
     )
     .limit(1)
 )
+_CALL = (
+    attempts.c.run_id == bindparam("run"),
+    attempts.c.position == bindparam("place"),
+    attempts.c.number == bindparam("try"),
+)
+ATTEMPT = select(attempts).where(*_CALL)
+ANNOUNCE = attempts.insert()
+ACTED = runs.update().where(runs.c.id == bindparam("run"), runs.c.acted_at.is_(None)).values(acted_at=bindparam("now"))
+SETTLE = (
+    attempts.update()
+    .where(*_CALL)
+    .values({name: bindparam(f"new_{name}") for name in ("outcome", "detail", "result", "settled_at")})
+)
 _PLAN = select(plans.c.document).where(plans.c.cid == bindparam("cid"))
 _HERE = (runs.c.environment == bindparam("place"), runs.c.target == bindparam("aim"))
 _LAST_RUN_ENDED = select(func.max(runs.c.ended_at)).where(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
@@ -35,27 +35,12 @@ from uici.runs.proposing import propose_change
 from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
-from uici.store.schema import attempts, runs
 from uici.translation.translating import operation_result, resolve_selections
 from uici.verification.judging import HealthTrack
 
 _PROOF_POLL = timedelta(seconds=0.5)
 _PROOF_PATIENCE = timedelta(minutes=10)
 """How long beyond a call's time in flight an unreachable platform is asked whether the call happened."""
-
-_HERE = (
-    attempts.c.run_id == bindparam("run"),
-    attempts.c.position == bindparam("place"),
-    attempts.c.number == bindparam("try"),
-)
-_ATTEMPT = select(attempts).where(*_HERE)
-_ANNOUNCE = attempts.insert()
-_ACTED = runs.update().where(runs.c.id == bindparam("run"), runs.c.acted_at.is_(None)).values(acted_at=bindparam("now"))
-_SETTLE = (
-    attempts.update()
-    .where(*_HERE)
-    .values({name: bindparam(f"new_{name}") for name in ("outcome", "detail", "result", "settled_at")})
-)
 
 FIRST_CALL: Mapping[str, object] = MappingProxyType(
     {"call": 0, "attempt": 0, "results": {}, "before": {}, "call_before": {}, "step_started_at": None}
@@ -221,8 +206,8 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
             "before": data.call_before,
             "sent_at": now,
         }
-        connection.execute(_ANNOUNCE, announced)
-        connection.execute(_ACTED, {"run": data.run_id, "now": now})
+        connection.execute(records.ANNOUNCE, announced)
+        connection.execute(records.ACTED, {"run": data.run_id, "now": now})
         services.note(
             connection,
             data,
@@ -375,7 +360,9 @@ def _position(data: RunData) -> str:
 
 def _attempt(services: Services, data: RunData, position: str) -> Row[Any] | None:
     with services.store.read() as connection:
-        return connection.execute(_ATTEMPT, {"run": data.run_id, "place": position, "try": data.attempt}).one_or_none()
+        return connection.execute(
+            records.ATTEMPT, {"run": data.run_id, "place": position, "try": data.attempt}
+        ).one_or_none()
 
 
 def _settle(
@@ -399,7 +386,7 @@ def _settle(
         "new_result": result,
         "new_settled_at": services.clock.now(),
     }
-    services.later(lambda connection: connection.execute(_SETTLE, settled))
+    services.later(lambda connection: connection.execute(records.SETTLE, settled))
     event = "call_done" if outcome in (DONE, PROVED) else "call_failed"
     services.note_alone(data, event, call=call.name, outcome=outcome, detail=detail)
     if not last:
