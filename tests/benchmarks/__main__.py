@@ -9,11 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import catalogue, engine, healing
-from tests.benchmarks.measuring import Benchmark, Result, write
+from tests.benchmarks import accepting, catalogue, engine, healing, previewing, running
+from tests.benchmarks.measuring import Benchmark, Ratio, Result, write
 
 BENCHMARKS = (
     Benchmark("engine", "the durable engine and a bare commit on SQLite", engine.measure),
+    Benchmark("webhook", "an alert's POST to its answer and to the first call", accepting.first_call),
+    Benchmark("hanging", "the webhook while the platform never answers", accepting.while_hanging),
+    Benchmark("intake", "alerts accepted durably over HTTP, beside a bare route with a commit", accepting.rates),
+    Benchmark("runs", "incidents healed, beside the bare durable engine", running.rates),
+    Benchmark("previews", "previews in process and over HTTP", previewing.measure),
+    Benchmark("lasting", "memory and state after ten thousand incidents", running.lasting),
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),
     Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),
 )
@@ -21,7 +27,7 @@ BENCHMARKS = (
 
 
 def show(results: list[Result], console: Console) -> None:
-    """Print the figures as one table; what is absent with its reason."""
+    """Print the figures as one table, what is absent with its reason; then each figure beside its baseline."""
     table = Table("benchmark", "figure", "count", "median", "p95", "p99", "maximum")
     for result in results:
         for figure in result.figures:
@@ -34,6 +40,16 @@ def show(results: list[Result], console: Console) -> None:
         if result.absent:
             table.add_row(result.name, f"absent: {result.absent}")
     console.print(table)
+    for result in results:
+        for item in result.ratios:
+            console.print(f"{result.name}: {item.name}: {_beside(item)}", soft_wrap=True)
+
+
+def _beside(item: Ratio) -> str:
+    shown = f"{item.value:,.1f} {item.unit}, {item.ratio:.2f} times {item.baseline} ({item.beside:,.1f} {item.unit})"
+    if item.goal is None:
+        return shown
+    return f"{shown}; goal {item.goal:,.1f} {item.unit}, {'reached' if item.reached else 'missed'}"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measuring import Figure, Result
+from tests.benchmarks.measuring import Figure, Ratio, Result
 from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.docker import IMAGE, DockerEngine, why_no_engine
 
@@ -47,9 +47,16 @@ def measure(folder: Path) -> Result:
     figures = tuple(Figure.of(name, [row[name] for row in rows]) for name in names)
     medians = {figure.name: figure.median for figure in figures}
     own = medians["POST to container up"] - medians["raw restart"] - medians["raw read"]
+    raw = medians["raw restart"]
     return Result(
         name="healing",
         figures=figures,
+        ratios=(
+            Ratio(
+                "POST to the restarted container, median", medians["POST to container up"], "a raw restart", raw, "ms"
+            ),
+            Ratio("POST to the verified end, median", medians["run ended"], "a raw restart", raw, "ms"),
+        ),
         facts={"UICI's own share until the container is up, ms": round(own, 1), "rounds": COUNT},
     )
 

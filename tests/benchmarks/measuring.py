@@ -35,11 +35,38 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """A figure beside the baseline of the same run, and the goal where there is one. The unit says what reaches it:
+    of a rate (`/s`) at least the goal, of everything else at most.
+    """
+
+    name: str
+    value: float
+    baseline: str
+    beside: float
+    unit: str
+    goal: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How many times the baseline."""
+        return self.value / self.beside
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the goal is reached; None without one."""
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.unit == "/s" else self.value <= self.goal
+
+
+@dataclass(frozen=True)
 class Result:
     """What one benchmark found. A figure that could not be taken is absent, with the reason; never zero."""
 
     name: str
     figures: tuple[Figure, ...] = ()
+    ratios: tuple[Ratio, ...] = ()
     absent: str | None = None
     facts: dict[str, str | int | float] = field(default_factory=dict)
 
@@ -80,5 +107,7 @@ def write(result: Result, folder: Path) -> Path:
     """Write one result as `NAME.json` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{result.name}.json"
-    path.write_text(json.dumps({"machine": machine()} | asdict(result), indent=2) + "\n")
+    document = {"machine": machine()} | asdict(result)
+    document["ratios"] = [asdict(item) | {"ratio": item.ratio, "reached": item.reached} for item in result.ratios]
+    path.write_text(json.dumps(document, indent=2) + "\n")
     return path

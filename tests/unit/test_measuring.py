@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.__main__ import BENCHMARKS
-from tests.benchmarks.measuring import Figure, Result, timed, write
+from tests.benchmarks.measuring import Figure, Ratio, Result, timed, write
 
 
 def test_a_figure_summarises_a_distribution() -> None:
@@ -36,3 +36,18 @@ def test_what_is_absent_is_written_with_its_reason(tmp_path: Path) -> None:
 def test_benchmarks_have_names_of_their_own() -> None:
     names = [benchmark.name for benchmark in BENCHMARKS]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "reached"), [("/s", 80.0, False), ("/s", 100.0, True), ("ms", 80.0, True), ("ms", 101.0, False)]
+)
+def test_a_rate_reaches_its_goal_from_below_and_a_time_from_above(unit: str, value: float, reached: bool) -> None:
+    ratio = Ratio("x", value, "the bare thing", 200.0, unit, goal=100.0)
+    assert (ratio.ratio, ratio.reached) == (value / 200, reached)
+    assert Ratio("x", value, "the bare thing", 200.0, unit).reached is None
+
+
+def test_a_ratio_is_written_beside_its_baseline(tmp_path: Path) -> None:
+    result = Result("runs", ratios=(Ratio("healed", 30.0, "the bare engine", 60.0, "/s", 30.0),))
+    (written,) = json.loads(write(result, tmp_path).read_text())["ratios"]
+    assert (written["value"], written["beside"], written["ratio"], written["reached"]) == (30.0, 60.0, 0.5, True)

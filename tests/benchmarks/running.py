@@ -1,0 +1,186 @@
+"""Whole runs over services in memory, beside the bare durable engine; and what ten thousand of them leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from sqlalchemy import func, select
+
+from tests.benchmarks import ground, served
+from tests.benchmarks.measuring import Ratio, Result
+from tests.doubles.memory_executor import World
+from tests.real.components import REPOSITORY
+from uici.bootstrap import Application
+from uici.intake.payload import parse_notification
+from uici.runs.journal import JsonSerializer
+from uici.store.database import Store
+from uici.store.schema import runs
+
+STEPS = 5
+"""Entries of a healing in the engine's journal: begin, send, confirm, verify, close."""
+_AT_ONCE = 200
+_ROUNDS = 3
+_THREADS = 32
+_INCIDENTS = 10_000
+_WAVE = 500
+_LONGEST_SECONDS = 420.0
+_DEADLINE = 120.0
+
+
+def rates(folder: Path) -> Result:
+    """Rounds of healings and of bare workflows of as many steps in turn, on the same settings of SQLite."""
+    own, beside = [], []
+    for number in range(_ROUNDS):
+        beside.append(_bare(folder / f"bare{number}"))
+        own.append(_healings(folder / f"own{number}"))
+    name = f"workflows of {STEPS} steps on the bare engine"
+    return Result(
+        name="runs",
+        ratios=(Ratio("incidents healed", max(own), name, max(beside), "/s", max(beside) / 2),),
+        facts={"runs in a round": _AT_ONCE, "rounds": _ROUNDS},
+    )
+
+
+def lasting(folder: Path) -> Result:
+    """Memory and size of the state while ten thousand incidents go the whole way, in a process of its own."""
+    entry = f"from tests.benchmarks.running import last; last({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", entry], cwd=REPOSITORY, stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    before, after = found["before"], found["after"]
+    grown = (after["state_bytes"] - before["state_bytes"]) / (after["incidents"] - before["incidents"])
+    return Result(
+        name="lasting",
+        ratios=(
+            Ratio(
+                f"resident memory after {after['incidents']} incidents",
+                after["memory_mb"],
+                f"after {before['incidents']}",
+                before["memory_mb"],
+                "MB",
+            ),
+        ),
+        facts={
+            "state file grows, KB an incident": round(grown / 1024, 1),
+            "incidents": after["incidents"],
+            "seconds": round(found["seconds"]),
+        },
+    )
+
+
+def last(folder: str) -> None:
+    """What the process of `lasting` runs: waves of incidents, until there are enough or time is up."""
+    config = ground.site(Path(folder) / "site", _WAVE)
+    readings = []
+    began = time.monotonic()
+    with _running(config, Path(folder)) as application:
+        wave = 0
+        while wave * _WAVE < _INCIDENTS and time.monotonic() - began < _LONGEST_SECONDS:
+            wave += 1
+            _heal(application, ground.bodies(_WAVE // 50, 50, _WAVE, wave), wave * _WAVE)
+            readings.append(
+                {
+                    "incidents": wave * _WAVE,
+                    "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 2**20,
+                    "state_bytes": application.store.path.stat().st_size,
+                }
+            )
+    found = {"before": readings[0], "after": readings[-1], "seconds": time.monotonic() - began}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+def _healings(folder: Path) -> float:
+    folder.mkdir()
+    config = ground.site(folder / "site", _AT_ONCE)
+    with _running(config, folder) as application:
+        _heal(application, ground.bodies(1, 10, 10, 1), 10)  # what is made once is made
+        begun = time.perf_counter()
+        _heal(application, ground.bodies(2, _AT_ONCE // 2, _AT_ONCE, 2), 10 + _AT_ONCE)
+        return _AT_ONCE / (time.perf_counter() - begun)
+
+
+def _heal(application: Application, bodies: list[bytes], wanted: int) -> None:
+    for body in bodies:
+        application.control.submit(parse_notification(body, max_depth=32), "bench").result(_DEADLINE)
+    counted = select(func.count()).select_from(runs).where(runs.c.outcome == "healed")
+
+    def all_healed() -> bool:
+        with application.store.read() as connection:
+            return connection.execute(counted).scalar_one() == wanted
+
+    served.until(all_healed, _DEADLINE)
+
+
+@contextmanager
+def _running(config: Path, folder: Path) -> Iterator[Application]:
+    state = f"sqlite:///{folder / 'state' / 'uici.db'}"
+    application = Application(config, state, executors={"local": World().executor_class()})
+    application.start()
+    try:
+        yield application
+    finally:
+        application.stop()
+
+
+def _bare(folder: Path) -> float:
+    folder.mkdir()
+    store = Store(f"sqlite:///{folder / 'bench.db'}")
+    store.migrate()
+    config: DBOSConfig = {
+        "name": "uici-bench",
+        "system_database_url": f"sqlite:///{folder / 'bench.db'}",
+        "system_database_engine": store.engine_for_runs(),
+        "executor_id": str(uuid4()),
+        "application_version": "bench",
+        "serializer": JsonSerializer(),
+        "max_executor_threads": _THREADS,
+        "log_level": "ERROR",
+    }
+    DBOS(config=config)
+
+    def step(state: dict[str, str]) -> dict[str, str]:
+        return state
+
+    def part(run_id: str) -> str:
+        state = {"run_id": run_id, "data": "x" * 800}  # as long as what a run keeps between two stages
+        for number in range(STEPS):
+            state = DBOS.run_step({"name": f"step{number}"}, step, state)
+        return "ended"
+
+    room = threading.Semaphore(4)  # its best: with more at once they wait for SQLite's lock by polling
+
+    def limited(run_id: str) -> str:
+        try:
+            return part(run_id)
+        finally:
+            room.release()
+
+    workflow = DBOS.workflow(name="bench_part")(limited)
+    DBOS.launch()
+    try:
+        for number in range(10):
+            room.acquire()
+            with SetWorkflowID(f"warm{number}"):
+                DBOS.start_workflow(workflow, f"warm{number}").get_result()
+        begun = time.perf_counter()
+        handles = []
+        for number in range(_AT_ONCE):
+            room.acquire()
+            with SetWorkflowID(f"run{number}"):
+                handles.append(DBOS.start_workflow(workflow, f"run{number}"))
+        for handle in handles:
+            handle.get_result()
+        return _AT_ONCE / (time.perf_counter() - begun)
+    finally:
+        DBOS.destroy(destroy_registry=True)
+        store.close()
