@@ -196,7 +196,9 @@ def test_a_bad_deployment_is_rolled_back_once_a_person_agrees(scene: Scene) -> N
     bakery = scene.webs["bakery"]
     # People's deployments are of high risk, so they wait for a second person as well.
     step = {"operation": "deploy_version", "target": "bakery", "parameters": {"version": "late"}}
-    deployment = scene.uici.post("/api/v1/runs", {"plan": {"environment": "docker", "steps": [step]}})
+    # Healthy for a moment is enough for this deployment, so that the bad version is what the alert finds.
+    gate = {"within": 60, "stable_for": 0}
+    deployment = scene.uici.post("/api/v1/runs", {"plan": {"environment": "docker", "steps": [step], "verify": gate}})
     assert deployment.status_code == 202, deployment.text
     _approve(scene, deployment.json()["id"])
     scene.uici.ended(deployment.json()["id"])

@@ -1,7 +1,7 @@
 """The service that the demo breaks. Standard library only: `python -I service.py NAME PORT`.
 
 It answers /health. POST /hang makes it stop answering while its process lives. `DEMO_COLOUR` is its
-configuration: an unknown colour ends it after a moment with EX_CONFIG, as a bad deployment would.
+configuration: with an unknown colour the first POST /order ends it with EX_CONFIG, a fault that no health check saw.
 """
 
 import os
@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 EX_CONFIG = 78
 COLOURS = ("green", "blue")
 hanging = threading.Event()
+ordered = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -27,8 +28,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"ok\n")
 
     def do_POST(self) -> None:  # the base class gives the name
-        """Begin to hang."""
-        hanging.set()
+        """Begin to hang, or take an order."""
+        (ordered if self.path == "/order" else hanging).set()
         self.send_response(202)
         self.end_headers()
 
@@ -44,7 +45,7 @@ def main(name: str, port: str) -> int:
     sys.stdout.write(f"{name} serves on port {port}, colour {colour}\n")
     sys.stdout.flush()
     if colour not in COLOURS:
-        time.sleep(1.0)
+        ordered.wait()
         sys.stdout.write(f"configuration error: unknown colour {colour!r}, allowed: {', '.join(COLOURS)}\n")
         sys.stdout.flush()
         return EX_CONFIG

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,6 +82,11 @@ class DemoStage:
         for process in psutil.process_iter(["cmdline"]):
             if str(_SERVICE) in (process.info["cmdline"] or []) and str(self.ports[service]) in process.info["cmdline"]:
                 process.kill()
+
+    def order(self, service: str) -> None:
+        """Use the service as its clients would; a service that ends meanwhile need not answer."""
+        with suppress(httpx.TransportError):
+            self._http.post(f"http://127.0.0.1:{self.ports[service]}/order")
 
     def hang(self, service: str) -> None:
         """Let the service's process live on without answering."""

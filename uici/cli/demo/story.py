@@ -63,8 +63,11 @@ class _Story:
 
         self._scene("version 2.0 of mail is deployed; its risk is high, so an approver decides")
         self._finished(stage, self._request(stage, "mail", "deploy_version", version="2.0"), approve=True)
+        stage.order("mail")
         stage.until("mail to fail", lambda: not stage.healthy("mail"))
-        self._out.print("[yellow]2.0 has a bad configuration: mail is down. Rolling back needs an approval as well.[/]")
+        self._out.print(
+            "[yellow]2.0 was healthy, but its first order ended it. Rolling back needs an approval as well.[/]"
+        )
         self._heal(stage, "mail", stage.alert("ServiceDown", "mail"), "mail got a bad configuration", approve=True)
 
         self._scene("an alert about UICI itself: it never remediates itself")
@@ -113,7 +116,8 @@ class _Story:
         timeline = Timeline()
         for event in events:
             # Decisions and identifiers are in `uici incidents ID`; here one line is to fit a terminal.
-            short = {name: value for name, value in event["data"].items() if name in _TOLD and value not in ("", None)}
+            told = _TOLD | {"cid"} if event["type"] == "approval_requested" else _TOLD
+            short = {name: value for name, value in event["data"].items() if name in told and value not in ("", None)}
             timeline.show(self._out, {**event, "data": short})
 
     def _row(self, what: str, did: str, outcome: str, wanted: str, began: float) -> None:
