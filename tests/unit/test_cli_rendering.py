@@ -169,6 +169,8 @@ def test_an_event_shortens_a_hash_that_nobody_has_to_copy() -> None:
         f"decide: uici approve run_1 --cid {cid}",
         f"or: uici reject run_1 --cid {cid}",
     ]
+    (alone,) = Timeline().lines({"type": "uici.approval_requested", "run": "run_1", "data": {}})
+    assert "uici approve" not in alone.plain, "without its hash no plan can be approved"
     # To be copied, so never broken, however narrow the terminal.
     asked = {"type": "approval_requested", "run": "run_1", "data": {"cid": cid}}
     assert f"--cid {cid}" in drawn(lambda out, _: Timeline().show(out, asked), None, 40)

@@ -79,8 +79,8 @@ class Timeline:
         kind = printable(str(event.get("type", ""))).removeprefix("uici.")
         at = moment(str(event.get("time") or event.get("at") or ""))
         yield self._head(event, kind, at), self._details(event, kind, at)
-        if kind == "approval_requested":
-            run, cid = event.get("run"), (event.get("data") or {}).get("cid")
+        run, cid = event.get("run"), _data(event).get("cid")
+        if kind == "approval_requested" and run and cid:
             for text in (
                 f"  look at it: uici runs {run}",
                 f"  decide: uici approve {run} --cid {cid}",
