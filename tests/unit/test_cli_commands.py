@@ -149,9 +149,17 @@ def test_a_starter_tree_is_written_and_is_good(tmp_path: Path) -> None:
     assert (folder / "platform.yml").is_file()
     checked = RUNNER.invoke(app, ["check", "--config", str(folder)])
     assert checked.exit_code == 0, checked.output
-    assert "the configuration is good" in checked.stdout
+    assert f"the configuration in {folder} is good" in checked.stdout
     again = RUNNER.invoke(app, ["init", str(folder)])
     assert again.exit_code == 1
+
+
+def test_a_check_without_a_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UICI_CONFIG_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    checked = RUNNER.invoke(app, ["check"])
+    assert checked.exit_code == 0, checked.output
+    assert checked.stdout.startswith("the shipped configuration alone (no --config, ")
 
 
 def test_check_prints_every_problem(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from uici.access.roles import Role
 from uici.access.tokens import TokenStore
 from uici.bootstrap.application import Application, state_url
 from uici.catalogue.diagnostics import CatalogueError
-from uici.catalogue.locations import config_directory
+from uici.catalogue.locations import config_directory, which_configuration
 from uici.model.base import JsonObject
 from uici.model.checkup import Check, CheckState, fail, ok, skip, warn
 from uici.model.errors import Problem, ProblemKind, did_you_mean
@@ -48,7 +48,7 @@ def check_up(config: Path | None, state: str | None, environment: str | None) ->
             # Over an empty state: the configured one is only looked at.
             application = Application(config, state, scratch=Path(folder))
             try:
-                found = _all(application, state_url(state, application.site, config_directory(config)), environment)
+                found = _all(application, config_directory(config), state, environment)
             finally:
                 application.platforms.close()
                 application.store.close()
@@ -62,8 +62,11 @@ def check_up(config: Path | None, state: str | None, environment: str | None) ->
     }
 
 
-def _all(application: Application, url: str, environment: str | None) -> list[tuple[str, Check]]:
+def _all(
+    application: Application, folder: Path | None, state: str | None, environment: str | None
+) -> list[tuple[str, Check]]:
     site = application.site
+    url = state_url(state, site, folder)
     if environment is not None and environment not in site.environments:
         raise Problem(
             ProblemKind.INVALID,
@@ -73,7 +76,7 @@ def _all(application: Application, url: str, environment: str | None) -> list[tu
             allowed=sorted(site.environments),
         )
     counted = f"{len(site.environments)} environments, {len(site.targets)} targets, {len(site.operations)} operations"
-    own = [ok("configuration", f"it is good: {counted}"), *_machine(site.platform.doctor)]
+    own = [ok("configuration", f"{which_configuration(folder)} is good: {counted}"), *_machine(site.platform.doctor)]
     own += [*_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
     found = [("uici", check) for check in own]
     for name in [environment] if environment is not None else _inhabited(site):

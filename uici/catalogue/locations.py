@@ -36,6 +36,13 @@ def config_directory(explicit: Path | None = None) -> Path | None:
     return here if (here / "platform.yml").is_file() else None
 
 
+def which_configuration(folder: Path | None) -> str:
+    """How a sentence names the configuration of `config_directory`'s answer."""
+    if folder is None:
+        return f"the shipped configuration alone (no --config, no {VARIABLE}, no platform.yml here)"
+    return f"the configuration in {folder}"
+
+
 def site_operations(config: Path) -> tuple[Path, ...]:
     """The folders of a site's own verbs that exist: inside its configuration folder, or beside one named `config`."""
     candidates = [config / "operations"]

@@ -67,7 +67,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     from uici.catalogue.diagnostics import CatalogueError
     from uici.catalogue.executors import discover_executors
     from uici.catalogue.loading import load_site
-    from uici.catalogue.locations import config_directory
+    from uici.catalogue.locations import config_directory, which_configuration
     from uici.notify.channels import check_channels
     from uici.translation.verb_tests import run_verb_tests
 
@@ -75,7 +75,8 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     options = options_of(context)
     executors = discover_executors()
     # What is wrong is raised, and printed by the root command.
-    site = load_site(config_directory(config), executors=executors)
+    folder = config_directory(config)
+    site = load_site(folder, executors=executors)
     failures = run_verb_tests(site, executors)
     unchecked = check_channels(site.platform.notify)
     if failures:
@@ -90,7 +91,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
         "verb tests": sum(len(tests) for tests in site.verb_tests.values()),
     }
     counted = ", ".join(f"{count} {name}" for name, count in summary.items() if name != "ok")
-    options.show(summary, lambda out, _: out.print(f"the configuration is good: {counted}"))
+    options.show(summary, lambda out, _: out.print(f"{which_configuration(folder)} is good: {counted}"))
     for each in unchecked:
         options.say(f"not checked: {each}")
 
