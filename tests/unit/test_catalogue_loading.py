@@ -152,6 +152,12 @@ def test_verbs_of_a_site_inside_and_beside_its_folder(tmp_path: Path) -> None:
     assert "say_hello" in load(tmp_path / "b" / "config", policies="").operations
 
 
+def test_a_verb_without_tests_is_told_what_a_test_is(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, operations__say_hello=VERB[: VERB.index("tests:")])
+    assert found.code == "missing_key"
+    assert "tests is missing; it is a list of at least one test of the verb: name, platform, target" in found.text
+
+
 def test_the_same_verb_twice_names_both_places(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, operations__restart_service=VERB)
     assert found.code == "duplicate_operation"

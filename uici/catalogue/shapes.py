@@ -74,7 +74,9 @@ def _report(model: type[BaseModel], node: Node, problem: Mapping[str, Any], repo
         )
     elif kind == "missing":
         missing = ".".join([*([what] if what else []), *map(str, problem["loc"])])
-        report.add(_place(node, path), "missing_key", f"{missing} is missing")
+        field = model.model_fields.get(str(problem["loc"][0])) if len(problem["loc"]) == 1 else None
+        wanted = f"; it is {field.description}" if field is not None and field.description else ""
+        report.add(_place(node, path), "missing_key", f"{missing} is missing{wanted}")
     elif kind in ("enum", "literal_error"):
         choices = _QUOTED.findall(str(context.get("expected", "")))
         given = found.value if isinstance(found.value, str) else None

@@ -156,7 +156,13 @@ class VerbFile(Frozen):
 
     operation: OperationBody
     translations: dict[str, Translation] = Field(min_length=1)
-    tests: tuple[VerbTest, ...] = Field(min_length=1)
+    tests: tuple[VerbTest, ...] = Field(
+        min_length=1,
+        description=(
+            "a list of at least one test of the verb: name, platform, target, parameters, and the calls to expect or "
+            "the error"
+        ),
+    )
 
 
 # --- findings.yml ---------------------------------------------------------------------------------------------
