@@ -35,12 +35,13 @@ def reload(context: typer.Context, reason: Reason = "") -> None:
 def _show(out: Console, document: JsonObject) -> None:
     from rich.text import Text
 
-    from uici.cli.rendering import printable, show_details
+    from uici.cli.rendering import cell, printable, show_details
 
     rejected = document["rejected"]
     show_details(out, {name: value for name, value in document.items() if name != "rejected"})
     if rejected is not None:
-        heading = f"\nrejected: {rejected['digest']} since {rejected['since']}, with {rejected['count']} problems"
-        out.print(Text(heading.replace(" 1 problems", " 1 problem"), style="bold red"), soft_wrap=True)
+        problems = "1 problem" if rejected["count"] == 1 else f"{rejected['count']} problems"
+        heading = f"\nrejected: {rejected['digest']} since {cell(rejected['since'])}, with {problems}"
+        out.print(Text(heading, style="bold red"), soft_wrap=True)
         for each in rejected["problems"]:
             out.print(Text(printable(f"{each['where']}: {each['code']}: {each['detail']}")), soft_wrap=True)
