@@ -143,6 +143,16 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path: Path) -> None:
     load(tmp_path, compose="services: {web: {image: x}}")
 
 
+def test_the_folder_may_be_the_present_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "targets.yml").write_text("targets: {web: {bindings: {local: {program: web}}}}")
+    (tmp_path / "operations").mkdir()
+    (tmp_path / "operations" / "say_hello.yml").write_text(VERB)
+    monkeypatch.chdir(tmp_path)
+    site = load_site(Path(), executors=EXECUTORS)
+    assert "web" in site.targets
+    assert site.operations["say_hello"].source == "operations/say_hello.yml:2"
+
+
 def test_verbs_of_a_site_inside_and_beside_its_folder(tmp_path: Path) -> None:
     inside = load(tmp_path / "a", operations__say_hello=VERB)
     assert inside.operations["say_hello"].source.endswith("say_hello.yml:2")

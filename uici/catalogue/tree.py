@@ -93,7 +93,8 @@ def _listed(folder: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> dict[str, St
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(suffixes):
-                    found[entry.path] = _stamp(entry)
+                    # As pathlib writes it: of the folder `.` the entry's own path would begin with `./`.
+                    found[str(folder / entry.name)] = _stamp(entry)
     except OSError:
         # Gone, or not for us to see: loading says which.
         return {}
