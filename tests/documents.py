@@ -31,6 +31,8 @@ FOREIGN = frozenset(
     "apt-get cat cd cp curl docker echo export git jq kill ls mkdir pip printf python3 rm sleep sudo".split()
 )
 CHECKERS = {"alertmanager.yml": ("amtool", "check-config"), "prometheus.yml": ("promtool", "check", "config")}
+# Words of the shell before a command: a walk may wait in a loop.
+_SHELL = frozenset("until while do done".split())
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^`]*)$")
 _VERB = re.compile(r"^operations/[a-z][a-z0-9_]*\.yml$")
 _FILE = re.compile(r"^# file: (?P<name>[\w./-]+\.yml)$")
@@ -175,7 +177,7 @@ def problems_of_command(command: str, cli: Commands, targets: frozenset[str]) ->
     problems: list[str] = []
     for part in parts:
         words = _without_redirections(part)
-        while words and re.match(r"^[A-Za-z_]\w*=", words[0]):
+        while words and (words[0] in _SHELL or re.match(r"^[A-Za-z_]\w*=", words[0])):
             words.pop(0)
         if words:
             problems += _problems_of_words(words, cli, targets)

@@ -173,6 +173,7 @@ def test_a_block_that_is_not_covered_is_told(kind: str, text: str, told: str) ->
         ("uici check --bogus x", "uici check has no option --bogus"),
         ("make demo && make dmeo", "no target 'dmeo'"),
         ("cat x | frobnicate", "'frobnicate' is not a command"),
+        ("until uici chekc; do sleep 1; done", "uici has no command 'chekc'"),
         ("echo 'open", "is not a command line"),
     ],
 )
@@ -190,6 +191,7 @@ def test_a_wrong_command_is_told(command: str, told: str, cli: Commands, targets
         "A=b uici check > out.txt",
         "make PYTHON=python3.12 test",
         "git clone x y; cd y # then",
+        "until uici targets; do sleep 1; done",
     ],
 )
 def test_a_right_command_is_accepted(command: str, cli: Commands, targets: frozenset[str]) -> None:
