@@ -83,11 +83,11 @@ class SelfGuard:
             raise self._refusal(f"/{'/'.join(request.path)[:100]} is what UICI's own container uses or belongs to")
 
     def _containers_of(self, kind: str, rest: Sequence[str], body: JsonValue) -> Iterable[str]:
-        if kind == "containers" and rest and rest[0] not in ("create", "prune"):
+        if kind == "containers" and rest:
             yield rest[0]
         if kind == "exec" and rest:
             try:
-                yield str((self._engine.get(("exec", rest[0], "json")).json() or {}).get("ContainerID", ""))
+                yield str(self._engine.get(("exec", rest[0], "json")).json().get("ContainerID", ""))
             except CallError as error:
                 if error.kind is not FailureKind.PERMANENT:
                     raise

@@ -78,7 +78,7 @@ class SelfGuard:
         name = params[0] if params and isinstance(params[0], str) else None
         if full_method(method) in _ON_ONE_GROUP and name is not None:
             group = name.partition(":")[0]
-            self._check_names([name, group])
+            self._check_names([group])
             processes = [process for process in processes if group in (process["group"], process["name"])]
         else:
             self._check_pid(supervisor_pid, "this supervisord")

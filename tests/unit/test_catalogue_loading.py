@@ -69,10 +69,6 @@ def test_policies_and_platform_merge_field_by_field(tmp_path: Path) -> None:
     assert (site.platform.service.listen, site.platform.service.max_json_depth) == ("0.0.0.0:1", 32)
 
 
-def test_a_null_threshold_is_kept_so_that_the_guard_denies(tmp_path: Path) -> None:
-    assert load(tmp_path, policies="cooldown: {seconds: null}").policies.cooldown.seconds is None
-
-
 def test_strategies_of_the_site_come_first_and_replace_as_a_whole(tmp_path: Path) -> None:
     text = """
 strategies:

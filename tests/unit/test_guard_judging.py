@@ -8,9 +8,10 @@ import pytest
 
 from tests.unit.guarding import VETO, by_human, context
 from tests.unit.sites import NOW, prepared
-from uici.guard.context import GuardContext
+from uici.guard.context import GuardContext, deny
 from uici.guard.judging import GUARDS, Guard, combined, judge
 from uici.model.call import Risk
+from uici.model.plan import Origin
 from uici.model.site import Autonomy
 from uici.model.verdict import Answer, Decision
 
@@ -117,8 +118,11 @@ def test_which_guards_bind_a_person() -> None:
 
 
 def test_a_plan_counts_as_a_persons_only_when_the_plan_itself_says_so_too() -> None:
-    cooling = context(last_run_ended=NOW, origin=by_human().origin)
-    assert combined(judge(cooling)) is Answer.DENY
+    caller_says = context(last_run_ended=NOW, origin=Origin.HUMAN)
+    plan_says = context(last_run_ended=NOW, plan=prepared(origin=Origin.HUMAN))
+    for cooling in (caller_says, plan_says):
+        assert combined(judge(cooling)) is Answer.DENY
+    assert combined(judge(by_human(last_run_ended=NOW))) is Answer.ALLOW
 
 
 def test_a_plan_that_only_reads_is_held_back_by_no_circumstance() -> None:
@@ -128,3 +132,8 @@ def test_a_plan_that_only_reads_is_held_back_by_no_circumstance() -> None:
         if combined(judge(circumstances)) is not Answer.ALLOW:
             held.add(name)
     assert held == set()
+
+
+def test_a_value_that_json_does_not_know_is_told_as_text_and_others_as_they_are() -> None:
+    for value, told in ((float("nan"), "nan"), (float("inf"), "inf"), (0.5, 0.5), (3, 3), ("x", "x")):
+        assert deny("g", "r", value, "a reason").value == told

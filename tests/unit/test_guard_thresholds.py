@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.unit.guarding import ABSURD, VETO, by_human, context, policies
 from tests.unit.sites import NOW, prepared
 from uici.guard.autonomy import autonomy
 from uici.guard.blast_radius import blast_radius
+from uici.guard.context import GuardContext
 from uici.guard.cooldown import cooldown
 from uici.guard.freeze import freeze
 from uici.guard.give_up import give_up
@@ -42,6 +44,7 @@ ONLY_PLANNING = SelfGuardLayers(intake=False, planning=True, translation=False, 
         (prepared(binding={"health": {"command": ["x", "/var/uici.db"]}}), {}),
         (prepared(binding={"project": "stack"}), {}),
         (prepared(), {"aliases": ("uici",)}),
+        (prepared(target="uici", binding={"program": "healer"}), {}),
     ],
 )
 def test_self_target_denies_what_reaches_uici_with_the_other_layers_off(plan: PreparedPlan, more: Any) -> None:
@@ -72,6 +75,14 @@ def test_a_call_that_mutates_counts_although_its_operation_says_it_reads() -> No
     assert self_target(context(plan=plan.model_copy(update={"steps": (lying,)}))).answer is DENY
 
 
+def test_an_operation_that_mutates_counts_although_its_calls_only_read() -> None:
+    plan = prepared(target="uici")
+    step = plan.steps[0]
+    calls = tuple(call.model_copy(update={"mutates": False}) for call in step.calls)
+    quiet = plan.model_copy(update={"steps": (step.model_copy(update={"calls": calls}),)})
+    assert self_target(context(plan=quiet)).answer is DENY
+
+
 # --- watch-only, freeze, lock ---
 
 
@@ -97,6 +108,12 @@ def test_lock() -> None:
     assert (decision.answer, decision.rule, decision.value) == (DENY, "held", "run-7")
     assert lock(by_human(holder="run-7")).answer is DENY
     assert lock(context()).answer is ALLOW
+
+
+def test_what_is_not_known_of_a_freeze_is_taken_for_one() -> None:
+    fields = {field.name: getattr(context(), field.name) for field in dataclasses.fields(context())}
+    del fields["freeze_known"]
+    assert freeze(GuardContext(**fields)).answer is DENY
 
 
 # --- autonomy ---
@@ -135,6 +152,12 @@ def test_risk_denies_without_a_usable_threshold(threshold: Any) -> None:
 
 
 def test_risk_takes_the_highest_that_anything_declares() -> None:
+    for part in ("risk", "operation"):
+        plan = prepared(risk=Risk.LOW)
+        step = plan.steps[0]
+        raised = Risk.HIGH if part == "risk" else step.operation.model_copy(update={"risk": Risk.HIGH})
+        plan = plan.model_copy(update={"steps": (step.model_copy(update={part: raised}),)})
+        assert risk(context(plan=plan)).answer is ASK, part
     plan = prepared(risk=Risk.LOW)
     call = plan.steps[0].calls[0].model_copy(update={"risk": Risk.HIGH})
     step = plan.steps[0].model_copy(update={"calls": (call,)})
@@ -187,7 +210,7 @@ def test_give_up_denies_without_a_usable_window(value: Any) -> None:
 @pytest.mark.parametrize(
     ("members", "healthy", "answer"),
     [(2, 1, ALLOW), (2, 0, DENY), (3, 1, DENY), (3, 2, ALLOW), (0, None, ALLOW), (2, None, DENY), (2, 3, DENY),
-     (2, -1, DENY), (-1, 0, DENY), (None, 0, DENY)],
+     (2, -1, DENY), (-1, 0, DENY), (None, 0, DENY), (2, True, DENY), (2, 1.5, DENY), (True, 1, DENY)],
 )  # fmt: skip
 def test_min_healthy_looks_at_the_others_only(members: Any, healthy: Any, answer: Answer) -> None:
     decision = blast_radius(context(group_members=members, group_healthy=healthy))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from uici.model.identity import SelfIdentity
+from uici.model.identity import SelfGuardLayers, SelfIdentity
 
 SELF = SelfIdentity(
     pids=frozenset({42}),
@@ -57,7 +57,26 @@ def test_what_does_not(value: Any) -> None:
         (["all"], {"project": "other"}, None),
         (["prometheus"], {"service": "prometheus", "project": "stack"}, None),
         (["all"], {}, None),
+        (["all"], {"stop_seconds": 3}, None),
+        (["all"], {"namespace": "stack"}, "stack"),
+        (["all"], {"host": "stack"}, "stack"),
+        (["all"], {"supervisor": "stack"}, "stack"),
+        (["all"], {"compartment": "stack"}, "stack"),
+        (["all"], {"cluster": "stack"}, "stack"),
+        (
+            ["all"],
+            dict.fromkeys(["project", "namespace", "node", "host", "supervisor", "compartment", "cluster"], "node-7"),
+            "node-7",
+        ),
+        (["all"], {"project": "stack", "other": "x"}, None),
+        (["all"], "stack", None),
+        (["all"], ["stack"], None),
     ],
 )
 def test_a_target_is_uici_by_name_by_binding_or_as_a_whole(names: list[str], binding: Any, by: str | None) -> None:
     assert SELF.is_target(names, binding) == by
+
+
+def test_all_layers_are_on_unless_a_test_says_otherwise() -> None:
+    assert set(SelfGuardLayers().model_dump().values()) == {True}
+    assert set(SelfGuardLayers().model_dump()) == {"intake", "planning", "translation", "executor"}

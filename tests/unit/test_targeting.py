@@ -215,7 +215,7 @@ def test_a_pod_that_two_targets_may_own_is_ambiguous() -> None:
 
 
 SELF = SelfIdentity(
-    names=frozenset({"uici", "healer"}), containers=frozenset({"ab" * 32}), pods=frozenset({"ops/uici-x"}),
+    names=frozenset({"uici", "healer", "own"}), containers=frozenset({"ab" * 32}), pods=frozenset({"ops/uici-x"}),
     containing=frozenset({"stack"}),
 )  # fmt: skip
 
@@ -234,6 +234,8 @@ SELF = SelfIdentity(
         {"namespace": "ops", "pod": "uici-x"},
         {"job": "uici"},
         {"deployment": "web", "container": "uici"},
+        {"team": "healing"},
+        {"pod": "uici"},
     ],
 )
 def test_an_alert_about_uici_itself_is_told_and_only_by_this_layer(labels: dict[str, str]) -> None:
@@ -243,6 +245,7 @@ def test_an_alert_about_uici_itself_is_told_and_only_by_this_layer(labels: dict[
             "me": {"aliases": ["healer", "nick"], "bindings": {"local": {"program": "x"}}},
             "bound": {"bindings": {"local": {"program": "uici"}}},
             "everything": {"bindings": {"local": {"project": "stack"}}},
+            "own": {"match": ['team="healing"'], "bindings": {"local": {"program": "y"}}},
         }
     )
     only = SelfGuardLayers(intake=True, planning=False, translation=False, executor=False)
@@ -259,6 +262,12 @@ def test_what_uici_reports_and_its_siblings_are_not_uici(labels: dict[str, str])
     found = resolve(alert(**labels), _site(WEB), SELF)
     assert found.target == "web"
     assert not found.is_self
+
+
+def test_an_identity_without_pod_is_not_found_in_a_pods_labels() -> None:
+    nameless = SelfIdentity(names=frozenset({"uici"}))
+    assert not resolve(alert(deployment="web", namespace="", pod=""), _site(WEB), nameless).is_self
+    assert not resolve(alert(deployment="web"), _site(WEB), nameless).is_self
 
 
 def test_an_index_lives_as_long_as_its_site() -> None:

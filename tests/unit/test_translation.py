@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.sites import prepared as small_plan
+from tests.unit.sites import site as small_site
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
@@ -17,7 +19,7 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN, Operation
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
 from uici.model.site import Site
-from uici.translation.translating import inverse_step, operation_result, prepare, resolve_selections
+from uici.translation.translating import _refuse_self, inverse_step, operation_result, prepare, resolve_selections
 
 EXECUTORS = discover_executors()
 SPECS = {name: executor.call_specs for name, executor in EXECUTORS.items()}
@@ -347,6 +349,28 @@ def test_self_is_found_in_bindings_ids_and_arguments(site: Site) -> None:
         parameters = {"environment": {"DATA": "/var/uici.db"}}
         problem = refused(site, "set_configuration", parameters, environment="docker", identity=identity, layers=ALONE)
         assert problem.code == "self_target"
+
+
+def test_self_is_found_by_the_targets_name_and_by_what_a_call_says() -> None:
+    where = small_site(targets={"healer": {"bindings": {"local": {"program": "x"}}}})
+    step = small_plan(target="healer", binding={"program": "x"}).steps[0]
+    reading = step.operation.model_copy(update={"mutates": False})
+    quiet = tuple(call.model_copy(update={"mutates": False}) for call in step.calls)
+    saying = tuple(
+        call.model_copy(update={"arguments": {"target": {}, "argv": ["kill", "uici"]}}) for call in step.calls
+    )
+    by_name = SelfIdentity(names=frozenset({"healer"}))
+    by_argument = SelfIdentity(names=frozenset({"uici"}))
+    for identity, changed in (
+        (by_name, {}),
+        (by_name, {"operation": reading}),  # its call changes something all the same
+        (by_name, {"calls": quiet}),
+        (by_argument, {"calls": saying}),
+    ):
+        with pytest.raises(Problem, match="layer translation"):
+            _refuse_self([step.model_copy(update=changed)], where, identity)
+    _refuse_self([step.model_copy(update={"operation": reading, "calls": quiet})], where, by_name)
+    _refuse_self([step], where, by_argument)
 
 
 def test_looking_at_uici_is_allowed(site: Site) -> None:

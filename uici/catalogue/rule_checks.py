@@ -11,6 +11,7 @@ from uici.catalogue.reading import Node
 from uici.model.call import Risk
 from uici.model.filling import ROOTS
 from uici.model.site import FIRES_WHILE_HEALTHY, Remedy, RemedyStep
+from uici.model.thresholds import thresholds, wanted
 
 
 def check_rules(draft: Draft, lookup: Lookup) -> None:
@@ -132,6 +133,14 @@ def _alternatives(report: Report, remedies: tuple[Remedy, ...], node: Node, what
 def check_policies(draft: Draft) -> None:
     """Report what is wrong with the policies."""
     policies, node = draft.policies, draft.policies_node
+    for path, kind in thresholds():
+        found = node.at(*path)
+        if found.value is None or found is node.at(*path[:-1]):
+            draft.report.add(
+                found.position,
+                "missing_threshold",
+                f"{'.'.join(path)} has no value, so everything would be denied; set {wanted(kind, path[-1])}",
+            )
     if policies.risk.auto_approve_up_to is Risk.DESTRUCTIVE:
         draft.report.add(
             node.at("risk", "auto_approve_up_to").position,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from uici.guard.context import GuardContext, allow, deny, usable_count
+from uici.guard.context import GuardContext, allow, deny, known_count
+from uici.model.thresholds import complaint, usable
 from uici.model.verdict import Answer, Decision
 
 GUARD = "blast-radius"
@@ -28,13 +27,13 @@ def blast_radius(context: GuardContext) -> Decision:
 def _min_healthy(context: GuardContext) -> Decision:
     rule = "min_healthy"
     share, others, healthy = context.policies.blast_radius.min_healthy, context.group_members, context.group_healthy
-    if not isinstance(share, int | float) or isinstance(share, bool) or not math.isfinite(share) or not 0 <= share <= 1:
-        return deny(GUARD, rule, share, f"blast_radius.min_healthy is {share!r} in policies.yml; set 0 to 1")
-    if not usable_count(others, least=0):
+    if not usable(share, context.policies.blast_radius, rule):
+        return deny(GUARD, rule, share, complaint(share, context.policies.blast_radius, rule))
+    if not known_count(others):
         return deny(GUARD, rule, share, f"the group's members could not be counted ({others!r})")
     if others == 0:
         return allow(GUARD, rule, share, "no other member stands in for the target")
-    if healthy is None or not usable_count(healthy, least=0) or healthy > others:
+    if not known_count(healthy) or healthy > others:
         return deny(GUARD, rule, share, f"how many of the {others} other members are healthy could not be read")
     if healthy / others < share:
         reason = f"{healthy} of the {others} other members of the group are healthy; min_healthy is {share:g}"
@@ -44,21 +43,19 @@ def _min_healthy(context: GuardContext) -> Decision:
 
 def _max_concurrent(context: GuardContext) -> Decision:
     most = context.policies.blast_radius.max_concurrent
-    return _below(most, context.acting, "max_concurrent", "runs act in this environment now")
+    return _below(context, most, context.acting, "max_concurrent", "runs act in this environment now")
 
 
 def _max_per_hour(context: GuardContext) -> Decision:
     most = context.policies.blast_radius.max_per_hour
-    return _below(
-        most, context.started_last_hour, "max_per_hour", "plans were begun in this environment within an hour"
-    )
+    what = "plans were begun in this environment within an hour"
+    return _below(context, most, context.started_last_hour, "max_per_hour", what)
 
 
-def _below(most: int | None, seen: int | None, rule: str, what: str) -> Decision:
-    if most is None or not usable_count(most, least=1):
-        reason = f"blast_radius.{rule} is {most!r} in policies.yml; set a whole number of 1 or more"
-        return deny(GUARD, rule, most, reason)
-    if seen is None or not usable_count(seen, least=0):
+def _below(context: GuardContext, most: int | None, seen: int | None, rule: str, what: str) -> Decision:
+    if not usable(most, context.policies.blast_radius, rule):
+        return deny(GUARD, rule, most, complaint(most, context.policies.blast_radius, rule))
+    if not known_count(seen):
         return deny(GUARD, rule, most, f"how many {what} could not be read")
     if seen >= most:
         return deny(GUARD, rule, most, f"{seen} {what}; {rule} is {most}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeGuard
 
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.learning import Veto
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.site import Autonomy, PoliciesFile
+from uici.model.thresholds import complaint, usable
 from uici.model.verdict import Answer, Decision
 
 
@@ -100,17 +102,19 @@ def deny(guard: str, rule: str, value: object, reason: str) -> Decision:
 
 
 def needs_approval(context: GuardContext, guard: str, rule: str, value: object, reason: str) -> Decision:
-    """The guard wants a person's word, and is content when this very plan has it."""
+    """The guard wants a person's word, and is content when this very plan has it.
+
+    Denies where it cannot be asked for: a question needs to know how long it stays open.
+    """
     if context.approved:
         return allow(guard, rule, value, f"{reason}; approved for {context.plan.cid}")
+    policy = context.policies.approval
+    if not usable(policy.expires_seconds, policy, "expires_seconds"):
+        wrong = complaint(policy.expires_seconds, policy, "expires_seconds")
+        return deny(guard, "expires_seconds", policy.expires_seconds, f"{reason}, but nobody can be asked: {wrong}")
     return Decision(guard=guard, answer=Answer.NEEDS_APPROVAL, rule=rule, value=value, reason=reason)
 
 
-def usable_seconds(value: object) -> bool:
-    """Whether `value` is a threshold in seconds: a finite number of 0 or more."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-
-
-def usable_count(value: object, *, least: int) -> bool:
-    """Whether `value` is a whole number of at least `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def known_count(value: object) -> TypeGuard[int]:
+    """Whether `value` is a whole number of 0 or more: something that was really counted."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from uici.guard.context import GuardContext, allow, deny, usable_seconds
+from uici.guard.context import GuardContext, allow, deny
+from uici.model.thresholds import complaint, usable
 from uici.model.verdict import Decision
 
 GUARD = "cooldown"
@@ -19,10 +20,8 @@ def cooldown(context: GuardContext) -> Decision:
     seconds = context.policies.cooldown.seconds
     if not context.mutates or context.by_a_human or context.first_rung is False:
         return allow(GUARD, "seconds", seconds, "no rest is asked of reads, of people, or between the rungs of one run")
-    if seconds is None or not usable_seconds(seconds):
-        return deny(
-            GUARD, "seconds", seconds, f"cooldown.seconds is {seconds!r} in policies.yml; set 0 or more seconds"
-        )
+    if not usable(seconds, context.policies.cooldown, "seconds"):
+        return deny(GUARD, "seconds", seconds, complaint(seconds, context.policies.cooldown, "seconds"))
     if context.last_run_ended is None:
         return allow(GUARD, "seconds", seconds, "no run has acted on this target yet")
     rested = context.now - context.last_run_ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uici.guard.context import GuardContext, allow, deny, needs_approval
 from uici.model.call import Risk
+from uici.model.thresholds import complaint, usable
 from uici.model.verdict import Decision
 
 GUARD = "risk"
@@ -12,8 +13,8 @@ GUARD = "risk"
 def risk(context: GuardContext) -> Decision:
     """Ask a person above `risk.auto_approve_up_to`, and always for `destructive`. Binds every plan, people's too."""
     threshold = context.policies.risk.auto_approve_up_to
-    if not isinstance(threshold, Risk):
-        reason = f"risk.auto_approve_up_to is {threshold!r} in policies.yml; set one of {', '.join(Risk)}"
+    if not usable(threshold, context.policies.risk, "auto_approve_up_to"):
+        reason = complaint(threshold, context.policies.risk, "auto_approve_up_to")
         return deny(GUARD, "auto_approve_up_to", threshold, reason)
     found = context.risk
     if found is Risk.DESTRUCTIVE:

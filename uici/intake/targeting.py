@@ -266,7 +266,7 @@ class TargetIndex:
             names = (value, *owners_of_pod(value)) if label in self._owned else (value,)
             if identity.is_named_by(names) is not None:
                 return f"label {label}={value!r}"
-        if identity.pods and f"{labels.get('namespace', '')}/{labels.get('pod', '')}" in identity.pods:
+        if f"{labels.get('namespace', '')}/{labels.get('pod', '')}" in identity.pods:
             return f"pod {labels['pod']!r} in namespace {labels.get('namespace', '')!r}"
         return None
 

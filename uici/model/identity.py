@@ -52,7 +52,7 @@ class SelfIdentity(Frozen):
             return by_name
         # A binding that says no more than the project or the node means all that runs there.
         said = {key: value for key, value in binding.items() if key not in SETTINGS_OF_BINDINGS}
-        if said and set(said) <= _CONTAINERS_OF_SERVICES:
+        if set(said) <= _CONTAINERS_OF_SERVICES:
             return next((text for text in _texts(said) if text in self.containing), None)
         return None
 

@@ -20,7 +20,7 @@ from uici.model.matching import Matcher
 from uici.model.operation import NAME, REFERENCE, Operation, OperationBody, Translation
 from uici.model.plan import VerifySettings
 from uici.model.servers import Alertmanager, Prometheus
-from uici.model.settings import PlatformFile, Seconds
+from uici.model.settings import PlatformFile
 
 
 class Autonomy(StrEnum):
@@ -291,6 +291,9 @@ class StrategiesFile(Frozen):
 
 # --- policies.yml ---------------------------------------------------------------------------------------------
 # Thresholds are optional in the shape so that a guard, not the loader alone, answers for a missing one: it denies.
+# Each has bounds, beyond which it would be no threshold any more: `uici.model.thresholds` holds both to them.
+
+_WEEK = 604_800
 
 
 class RiskPolicy(Frozen):
@@ -302,32 +305,38 @@ class RiskPolicy(Frozen):
 class CooldownPolicy(Frozen):
     """How long a target rests after a run of any outcome."""
 
-    seconds: Seconds | None = None
+    # For a target that is to be left alone longer than a week there is `watch_only`.
+    seconds: float | None = Field(default=None, ge=0, le=_WEEK, allow_inf_nan=False)
 
 
 class GiveUpPolicy(Frozen):
     """After how many ineffective runs within how long UICI stops trying and has told a human."""
 
-    ineffective_runs: int | None = Field(default=None, ge=1)
-    within_seconds: Seconds | None = None
+    # Nobody wants to read of the hundred-and-first attempt, and a window of nothing would never count any.
+    ineffective_runs: int | None = Field(default=None, ge=1, le=100)
+    within_seconds: float | None = Field(default=None, ge=1, le=4 * _WEEK, allow_inf_nan=False)
 
 
 class BlastRadiusPolicy(Frozen):
     """When nothing new may start."""
 
-    min_healthy: float | None = Field(default=None, ge=0, le=1, description="share of the *other* members of the group")
+    min_healthy: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="share of the *other* members of the group"
+    )
+    # More than `runs.threads` can be never act at once, and three plans in each second are no brake.
     max_concurrent: int | None = Field(
-        default=None, ge=1, description="runs that act at the same time, per environment"
+        default=None, ge=1, le=512, description="runs that act at the same time, per environment"
     )
     max_per_hour: int | None = Field(
-        default=None, ge=1, description="mutating plans begun within an hour, per environment"
+        default=None, ge=1, le=10_000, description="mutating plans begun within an hour, per environment"
     )
 
 
 class ApprovalPolicy(Frozen):
     """How long a question to people stays open; afterwards it expires closed."""
 
-    expires_seconds: Seconds | None = None
+    # Within less than a second nobody decides; what was asked a week ago is about another world.
+    expires_seconds: float | None = Field(default=None, ge=1, le=_WEEK, allow_inf_nan=False)
 
 
 class PoliciesFile(Frozen):
@@ -369,15 +378,10 @@ class Site(Frozen):
         return None
 
     def autonomy_of(self, target: str, environment: str) -> Autonomy | None:
-        """The lowest autonomy that target, environment and site declare; None when none does."""
-        order = list(Autonomy)
-        declared = [
-            level
-            for level in (
-                self.targets[target].autonomy if target in self.targets else None,
-                self.environments[environment].autonomy if environment in self.environments else None,
-                self.policies.autonomy,
-            )
-            if level is not None
-        ]
-        return min(declared, key=order.index) if declared else None
+        """The lowest autonomy that target, environment and site declare; None when the site's own is missing."""
+        whole = self.policies.autonomy
+        if not isinstance(whole, Autonomy):
+            return whole
+        own = self.targets[target].autonomy if target in self.targets else None
+        place = self.environments[environment].autonomy if environment in self.environments else None
+        return min((level for level in (own, place, whole) if level is not None), key=list(Autonomy).index)

@@ -12,6 +12,7 @@ from uici.model.errors import Problem
 from uici.model.learning import Veto
 from uici.model.plan import PreparedPlan
 from uici.model.site import Site
+from uici.model.thresholds import usable
 from uici.runs import records, slots
 from uici.runs.outcomes import vetoes_in_force
 from uici.runs.services import Services
@@ -27,7 +28,9 @@ def context_of(
     environment = prepared.plan.environment
     target = prepared.steps[0].step.target
     now = services.clock.now()
-    window = site.policies.give_up.within_seconds
+    policy = site.policies.give_up
+    # Without a usable window nothing is counted, and the guard denies for that very reason.
+    window = timedelta(seconds=policy.within_seconds if usable(policy.within_seconds, policy, "within_seconds") else 0)
     frozen: tuple[str, str] | None = None
     freeze_known = True
     with services.store.read() as connection:
@@ -42,9 +45,7 @@ def context_of(
         holder = slots.holder(connection, environment, target)
         acting = slots.acting(connection, environment, except_run=run_id)
         last = records.last_run_ended(connection, environment, target)
-        ineffective = records.ineffective_runs(
-            connection, environment, target, now - timedelta(seconds=window) if window is not None else now
-        )
+        ineffective = records.ineffective_runs(connection, environment, target, now - window)
         started = records.begun_since(connection, environment, now - HOUR, except_run=run_id)
     spec = site.targets.get(target)
     members, healthy = _group(services, site, environment, target)
