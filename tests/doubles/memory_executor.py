@@ -51,6 +51,8 @@ class World:
         """(call, program) of every change, in order."""
         self.hook: Hook = lambda moment, environment, call: None
         self.found: tuple[JsonObject, ...] = ()
+        self.unfindable: CallError | None = None
+        """What a look-up raises instead of answering."""
         self.lock = threading.Lock()
 
     def executor_class(self) -> type[Executor]:
@@ -111,6 +113,8 @@ class _MemoryExecutor:
         return Happened.YES if self._service(call).starts > before["starts"] else Happened.NO
 
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
+        if self._world.unfindable is not None:
+            raise self._world.unfindable
         return self._world.found
 
     def check(self) -> ConnectionReport:

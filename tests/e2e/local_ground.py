@@ -60,7 +60,11 @@ class LocalGround:
 
     def spawned(self, target: str) -> int:
         """How often the supervisor has started the target: its own word, not UICI's."""
-        log = self.uici.config / "state/local/supervisor/supervisord.log"
+        return self.spawned_in(self.uici.config / "state", target)
+
+    def spawned_in(self, state: Path, target: str) -> int:
+        """As `spawned`, where the state lies elsewhere."""
+        log = state / "local/supervisor/supervisord.log"
         if not log.exists():
             return 0
         return len(re.findall(rf"spawned: '{target}\b", log.read_text()))
@@ -86,9 +90,11 @@ def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonO
             end_supervisor(config)
 
 
-def end_supervisor(config: Path) -> None:
+def end_supervisor(config: Path, *states: Path) -> None:
     """Programs outlive their healer by design; after a test nothing is to be left."""
-    for pidfile in config.glob("state/local/supervisor/supervisord.pid"):
+    for pidfile in (
+        pidfile for state in (config / "state", *states) for pidfile in state.glob("local/supervisor/supervisord.pid")
+    ):
         pid = int(pidfile.read_text())
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGTERM)

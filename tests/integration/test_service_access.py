@@ -51,6 +51,8 @@ ROUTES: list[tuple[str, str, str, Any, Permission]] = [
     ("POST", "/api/v1/freeze", "/api/v1/freeze", {"frozen": False}, Permission.FREEZE),
     ("GET", "/api/v1/configuration", "/api/v1/configuration", None, Permission.VIEW),
     ("POST", "/api/v1/configuration:reload", "/api/v1/configuration:reload", {}, Permission.ADMINISTER),
+    ("GET", "/api/v1/autonomy/report", "/api/v1/autonomy/report", None, Permission.VIEW),
+    ("GET", "/api/v1/autonomy/runs/{run_id}", "/api/v1/autonomy/runs/nothing", None, Permission.VIEW),
     ("GET", "/metrics", "/metrics", None, Permission.VIEW),
 ]
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}

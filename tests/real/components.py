@@ -11,6 +11,8 @@ import os
 import random
 import shutil
 import socket
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +116,29 @@ def _without_ssh() -> str | None:
     return None if os.geteuid() == 0 else "only root can start sshd for another session"
 
 
+def _without_tmpfs() -> str | None:
+    """A file system that a test may fill up: only who may mount one can make it."""
+    if os.geteuid() != 0:
+        return "only root can mount a file system to fill up"
+    with tempfile.TemporaryDirectory(prefix="uici-tmpfs-") as folder:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "uici-test", folder], capture_output=True, text=True, check=False
+        )
+        if mounted.returncode:
+            return f"no tmpfs can be mounted: {mounted.stderr.strip()}"
+        subprocess.run(["umount", folder], check=True)
+    return None
+
+
+def _without_faketime() -> str | None:
+    return None if faketime_library() else "not installed (Debian: apt-get install faketime)"
+
+
+def faketime_library() -> Path | None:
+    """libfaketime for programs with threads; None when it is not here."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "docker": _without_docker,
     "prometheus": _without_prometheus,
@@ -124,6 +149,8 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "nginx": _without_nginx,
     "postgres": _without_postgres,
     "ssh": _without_ssh,
+    "tmpfs": _without_tmpfs,
+    "faketime": _without_faketime,
 }
 """Component -> a look that returns why it is not here, or None. Starting it, loudly, is its fixture's part."""
 

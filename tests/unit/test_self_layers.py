@@ -29,7 +29,7 @@ from uici.runs.data import RunData, Stage
 from uici.runs.services import Services
 from uici.runs.stages import planning
 from uici.runs.stages.acting import _again_or_failed
-from uici.store.schema import events, outbox
+from uici.store.schema import events, incidents, outbox
 
 NONE = {"intake": False, "planning": False, "translation": False, "executor": False}
 TARGETS = """
@@ -81,9 +81,11 @@ def recorded(uici: Application, *alerts: Alert) -> tuple[JsonObject, list[str], 
             services.layers,
             services.clock.now(),
         )
+        batch.load([notification])
         _, touched = batch.add(notification, "test")
         batch.flush()
-        (row,) = batch.incidents(touched)
+    with services.store.read() as connection:
+        row = connection.execute(select(incidents).where(incidents.c.id == touched[0])).one()
         seen = [item.type for item in connection.execute(select(events.c.type).where(events.c.incident_id == row.id))]
         told = [item.kind for item in connection.execute(select(outbox.c.kind).where(outbox.c.incident_id == row.id))]
     return dict(row._mapping), seen, told

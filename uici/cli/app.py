@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
 from uici.cli import (
     alertmanager,
+    autonomy,
     configuration,
     doctor,
     learning,
@@ -115,3 +116,4 @@ learning.register(app)
 configuration.register(app)
 notify.register(app)
 alertmanager.register(app)
+autonomy.register(app)

@@ -37,6 +37,9 @@ class IntakeSettings(Frozen):
 
     queue_notifications: int = Field(default=2000, ge=1, le=1_000_000, description="waiting for commit; beyond it: 503")
     commit_seconds: Seconds = Field(default=10.0, description="an answer not committed by then is a 503")
+    least_free_bytes: int = Field(
+        default=8_388_608, ge=0, le=1_099_511_627_776, description="with less disk left for the state it is not ready"
+    )
     basic_auth_user: str = Field(
         default="alertmanager", min_length=1, description="any user name with this one's token as password"
     )
@@ -52,6 +55,9 @@ class RunSettings(Frozen):
     max_recovery_attempts: int = Field(default=10, ge=1, le=1000)
     read_attempts: int = Field(default=3, ge=1, le=20)
     retry_seconds: float = Field(default=0.5, gt=0, le=60)
+    lookup_seconds: Seconds = Field(
+        default=300.0, description="how long an unreachable platform is asked again which target an alert is about"
+    )
     journal_seconds: float = Field(
         default=3600.0, ge=60, le=31_536_000, description="how long the engine's entries of an ended part are kept"
     )

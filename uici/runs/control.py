@@ -25,6 +25,7 @@ from uici.notify.notifications import Notifications
 from uici.planning.ladder import refuse_self
 from uici.planning.written import parse_plan
 from uici.runs import metrics, preview, reading, records
+from uici.runs.autonomy import AutonomyRecord
 from uici.runs.bundle import make_bundle
 from uici.runs.configuration import Configuration
 from uici.runs.data import RunData, RunState, Stage
@@ -50,6 +51,7 @@ class Control:
         notifications: Notifications,
     ) -> None:
         self._services = services
+        self.autonomy = AutonomyRecord(services)
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
@@ -133,19 +135,7 @@ class Control:
 
     def targets(self) -> list[JsonObject]:
         """All managed services."""
-        site = self._services.site()
-        return [
-            {
-                "name": name,
-                "summary": target.summary,
-                "aliases": list(target.aliases),
-                "group": target.group,
-                "environments": sorted(target.bindings),
-                "watch_only": target.watch_only,
-                "autonomy": {place: site.autonomy_of(name, place) for place in sorted(target.bindings)},
-            }
-            for name, target in sorted(site.targets.items())
-        ]
+        return reading.list_targets(self._services.site())
 
     def environments(self) -> list[JsonObject]:
         """All environments, each with whether its platform answers now."""
@@ -329,18 +319,14 @@ class Control:
         return self.freeze_state()
 
     def freeze_state(self) -> JsonObject:
-        """Whether all is frozen, since when, by whom and why."""
-        with self._services.store.read() as connection:
-            row = connection.execute(select(freezes).where(freezes.c.id == 1)).one_or_none()
-        if row is None:
-            return {"frozen": False, "actor": None, "reason": "", "at": None}
-        return {"frozen": row.frozen, "actor": row.actor, "reason": mask(row.reason), "at": row.at.isoformat()}
+        """As `reading.freeze_state`."""
+        return reading.freeze_state(self._services.store)
 
     # --- UICI itself ----------------------------------------------------------------------------------------
 
     def ready(self) -> JsonObject:
         """Whether alerts are accepted and runs are started. Environments are shown, and do not make UICI unready."""
-        state = self._services.store.reachable()
+        state = self._services.store.reachable(self._services.site().platform.intake.least_free_bytes)
         engine = self._engine.problem() if self._engine is not None else "the engine is not started"
         checks = [
             {"name": "state", "ok": state is None, "detail": mask(state or "writable")},
@@ -354,10 +340,11 @@ class Control:
 
     def metrics(self) -> bytes:
         """Metrics in Prometheus' text format."""
+        store, clock, waiting = self._services.store, self._services.clock, self._intake.waiting()
         return metrics.render(
-            self._services.store,
-            self._services.clock.now(),
-            waiting=self._intake.waiting(),
+            store,
+            clock.now(),
+            waiting=waiting,
             refused=self._intake.refused(),
             ready=bool(self.ready()["ok"]),
             active=self._engine.active() if self._engine is not None else 0,

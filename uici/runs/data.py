@@ -86,6 +86,9 @@ class RunData(Frozen):
     approved_cid: str | None = None
     fence: int | None = None
 
+    asking_since: datetime | None = None
+    """Since when the platform that should name the target cannot be asked."""
+
     # Executing: position in the plan, or in the undo plan while `undoing`.
     step: int = 0
     call: int = 0

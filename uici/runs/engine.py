@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from sqlalchemy import Row, bindparam, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
@@ -31,7 +31,7 @@ from uici.runs.lease import Lease
 from uici.runs.services import Services
 from uici.runs.stages import REPEATABLE, StalePartError, advance
 from uici.runs.stages.closing import end_plainly
-from uici.store.schema import runs
+from uici.store.schema import approvals, runs
 
 log = structlog.get_logger(__name__)
 
@@ -200,17 +200,26 @@ class Engine:
 
     def _notice_clock(self) -> None:
         """When the clock was set back, every time in the state is too late by as much: let all that waits look again,
-        and let no target rest until the clock has caught up.
+        let no target rest until the clock has caught up, and keep a question open as long as was promised.
         """
         now, before = self._services.clock.now(), self._seen_at
         if before is None or before - now > _CLOCK_JITTER:
             with self._services.store.write() as connection:
                 connection.execute(runs.update().where(runs.c.ended_at > now).values(ended_at=now))
+                connection.execute(runs.update().where(runs.c.acted_at > now).values(acted_at=now))
                 if before is not None:
                     log.warning("clock_set_back", seconds=(before - now).total_seconds())
                     late = (runs.c.state == RunState.WAITING) & (runs.c.due_at > now)
                     connection.execute(runs.update().where(late).values(due_at=now))
+                    self._move_questions(connection, before - now)
         self._seen_at = now
+
+    @staticmethod
+    def _move_questions(connection: Connection, back: timedelta) -> None:
+        open_ = select(approvals.c.id, approvals.c.expires_at).where(approvals.c.state == "pending")
+        for row in connection.execute(open_).all():
+            moved = approvals.update().where(approvals.c.id == row.id)
+            connection.execute(moved.values(expires_at=row.expires_at - back))
 
     def _start_due(self) -> float:
         """Start what is due; returns the seconds until the next run is."""
@@ -315,8 +324,10 @@ class Engine:
                 self._put_back(row.id, row.part)
             if status is None or status.status in ("PENDING", "ENQUEUED", "DELAYED"):
                 continue
-            if now.timestamp() - (status.updated_at or 0) / 1000 < _LOST_AFTER.total_seconds():
-                continue  # it has ended just now: its row may only have been read before that
+            # Ended just now: the row may only have been read before that. Later than now, by a clock that was set
+            # back since, says nothing of that; the row then is as old as the jump at least.
+            if 0 <= now.timestamp() - (status.updated_at or 0) / 1000 < _LOST_AFTER.total_seconds():
+                continue
             log.error("run_lost", run_id=row.id, part=row.part, workflow=status.status)
             with self._active_lock:
                 self._active.pop(key, None)

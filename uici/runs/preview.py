@@ -11,22 +11,22 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
-from uici.guard.judging import combined, judge
+from uici.guard.judging import judge
 from uici.intake.targeting import index_of
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
 from uici.model.learning import Choice
-from uici.model.masking import mask
 from uici.model.plan import Plan
-from uici.model.verdict import Answer, Decision
+from uici.model.verdict import Answer
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
 from uici.runs.changes import changes_of
 from uici.runs.guarding import context_of
 from uici.runs.services import Services
+from uici.runs.showing import masked, of_prepared, shape
 from uici.runs.stages.opening import choose_strategy, look, values_of
-from uici.runs.stages.planning import lifted_by_time
+from uici.runs.stages.planning import because, lifted_by_time
 from uici.store.schema import incidents
 
 
@@ -70,7 +70,7 @@ def of_incident(services: Services, incident_id: str, environment: str | None) -
         firing = records.firing_alerts(connection, incident_id)
     place = environment or row.environment
     if row.target is None or place is None:
-        return {"previews": [_shape(environment=place, target=row.target, outcome="escalated", notes=[row.reason])]}
+        return {"previews": [shape(environment=place, target=row.target, outcome="escalated", notes=[row.reason])]}
     return {"previews": [of_alerts(services, firing, place, row.target, run_id=row.run_id)]}
 
 
@@ -87,7 +87,7 @@ def of_alerts(
             if chosen
             else f"no rule of strategies.yml covers {', '.join(names)}"
         )
-        return _shape(environment=environment, target=target, alerts=names, outcome="escalated", notes=[why])
+        return shape(environment=environment, target=target, alerts=names, outcome="escalated", notes=[why])
     name, strategy = chosen
     values = values_of(site, name, alerts, environment, target)
     observations, findings = look(services.platforms, strategy, values)
@@ -95,12 +95,12 @@ def of_alerts(
     held = frozenset(finding.name for finding in findings)
     with services.store.read() as connection:
         kept, tried = outcomes.present_choice(connection, run_id) if run_id else (None, ())
-    situation = choosing.Situation(name, values, held, tried, run_id or "", f"strategy {name}")
+    situation = choosing.Situation(name, values, held, tried, run_id or "", because(name, findings))
     shown, among, skipped = _next_possible(services, situation, kept, run_id)
     notes += skipped
     if shown is None:
         notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, (), values)]
-        return _shape(
+        return shape(
             environment=environment,
             target=target,
             alerts=names,
@@ -109,7 +109,7 @@ def of_alerts(
             outcome="would wait for the alert's silence" if "healthy" in held else "escalated",
             notes=notes,
         )
-    return _shown(
+    return masked(
         shown
         | {
             "alerts": names,
@@ -141,7 +141,7 @@ def _next_possible(
                 notes.append(f"{plan.remedy}: it cannot be translated: {problem.detail}")
                 situation = replace(situation, tried=(*situation.tried, plan.remedy or ""))
                 continue
-            shown = _shape(
+            shown = shape(
                 environment=plan.environment, target=plan.steps[0].target, outcome="refused", notes=[problem.detail]
             )
         return shown, among, notes if among is None else [*notes, _of_choosing(among, run_id)]
@@ -167,7 +167,7 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
     """
     own = refuse_self(plan, services.site(), services.identity, services.layers)
     if own.answer is Answer.DENY:
-        return _shape(
+        return shape(
             environment=plan.environment,
             target=plan.steps[0].target,
             strategy=plan.strategy,
@@ -178,85 +178,9 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
             outcome="refused",
         )
     prepared = services.platforms.prepare(plan)
-    decisions = judge(context_of(services, prepared, run_id="", approved=False, first_rung=True))
-    answer = combined(decisions)
-    notes = []
-    if prepared.mutates:
-        notes.append("calls, in order, as they will be sent; values marked $select come from an earlier call's result")
-    return _shape(
-        environment=plan.environment,
-        target=plan.steps[0].target,
-        strategy=plan.strategy,
-        remedy=plan.remedy,
-        cid=prepared.cid,
-        risk=prepared.risk,
-        answer=answer,
-        plan=plan.model_dump(mode="json"),
-        steps=[
-            {
-                "operation": step.step.operation,
-                "target": step.step.target,
-                "parameters": step.step.parameters,
-                "risk": step.risk,
-                "undo": step.undo,
-                "changes": changed,
-                "calls": [
-                    {
-                        "id": call.id,
-                        "name": call.name,
-                        "arguments": call.arguments,
-                        "mutates": call.mutates,
-                        "risk": call.risk,
-                    }
-                    for call in step.calls
-                ],
-            }
-            for step, changed in zip(prepared.steps, changes_of(services, prepared), strict=True)
-        ],
-        guards=[decision.model_dump(mode="json") for decision in decisions],
-        outcome=_outcome(answer, decisions),
-        notes=notes,
-    )
-
-
-def _outcome(answer: Answer, decisions: Sequence[Decision]) -> str:
-    if answer is Answer.ALLOW:
-        return "would run"
-    if answer is Answer.NEEDS_APPROVAL:
-        return "would wait for approval"
-    denials = [item for item in decisions if item.answer is Answer.DENY]
-    if all(item.guard == "autonomy" for item in denials):
-        return "would be recorded, not run"
-    if all(item.guard in ("cooldown", "lock") or item.rule == "max_concurrent" for item in denials):
-        return "would wait for its turn"
-    return "would be refused"
+    context = context_of(services, prepared, run_id="", approved=False, first_rung=True)
+    return of_prepared(context, judge(context), changes_of(services, prepared))
 
 
 def _nothing(alert: Alert, outcome: AlertOutcome, why: str) -> JsonObject:
-    return _shape(alerts=[alert.name], outcome=outcome.value, notes=[why])
-
-
-def _shape(**given: object) -> JsonObject:
-    shape: JsonObject = {
-        "alerts": [],
-        "environment": None,
-        "target": None,
-        "strategy": None,
-        "remedy": None,
-        "cid": None,
-        "risk": None,
-        "answer": None,
-        "plan": None,
-        "steps": [],
-        "guards": [],
-        "findings": [],
-        "alternatives": None,
-        "notes": [],
-        "outcome": "",
-    }
-    return _shown(shape | given)
-
-
-def _shown(document: JsonObject) -> JsonObject:
-    masked: JsonObject = mask(document)
-    return masked
+    return shape(alerts=[alert.name], outcome=outcome.value, notes=[why])

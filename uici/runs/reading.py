@@ -13,10 +13,11 @@ from uici.model.background import Background, plain
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
+from uici.model.site import Site
 from uici.runs import records
 from uici.runs.outcomes import outcomes_of_run
 from uici.store.database import Store
-from uici.store.schema import alerts, approvals, attempts, incidents, kept_results, plans, runs
+from uici.store.schema import alerts, approvals, attempts, freezes, incidents, kept_results, plans, runs
 
 
 def list_incidents(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
@@ -139,6 +140,31 @@ def _changes(timeline: Iterable[Event]) -> Iterator[JsonObject]:
 def _values(difference: JsonObject) -> Iterator[JsonObject]:
     for name, change in difference.items():
         yield {"value": name, **change}
+
+
+def list_targets(site: Site) -> list[JsonObject]:
+    """All managed services."""
+    return [
+        {
+            "name": name,
+            "summary": target.summary,
+            "aliases": list(target.aliases),
+            "group": target.group,
+            "environments": sorted(target.bindings),
+            "watch_only": target.watch_only,
+            "autonomy": {place: site.autonomy_of(name, place) for place in sorted(target.bindings)},
+        }
+        for name, target in sorted(site.targets.items())
+    ]
+
+
+def freeze_state(store: Store) -> JsonObject:
+    """Whether all is frozen, since when, by whom and why."""
+    with store.read() as connection:
+        row = connection.execute(select(freezes).where(freezes.c.id == 1)).one_or_none()
+    if row is None:
+        return {"frozen": False, "actor": None, "reason": "", "at": None}
+    return {"frozen": row.frozen, "actor": row.actor, "reason": mask(row.reason), "at": row.at.isoformat()}
 
 
 def run_row(connection: Connection, run_id: str) -> Row[Any]:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uici.model.settings import IntakeSettings, ServiceSettings
-from uici.service import acting, configuration, health, learning, openapi, problems, reading, telling, webhook
+from uici.service import acting, autonomy, configuration, health, learning, openapi, problems, reading, telling, webhook
 from uici.service.context import Context
 from uici.service.stream import Follower
 
@@ -75,7 +75,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
     )
     app.add_middleware(_SecurityHeaders)
     problems.install(app)
-    for module in (webhook, reading, acting, learning, telling, configuration, health):
+    for module in (webhook, reading, acting, autonomy, learning, telling, configuration, health):
         app.include_router(module.router)
     openapi.describe(app)
     return app

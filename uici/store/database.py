@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,8 +115,11 @@ class Store:
         """
         return _engine(self.url, 20, isolation="IMMEDIATE", factory=connection_in_turn(self._turns))
 
-    def reachable(self) -> str | None:
-        """None when the database can be written, else what is wrong with it."""
+    def reachable(self, least_free_bytes: int = 0) -> str | None:
+        """None when the database can be written, else what is wrong with it.
+
+        A write of a few bytes finds room in what the file has already, so a full disk is looked for by itself.
+        """
         try:
             with self.write() as connection:
                 connection.execute(
@@ -123,8 +127,12 @@ class Store:
                     .where(schema.meta.c.name == "schema_version")
                     .values(value=str(schema.SCHEMA_VERSION))
                 )
+            disk = os.statvfs(self.path.parent)
         except (OSError, SQLAlchemyError) as error:
             return _cause(error)
+        free = disk.f_bavail * disk.f_frsize
+        if free < least_free_bytes:
+            return f"the disk is full: {free} bytes are left where the state lies, {least_free_bytes} are needed"
         return None
 
     def _check_file(self) -> None:

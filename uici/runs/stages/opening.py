@@ -10,11 +10,12 @@ from sqlalchemy import Connection, bindparam, select
 from uici.diagnosis.findings import find, required_operations
 from uici.intake.targeting import TargetIndex, index_of
 from uici.model.alert import Alert, AlertOutcome
-from uici.model.call import CallError
+from uici.model.call import CallError, FailureKind
 from uici.model.errors import Problem
 from uici.model.filling import IncidentValues, MissingValueError
 from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.site import Site, Strategy
+from uici.model.thresholds import usable
 from uici.runs import records
 from uici.runs.data import LOOK_AGAIN, RunData, RunState, Stage
 from uici.runs.keeping import DIAGNOSIS, keep, kept_of
@@ -44,16 +45,24 @@ def target(services: Services, data: RunData) -> RunData:
     site = services.site()
     index = index_of(site)
     why: list[str] = []
+    unreachable: list[str] = []
     for alert in firing:
         targeted = index.resolve(alert, services.identity, services.layers)
         environment = targeted.environment
         name = targeted.target
         if name is None and targeted.needs_lookup and environment is not None:
-            name, reason = _look_up(services, index, alert, environment)
+            try:
+                name, reason = _look_up(services, index, alert, environment)
+            except CallError as error:
+                name, reason = None, f"{environment} could not be asked: {error}"
+                unreachable += [reason] if error.kind is not FailureKind.PERMANENT else []
             why.append(reason)
         if name is not None and environment is not None:
             return _adopt(services, data, environment, name)
         why.append(targeted.reason)
+    patient = _patiently(services, data, unreachable[0]) if unreachable else None
+    if patient is not None:
+        return patient
     told = list(dict.fromkeys(text for text in why if text))
     more = f" (and {len(told) - 2} more like it)" if len(told) > 2 else ""
     reason = "no_target: " + "; ".join(told[:2]) + more
@@ -61,12 +70,26 @@ def target(services: Services, data: RunData) -> RunData:
 
 
 def _look_up(services: Services, index: TargetIndex, alert: Alert, environment: str) -> tuple[str | None, str]:
+    """The target that the platform names, or why there is none. Raises CallError while it cannot be asked."""
     try:
         found = services.platforms.executor(environment).find(alert.labels)
-    except (CallError, Problem) as error:
+    except Problem as error:
         return None, f"{environment} could not be asked: {error}"
     name = index.match_found(found, environment)
     return name, "" if name else f"{environment} knows {len(found)} things of these labels, none of them a target"
+
+
+def _patiently(services: Services, data: RunData, because: str) -> RunData | None:
+    """The run, to ask the unreachable platform again; None when its patience has ended."""
+    settings = services.site().platform.runs
+    now = services.clock.now()
+    since = min(data.asking_since or now, now)  # a clock that was set back does not lengthen the wait
+    if now >= since + timedelta(seconds=settings.lookup_seconds):
+        return None
+    if data.asking_since is None:
+        services.note_alone(data, "platform_unreachable", because=because)
+    pause = timedelta(seconds=settings.retry_seconds * 2 ** min(data.looks, 16))
+    return data.parked(now + min(pause, LOOK_AGAIN), "platform", asking_since=since, looks=data.looks + 1)
 
 
 def _adopt(services: Services, data: RunData, environment: str, name: str) -> RunData:
@@ -108,14 +131,15 @@ def _adopt(services: Services, data: RunData, environment: str, name: str) -> Ru
         services.events.append(
             connection, "target_found", incident=data.incident_id, environment=environment, target=name
         )
-    return data.to(Stage.HOLD, environment=environment, target=name)
+    return data.to(Stage.HOLD, environment=environment, target=name, looks=0)
 
 
 def hold(services: Services, data: RunData) -> RunData:
     """Wait while the target rests after an earlier run; the alert is kept and looked at again, never dropped."""
-    seconds = services.site().policies.cooldown.seconds
-    if data.environment is None or data.target is None or seconds is None:
-        return data.to(Stage.DIAGNOSE)  # a missing threshold is the cooldown guard's to deny
+    policy = services.site().policies.cooldown
+    seconds = policy.seconds
+    if data.environment is None or data.target is None or not usable(seconds, policy, "seconds"):
+        return data.to(Stage.DIAGNOSE)  # an unusable threshold is the cooldown guard's to deny
     with services.store.read() as connection:
         last = records.last_run_ended(connection, data.environment, data.target)
     now = services.clock.now()

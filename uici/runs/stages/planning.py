@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from sqlalchemy import Connection, select
 
+from uici.guard.context import GuardContext
 from uici.guard.judging import combined, judge
 from uici.model.alert import AlertOutcome
 from uici.model.errors import Problem
+from uici.model.incident import Finding
 from uici.model.plan import Origin, PreparedPlan, VerifySettings
 from uici.model.settings import MessageKind
 from uici.model.site import FIRES_WHILE_HEALTHY
@@ -17,22 +19,20 @@ from uici.model.verdict import Answer, Decision
 from uici.notify.messages import approval_message
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records, slots
+from uici.runs.changes import changes_of
 from uici.runs.data import LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
+from uici.runs.showing import masked, of_prepared, only_watched, rests, waits
 from uici.runs.stages.acting import FIRST_CALL
 from uici.runs.stages.opening import values_of
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
-from uici.store.schema import approvals, incidents
+from uici.store.schema import approvals, incidents, observed
 from uici.verification.judging import HealthTrack
 
 _SLOT_POLLS_PER_SECOND = 10
 """A freed slot wakes the next who wait; this is the net below, for all of an environment together."""
-
-
-# Denials that time alone lifts: the run waits for its turn instead of ending.
-_PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent")})
 
 
 def plan(services: Services, data: RunData) -> RunData:
@@ -123,15 +123,15 @@ def _waiting_for_silence(services: Services, data: RunData) -> RunData | None:
 
 def guard(services: Services, data: RunData) -> RunData:
     """Ask every guard; go on, ask people, wait for a turn, or end with the reason."""
-    prepared, decisions = _judged(services, data)
+    context, decisions = _judged(services, data)
     answer = combined(decisions)
     _record(services, data, answer, decisions)
     if answer is Answer.NEEDS_APPROVAL:
         with services.writing() as connection:
-            return _ask(connection, services, data, prepared, decisions)
+            return _ask(connection, services, data, context.plan, decisions)
     if answer is Answer.ALLOW:
         return data.to(Stage.ACQUIRE)
-    return _denied(services, data, prepared, decisions)
+    return _denied(services, data, context, decisions)
 
 
 def approval(services: Services, data: RunData) -> RunData:
@@ -174,7 +174,7 @@ def acquire(services: Services, data: RunData) -> RunData:
         fence = None if full else slots.take(connection, environment, target_name, data.run_id, now)
     if fence is None:
         return _queued(services, data.to(Stage.GUARD))
-    prepared, decisions = _judged(services, data)
+    context, decisions = _judged(services, data)
     answer = combined(decisions)
     if answer is Answer.ALLOW:
         services.note_alone(data, "slot_taken", fence=fence)
@@ -183,22 +183,21 @@ def acquire(services: Services, data: RunData) -> RunData:
     with services.writing() as connection:
         slots.release(connection, data.run_id)
         if answer is Answer.NEEDS_APPROVAL:
-            return _ask(connection, services, data, prepared, decisions)
-    return _denied(services, data, prepared, decisions)
+            return _ask(connection, services, data, context.plan, decisions)
+    return _denied(services, data, context, decisions)
 
 
-def _judged(services: Services, data: RunData) -> tuple[PreparedPlan, tuple[Decision, ...]]:
+def _judged(services: Services, data: RunData) -> tuple[GuardContext, tuple[Decision, ...]]:
     with services.store.read() as connection:
         prepared = records.load_plan(connection, data.cid or "")
-    return prepared, judge(
-        context_of(
-            services,
-            prepared,
-            run_id=data.run_id,
-            approved=data.approved_cid == data.cid,
-            first_rung=len(data.tried) <= 1,
-        )
+    context = context_of(
+        services,
+        prepared,
+        run_id=data.run_id,
+        approved=data.approved_cid == data.cid,
+        first_rung=len(data.tried) <= 1,
     )
+    return context, judge(context)
 
 
 def _ask(
@@ -209,10 +208,8 @@ def _ask(
     decisions: tuple[Decision, ...],
 ) -> RunData:
     seconds = services.site().policies.approval.expires_seconds
-    if seconds is None:
-        return data.ending(
-            AlertOutcome.REFUSED, "approval: policies.yml gives no approval.expires_seconds, so none can be asked for"
-        )
+    if seconds is None:  # the policy has changed since the guards denied nothing: they will now
+        return data.to(Stage.GUARD)
     now = services.clock.now()
     known = connection.execute(
         select(approvals.c.id).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
@@ -264,19 +261,20 @@ def _ask(
     return data.to(Stage.APPROVAL)
 
 
-def _denied(services: Services, data: RunData, prepared: PreparedPlan, decisions: tuple[Decision, ...]) -> RunData:
+def _denied(services: Services, data: RunData, context: GuardContext, decisions: tuple[Decision, ...]) -> RunData:
     denials = [item for item in decisions if item.answer is Answer.DENY]
     if any((item.guard, item.rule) == ("veto", "vetoed") for item in denials) and _others_left(services, data):
         return data.to(Stage.PLAN, tried=data.tried[:-1])  # vetoed since it was planned
-    if all(map(lifted_by_time(services), denials)):
-        if any(_rests(services, item) for item in denials):
+    reason = "; ".join(f"{item.guard}: {item.reason}" for item in denials)
+    if only_watched(denials):
+        _keep_observed(services, data, context, decisions)
+        proposing = any(item.guard == "autonomy" and item.rule == "propose" for item in denials)
+        return data.ending(AlertOutcome.OBSERVED, reason, proposing=proposing)
+    if all(waits(context.policies, item) for item in denials):
+        if any(rests(context.policies, item) for item in denials):
             # Another run ended on the target while this one was on its way: diagnose afresh once it has rested.
             return data.to(Stage.HOLD, tried=data.tried[:-1])
         return _queued(services, data)
-    reason = "; ".join(f"{item.guard}: {item.reason}" for item in denials)
-    if all(item.guard == "autonomy" and item.rule in ("observe", "propose") for item in denials):
-        proposing = any(item.rule == "propose" for item in denials)
-        return data.ending(AlertOutcome.OBSERVED, reason, proposing=proposing)
     if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
         return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}", gave_up=True)
     return data.ending(AlertOutcome.REFUSED, reason)
@@ -290,7 +288,7 @@ def _situation(
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
     values = values_of(services.platforms_of(data).site, strategy, firing, environment, target_name)
-    return choosing.Situation(strategy, values, findings, tried, data.run_id, _because(data))
+    return choosing.Situation(strategy, values, findings, tried, data.run_id, because(data.strategy, data.findings))
 
 
 def _others_left(services: Services, data: RunData) -> bool:
@@ -303,12 +301,32 @@ def _others_left(services: Services, data: RunData) -> bool:
 
 def lifted_by_time(services: Services) -> Callable[[Decision], bool]:
     """Tells of a denial whether the run only has to wait for its turn."""
-    return lambda denial: (denial.guard, denial.rule) in _PATIENT or _rests(services, denial)
+    return lambda denial: waits(services.site().policies, denial)
 
 
-def _rests(services: Services, denial: Decision) -> bool:
-    """Whether time alone lifts the denial of the cooldown; a missing threshold is not lifted by waiting."""
-    return denial.guard == "cooldown" and services.site().policies.cooldown.seconds is not None
+def _keep_observed(services: Services, data: RunData, context: GuardContext, decisions: tuple[Decision, ...]) -> None:
+    """What would have been done, exactly as a preview shows it, and what the other guards say of it."""
+    shown = of_prepared(context, decisions, changes_of(services, context.plan)) | {
+        "findings": [item.model_dump(mode="json") for item in data.findings]
+    }
+    row = {
+        "run_id": data.run_id,
+        "incident_id": data.incident_id,
+        "environment": data.place[0],
+        "target": data.place[1],
+        "strategy": data.strategy,
+        "remedy": shown["remedy"],
+        "cid": shown["cid"],
+        "risk": shown["risk"],
+        "level": context.autonomy,
+        "otherwise": combined(item for item in decisions if item.guard != "autonomy"),
+        "preview": masked(shown),
+        "at": services.clock.now(),
+    }
+    with services.writing() as connection:
+        # The stage may come here again after a crash: what it saw last is what the run ends with.
+        connection.execute(observed.delete().where(observed.c.run_id == data.run_id))
+        connection.execute(observed.insert().values(row))
 
 
 def _queued(services: Services, data: RunData) -> RunData:
@@ -330,6 +348,7 @@ def _record(services: Services, data: RunData, answer: Answer, decisions: tuple[
     )
 
 
-def _because(data: RunData) -> str:
-    names = ", ".join(finding.name for finding in data.findings)
-    return f"strategy {data.strategy}; findings: {names or 'none'}"
+def because(strategy: str | None, findings: Iterable[Finding]) -> str:
+    """The reason that a plan gives for itself. It is part of the plan, and so of its `cid`."""
+    names = ", ".join(finding.name for finding in findings)
+    return f"strategy {strategy}; findings: {names or 'none'}"

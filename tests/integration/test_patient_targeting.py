@@ -1,0 +1,92 @@
+"""An alert whose target only the platform can name, while the platform cannot be asked: patience, and its end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.memory_executor import World
+from tests.integration.runs_rig import alert, closed, incident_of, run_of, running, send, site, until
+from uici.model.alert import Alert
+from uici.model.call import CallError, FailureKind
+
+TARGETS = """
+targeting:
+  rules: [{name: by_platform, use: lookup, label: container_id}]
+targets:
+  web: {bindings: {local: {program: web, command: [/bin/true]}}}
+"""
+
+
+class Ahead:
+    """The time of this machine, and what the test skipped of it."""
+
+    def __init__(self) -> None:
+        self.skipped = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.skipped
+
+
+def ground(tmp_path: Path, kind: FailureKind) -> tuple[Path, World]:
+    world = World()
+    world.service("web")
+    world.found = ({"program": "web"},)
+    world.unfindable = CallError(kind, "unreachable", "the platform does not answer")
+    folder = site(tmp_path / "site", "web", platform="runs: {retry_seconds: 0.05, lookup_seconds: 60}")
+    (folder / "targets.yml").write_text(TARGETS)
+    return folder, world
+
+
+def nameless() -> Alert:
+    firing = alert("?")
+    return firing.model_copy(update={"labels": {"alertname": "Down", "container_id": "abc"}})
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TEMPORARY, FailureKind.UNKNOWN])
+def test_it_is_asked_again_until_it_answers(tmp_path: Path, kind: FailureKind) -> None:
+    folder, world = ground(tmp_path, kind)
+    with running(folder, world) as uici:
+        accepted = send(uici, nameless())
+        until(lambda: run_of(uici, accepted)["waiting_for"] == "platform", "the wait")
+        seen = [event["type"] for event in incident_of(uici, accepted)["timeline"]]
+        assert seen.count("platform_unreachable") == 1
+        world.unfindable = None
+        until(lambda: incident_of(uici, accepted)["target"] == "web", "the target")
+
+
+def test_its_patience_is_bounded_and_then_people_are_told(tmp_path: Path) -> None:
+    folder, world = ground(tmp_path, FailureKind.TEMPORARY)
+    clock = Ahead()
+    with running(folder, world, clock) as uici:
+        accepted = send(uici, nameless())
+        until(lambda: run_of(uici, accepted)["waiting_for"] == "platform", "the wait")
+        clock.skipped = timedelta(seconds=61)
+        uici.engine.wake()
+        incident = closed(uici, accepted)
+    assert incident["outcome"] == "escalated"
+    assert "could not be asked" in incident["reason"]
+    assert "the platform does not answer" in incident["reason"]
+
+
+def test_a_clock_that_is_set_back_does_not_lengthen_it_and_an_alert_that_ends_ends_it(tmp_path: Path) -> None:
+    folder, world = ground(tmp_path, FailureKind.TEMPORARY)
+    clock = Ahead()
+    with running(folder, world, clock) as uici:
+        accepted = send(uici, nameless())
+        until(lambda: run_of(uici, accepted)["waiting_for"] == "platform", "the wait")
+        clock.skipped = timedelta(hours=-1)
+        asked = run_of(uici, accepted)["due_at"]
+        until(lambda: run_of(uici, accepted)["due_at"] not in (None, asked), "another look")
+        assert datetime.fromisoformat(run_of(uici, accepted)["due_at"]) < datetime.now(UTC)
+        over = nameless().model_copy(update={"status": type(nameless().status)("resolved")})
+        send(uici, over)
+        assert closed(uici, accepted)["outcome"] == "self_resolved"
+
+
+def test_what_will_never_answer_is_told_at_once(tmp_path: Path) -> None:
+    folder, world = ground(tmp_path, FailureKind.PERMANENT)
+    with running(folder, world) as uici:
+        assert closed(uici, send(uici, nameless()))["outcome"] == "escalated"

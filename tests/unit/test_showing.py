@@ -1,0 +1,45 @@
+"""What a preview says would become of a plan: until when it waits, and for whom."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.guarding import context, policies
+from tests.unit.sites import NOW, prepared
+from uici.guard.judging import judge
+from uici.model.call import Risk
+from uici.model.site import Autonomy
+from uici.runs.showing import outcome
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "would run"),
+        ({"plan": prepared(risk=Risk.HIGH)}, "would wait for approval"),
+        ({"autonomy": Autonomy.OBSERVE}, "would be recorded, not run"),
+        ({"autonomy": Autonomy.PROPOSE, "frozen": ("ann", "storm")}, "would be recorded, not run"),
+        ({"autonomy": Autonomy.OBSERVE, "plan": prepared(target="uici")}, "would be refused"),
+        ({"autonomy": None}, "would be refused"),
+        ({"frozen": ("ann", "storm")}, "would be refused"),
+        ({"holder": "run_7"}, "would wait for its turn: for run_7 to be done with the target"),
+        (
+            {"last_run_ended": NOW - timedelta(seconds=15)},
+            "would wait for its turn: until 2026-03-01 12:00:45 UTC, when the target has rested",
+        ),
+        (
+            {"last_run_ended": NOW + timedelta(hours=1)},
+            "would wait for its turn: until 2026-03-01 12:01:00 UTC, when the target has rested",
+        ),
+        ({"acting": 2}, "would wait for its turn: for one of the 2 runs that act in local to end"),
+        ({"started_last_hour": 10}, "would be refused"),
+        ({"policies": policies(cooldown={"seconds": None})}, "would be refused"),
+        ({"holder": "run_7", "frozen": ("ann", "storm")}, "would be refused"),
+    ],
+)
+def test_what_would_become_of_it(changes: dict[str, Any], said: str) -> None:
+    given = context(**changes)
+    assert outcome(given, judge(given)) == said
