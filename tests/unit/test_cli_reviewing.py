@@ -117,8 +117,9 @@ def test_what_would_only_be_recorded_changes_nothing(site: Path) -> None:
 
 
 def test_every_outcome_has_a_name_for_programs() -> None:
-    source = Path(reviewing.__file__).parents[1] / "runs" / "preview.py"
-    outcomes = re.findall(r'"(would [^"]+)"', source.read_text())
+    runs = Path(reviewing.__file__).parents[1] / "runs"
+    sources = (runs / "preview.py").read_text() + (runs / "showing.py").read_text()
+    outcomes = re.findall(r'"(would [^"]+)"', sources)
     assert len(outcomes) >= 6
     assert {reviewing.outcome_of({"outcome": each}) for each in outcomes} <= set(reviewing.Outcome)
 

@@ -12,7 +12,7 @@ from tests.unit.sites import NOW, prepared
 from uici.guard.judging import judge
 from uici.model.call import Risk
 from uici.model.site import Autonomy
-from uici.runs.showing import outcome
+from uici.runs.showing import of_prepared, outcome, turns
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ from uici.runs.showing import outcome
         ({"autonomy": Autonomy.OBSERVE, "plan": prepared(target="uici")}, "would be refused"),
         ({"autonomy": None}, "would be refused"),
         ({"frozen": ("ann", "storm")}, "would be refused"),
-        ({"holder": "run_7"}, "would wait for its turn: for run_7 to be done with the target"),
+        ({"holder": "run_7"}, "it would wait for run_7 to be done with the target"),
         (
             {"last_run_ended": NOW - timedelta(seconds=15)},
-            "would wait for its turn: until 2026-03-01 12:00:45 UTC, when the target has rested",
+            "it would wait until 2026-03-01 12:00:45 UTC, when the target has rested",
         ),
         (
             {"last_run_ended": NOW + timedelta(hours=1)},
-            "would wait for its turn: until 2026-03-01 12:01:00 UTC, when the target has rested",
+            "it would wait until 2026-03-01 12:01:00 UTC, when the target has rested",
         ),
-        ({"acting": 2}, "would wait for its turn: for one of the 2 runs that act in local to end"),
+        ({"acting": 2}, "it would wait for one of the 2 runs that act in local to end"),
         ({"started_last_hour": 10}, "would be refused"),
         ({"policies": policies(cooldown={"seconds": None})}, "would be refused"),
         ({"holder": "run_7", "frozen": ("ann", "storm")}, "would be refused"),
@@ -42,4 +42,8 @@ from uici.runs.showing import outcome
 )
 def test_what_would_become_of_it(changes: dict[str, Any], said: str) -> None:
     given = context(**changes)
-    assert outcome(given, judge(given)) == said
+    decisions = judge(given)
+    waiting = said.startswith("it would wait")
+    assert outcome(given, decisions) == ("would wait for its turn" if waiting else said)
+    assert turns(given, decisions) == ([said] if waiting else [])
+    assert set(turns(given, decisions)) <= set(of_prepared(given, decisions, [None])["notes"])

@@ -23,7 +23,8 @@ from uici.model.site import Site
 from uici.model.verdict import Answer, Verdict
 from uici.runs.services import Services
 from uici.runs.showing import PATIENT, masked
-from uici.store.schema import alerts, approvals, attempts, incidents, observed, runs
+from uici.store.observed import observed
+from uici.store.schema import alerts, approvals, attempts, incidents, runs
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"([1-9]\d{0,5})([smhdw])")

@@ -24,6 +24,7 @@ def of_prepared(context: GuardContext, decisions: Sequence[Decision], changes: S
     notes = []
     if prepared.mutates:
         notes.append("calls, in order, as they will be sent; values marked $select come from an earlier call's result")
+    notes += turns(context, decisions)
     return shape(
         environment=plan.environment,
         target=plan.steps[0].target,
@@ -71,8 +72,16 @@ def outcome(context: GuardContext, decisions: Sequence[Decision]) -> str:
     if only_watched(denials):
         return "would be recorded, not run"
     if all(waits(context.policies, item) for item in denials):
-        return f"would wait for its turn: {'; '.join(_turn(context, item) for item in denials)}"
+        return "would wait for its turn"
     return "would be refused"
+
+
+def turns(context: GuardContext, decisions: Sequence[Decision]) -> list[str]:
+    """What a run would wait for, where all that is in its way is lifted by time alone."""
+    denials = [item for item in decisions if item.answer is Answer.DENY]
+    if not all(waits(context.policies, item) for item in denials):
+        return []
+    return [f"it would wait {_turn(context, item)}" for item in denials]
 
 
 def only_watched(denials: Sequence[Decision]) -> bool:

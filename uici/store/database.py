@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.errors import Problem, ProblemKind
-from uici.store import schema
+from uici.store import observed, schema
 from uici.store.turns import Turns, connection_in_turn
 
 _BUSY_MILLISECONDS = 30_000
@@ -81,7 +81,7 @@ class Store:
                         where=str(self.path),
                         hint=f"start the {other} version of uici again, or give another state",
                     )
-                schema.metadata.create_all(connection)
+                observed.observed.metadata.create_all(connection)
         except (OSError, sqlalchemy.exc.DatabaseError) as error:
             raise Problem(
                 ProblemKind.UNAVAILABLE,

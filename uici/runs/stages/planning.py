@@ -27,8 +27,9 @@ from uici.runs.showing import masked, of_prepared, only_watched, rests, waits
 from uici.runs.stages.acting import FIRST_CALL
 from uici.runs.stages.opening import values_of
 from uici.store.identifiers import new_id
+from uici.store.observed import observed
 from uici.store.outbox import enqueue
-from uici.store.schema import approvals, incidents, observed
+from uici.store.schema import approvals, incidents
 from uici.verification.judging import HealthTrack
 
 _SLOT_POLLS_PER_SECOND = 10
