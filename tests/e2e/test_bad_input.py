@@ -36,7 +36,26 @@ HOSTILE = {
     "very long": "A" * 100_000,
 }
 # What an operation needs besides the parameter under test.
-HARMLESS: JsonObject = {"version": "1.0", "message": "hello", "seconds": 0, "replicas": 1}
+HARMLESS: JsonObject = {
+    "because": "it fires too early",
+    "comment": "night shift",
+    "current": "expr: up == 0",
+    "diagnostic": "disk",
+    "duration_seconds": 60,
+    "file": "rules.yml",
+    "matchers": {"alertname": "Down"},
+    "message": "hello",
+    "proposed": "expr: up < 1",
+    "query": "up",
+    "replicas": 1,
+    "rule": "Down",
+    "seconds": 0,
+    "silence": "0f4e8a52-silence",
+    "state": "ready",
+    "table": "orders",
+    "version": "1.0",
+}
+"""A value for each parameter that some verb requires."""
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfIdentity
 from uici.model.operation import BUILTIN
 from uici.model.parameters import schema_problem
+from uici.model.settings import SelfSettings
 from uici.model.site import Autonomy, Site
 from uici.translation.verb_tests import run_verb_tests
 
@@ -74,6 +75,12 @@ def test_every_verb_closes_its_parameters(site: Site) -> None:
 def test_the_tests_that_verbs_carry_pass(site: Site) -> None:
     assert "reload_service" in site.verb_tests
     assert run_verb_tests(site, EXECUTORS) == []
+
+
+def test_a_verb_whose_calls_name_uici_fails_its_own_tests(site: Site) -> None:
+    platform = site.platform.model_copy(update={"self": SelfSettings(names=("web",))})
+    (first, *_) = run_verb_tests(site.model_copy(update={"platform": platform}), EXECUTORS)
+    assert "would act on UICI itself" in first.text
 
 
 def test_a_verbs_test_that_does_not_hold_is_told(site: Site) -> None:
@@ -298,4 +305,11 @@ def test_every_file_has_a_schema() -> None:
 
 def test_reserved_words_of_schemas_are_refused() -> None:
     assert schema_problem({"type": "string"}) is None
+    assert schema_problem({"type": "string", "x-ours": 1, "anyOf": [{"minLength": 1}]}) is None
+    assert schema_problem({"type": "integer", "minimun": 1}) == (
+        "'minimun' is no keyword of JSON Schema; did you mean 'minimum'?"
+    )
+    # What YAML makes of `{type: number, description: how long, in seconds}`.
+    assert "in seconds" in str(schema_problem({"type": "number", "description": "how long", "in seconds": None}))
+    assert schema_problem({"type": "array", "items": {"type": "string", "lenght": 1}}) is not None
     assert schema_problem({"type": "object", "properties": {"a": {"$ref": "http://x"}}}) is not None

@@ -58,6 +58,19 @@ _Validator: Any = validators.extend(  # type: ignore[no-untyped-call]
 )
 
 
+_NAMED_SCHEMAS = ("properties", "patternProperties", "dependentSchemas")
+_SCHEMAS = (
+    "additionalProperties", "allOf", "anyOf", "contains", "else", "if", "items", "not", "oneOf", "prefixItems",
+    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+)  # fmt: skip
+# Those without a check of their own: JSON Schema Validation 2020-12, sections 6.4 and 9; Core 2020-12, 8.3 and 10.2.
+_ANNOTATIONS = (
+    "$comment", "title", "description", "default", "deprecated", "readOnly", "writeOnly", "examples", "maxContains",
+    "minContains", "then", "else",
+)  # fmt: skip
+_KEYWORDS = (*Draft202012Validator.VALIDATORS, *_ANNOTATIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class ValueProblem:
     """One thing wrong with a value: where, what was given, what is allowed."""
@@ -116,6 +129,10 @@ def schema_problem(schema: JsonValue) -> str | None:
         except SchemaError as error:
             where = ".".join(map(str, error.absolute_path))
             return f"{where}: {error.message}" if where else str(error.message)
+        unknown = next(_unknown_keywords(schema), None)
+        if unknown is not None:
+            near = _near(unknown, _KEYWORDS)
+            return f"{unknown!r} is no keyword of JSON Schema" + (f"; did you mean {near!r}?" if near else "")
     for node in _mappings(schema):
         for key in ("$ref", "$dynamicRef"):
             if key in node:
@@ -127,6 +144,22 @@ def schema_problem(schema: JsonValue) -> str | None:
             except re.error as error:
                 return f"pattern {pattern!r} is not a regular expression: {error}"
     return None
+
+
+def _unknown_keywords(schema: JsonValue) -> Iterator[str]:
+    """What JSON Schema would pass over in silence: a mistyped keyword, or the rest of a text with a comma in it."""
+    if not isinstance(schema, dict):
+        return
+    yield from (key for key in schema if key not in _KEYWORDS and not key.startswith("x-"))
+    for key, value in schema.items():
+        if key in _NAMED_SCHEMAS and isinstance(value, dict):
+            parts = list(value.values())
+        elif key in _SCHEMAS:
+            parts = value if isinstance(value, list) else [value]
+        else:
+            continue
+        for part in parts:
+            yield from _unknown_keywords(part)
 
 
 def _problems(error: ValidationError) -> Iterator[ValueProblem]:

@@ -58,7 +58,7 @@ class VerbProver:
         for name, tests in site.verb_tests.items():
             operation = site.operations[name]
             before = self._passed.get(name)
-            # A translation depends on nothing but the operation itself and the executors.
+            # A translation depends on nothing that a reload changes but the operation itself.
             if before is None or before[0] is not operation or before[1] is not tests:
                 found = self._failures_of(site, name, tests)
                 if found:
@@ -113,7 +113,8 @@ def _run(
             place,
             {key: executor.call_specs for key, executor in executors.items()},
             {key: executor.classify for key, executor in executors.items()},
-            SelfIdentity(),
+            # A translation that names UICI itself would be refused each time it is needed.
+            SelfIdentity(names=frozenset(name.lower() for name in site.platform.self.names)),
             SelfGuardLayers(),
         )
     except Problem as problem:
