@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from uici.cli import rendering
+from uici.cli.doctor import show_check_up
 from uici.cli.timeline import Timeline, seconds
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[red]x[/red] \u202egnp.exe\x9b31m"
@@ -174,6 +175,22 @@ def test_an_event_shortens_a_hash_that_nobody_has_to_copy() -> None:
     # To be copied, so never broken, however narrow the terminal.
     asked = {"type": "approval_requested", "run": "run_1", "data": {"cid": cid}}
     assert f"--cid {cid}" in drawn(lambda out, _: Timeline().show(out, asked), None, 40)
+
+
+def test_a_check_up_goes_on_below_its_beginning_in_a_terminal_and_stays_one_line_in_a_pipe() -> None:
+    check = {"of": "uici", "name": "state", "state": "warn", "seen": "word " * 20, "advice": "do " * 30}
+    document = {"ok": True, "checks": [check]}
+    out = io.StringIO()
+    show_check_up(Console(file=out, width=60, force_terminal=True, color_system=None), document)
+    _, *lines, _ = (line.rstrip() for line in out.getvalue().splitlines())
+    seen = [line for line in lines if "word" in line]
+    advice = [line for line in lines if "word" not in line]
+    assert len(seen) > 1
+    assert {line.index("word") for line in seen} == {seen[0].index("word")}
+    assert len(advice) > 1
+    assert advice[0].startswith("        do: do do")
+    assert all(line.startswith(" " * 12 + "do") for line in advice[1:])
+    assert len(drawn(show_check_up, document, 60).splitlines()) == 4
 
 
 def test_a_timeline_says_how_long_things_took() -> None:

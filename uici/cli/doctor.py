@@ -12,6 +12,7 @@ from uici.model.base import JsonObject
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
@@ -35,11 +36,12 @@ def doctor(
 
     log_to_stderr()
     found = bootstrap.check_up(config, database(state), environment)
-    options_of(context).show(found, _show)
+    options_of(context).show(found, show_check_up)
     raise typer.Exit(Exit.OK if found["ok"] else Exit.NO)
 
 
-def _show(out: Console, document: JsonObject) -> None:
+def show_check_up(out: Console, document: JsonObject) -> None:
+    """Draw the answer of a check-up."""
     from rich.text import Text
 
     from uici.cli.rendering import printable
@@ -53,10 +55,23 @@ def _show(out: Console, document: JsonObject) -> None:
             out.print(Text(printable(of), style="bold"))
         state = check["state"]
         counts[state] = counts.get(state, 0) + 1
-        line = Text(f"  {state.ljust(5)}", style=_STYLES[state])
-        line.append(f"{printable(check['name']).ljust(width)}  ", style="default")
-        line.append(printable(check["seen"]), style="dim" if state == "skip" else "default")
-        out.print(line, soft_wrap=not out.is_terminal)
+        head = Text(f"  {state.ljust(5)}", style=_STYLES[state])
+        head.append(f"{printable(check['name']).ljust(width)}  ", style="default")
+        _line(out, head, Text(printable(check["seen"]), style="dim" if state == "skip" else "default"))
         if check["advice"]:
-            out.print(Text(f"        do: {printable(check['advice'])}"), soft_wrap=not out.is_terminal)
+            _line(out, Text("        do: "), Text(printable(check["advice"])))
     out.print(Text(", ".join(f"{counts[name]} {name}" for name in _STYLES if name in counts)))
+
+
+def _line(out: Console, head: Text, told: Text) -> None:
+    """In a terminal what does not fit goes on below its beginning; in a pipe a line stays a line."""
+    from rich.table import Table
+
+    if not out.is_terminal:
+        out.print(head + told, soft_wrap=True)
+        return
+    row = Table.grid()
+    row.add_column(no_wrap=True)
+    row.add_column(overflow="fold")
+    row.add_row(head, told)
+    out.print(row)
