@@ -130,3 +130,29 @@ def test_a_preview_shows_the_remedy_that_a_run_would_come_to(tmp_path: Path, wor
     assert shown["remedy"] == "restart"
     left_out = [note for note in shown["notes"] if "cannot be translated" in note]
     assert [note.partition(":")[0] for note in left_out] == ["take_it_out", "another_version"]
+
+
+HELPLESS_THEN_IMPOSSIBLE = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    diagnose: [get_service_status]
+    remedies:
+      - name: restart
+        steps: [restart_service]
+        verify: {within: 0.3, stable_for: 0.1, confirm_within: 0, interval: 0.05}
+      - name: take_it_out
+        steps: [drain_backend]
+"""
+
+
+def test_what_could_not_be_translated_is_neither_told_nor_learned_as_tried(tmp_path: Path, world: World) -> None:
+    world.service("web").healthy_when_running = False
+    config = site(tmp_path / "c", "web", strategies=HELPLESS_THEN_IMPOSSIBLE, policies=WITHOUT_ASKING)
+    with running(config, world) as application:
+        incident = closed(application, send(application, alert("web")))
+        run = application.control.run(incident["run"])
+        message = told(application)[-1]
+    assert "take_it_out: it cannot be translated" in incident["reason"]
+    assert [(item["remedy"], item["reward"]) for item in run["outcomes"]] == [("restart", 0.0)]
+    assert [item["remedy"] for item in message["tried"]] == ["restart"]

@@ -34,6 +34,8 @@ class Situation:
     tried: tuple[str, ...]
     run_id: str
     reason: str
+    impossible: tuple[str, ...] = ()
+    """Remedies that cannot be translated here. They come no more, but they are no rungs: nothing was tried."""
 
     @property
     def rung(self) -> int:
@@ -69,7 +71,8 @@ def next_plans(services: Services, platforms: Platforms, situation: Situation) -
         in_force = outcomes.vetoes_in_force(connection)
     strategy, values = situation.strategy, situation.values
     vetoed = outcomes.vetoed_remedies(in_force, strategy, values.environment, values.target)
-    rungs = next_rungs(platforms.site, strategy, situation.findings, situation.tried, values, vetoed)
+    gone = (*situation.tried, *situation.impossible)
+    rungs = next_rungs(platforms.site, strategy, situation.findings, gone, values, vetoed)
     plans = tuple(plan_for(rung, strategy, situation.reason, values) for rung in rungs)
     return Next(plans=plans, group=rungs[0].alternative if rungs else None, vetoed=vetoed)
 

@@ -81,7 +81,7 @@ class RunData(Frozen):
     findings: tuple[Finding, ...] = ()
     tried: tuple[str, ...] = ()
     impossible: tuple[tuple[str, str], ...] = ()
-    """Remedies that cannot be translated for this target, with the reason; they count as tried."""
+    """Remedies that cannot be translated for this target, with the reason. They were never tried."""
     cid: str | None = None
     approved_cid: str | None = None
     fence: int | None = None

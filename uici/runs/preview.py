@@ -139,7 +139,7 @@ def _next_possible(
         except Problem as problem:
             if problem.code != "self_target":
                 notes.append(f"{plan.remedy}: it cannot be translated: {problem.detail}")
-                situation = replace(situation, tried=(*situation.tried, plan.remedy or ""))
+                situation = replace(situation, impossible=(*situation.impossible, plan.remedy or ""))
                 continue
             shown = shape(
                 environment=plan.environment, target=plan.steps[0].target, outcome="refused", notes=[problem.detail]

@@ -167,6 +167,7 @@ def diagnose(services: Services, data: RunData) -> RunData:
             update={
                 "catalogue": services.pins.pin(site, environment, chosen[0]) if chosen is not None else None,
                 "target_spec": site.targets.get(target_name),
+                "impossible": (),
             }
         )
     if chosen is None:

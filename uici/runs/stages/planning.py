@@ -58,8 +58,8 @@ def plan(services: Services, data: RunData) -> RunData:
             reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
             return data.ending(AlertOutcome.ESCALATED, reason)
     if not found.plans:
-        left_out = explain(site, data.strategy, situation.findings, data.tried, situation.values)
         impossible = dict(data.impossible)
+        left_out = explain(site, data.strategy, situation.findings, (*data.tried, *impossible), situation.values)
         skipped = "; ".join(f"{name}: {impossible.get(name, why)}" for name, why in left_out)
         return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
     choice, is_new = None, False
@@ -80,7 +80,7 @@ def plan(services: Services, data: RunData) -> RunData:
             return data.ending(AlertOutcome.REFUSED, f"self_target: remedy {remedy}: {why}")
         # What cannot be done to this target here is no reason to leave out what can.
         services.note_alone(data, "remedy_impossible", remedy=remedy, code=problem.code, reason=why)
-        return data.to(Stage.PLAN, tried=(*data.tried, remedy), impossible=(*data.impossible, (remedy, why)))
+        return data.to(Stage.PLAN, impossible=(*data.impossible, (remedy, why)))
     with services.writing() as connection:
         cid = records.keep_plan(connection, prepared, services.clock.now())
         if choice is not None and is_new:
@@ -289,7 +289,9 @@ def _situation(
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
     values = values_of(services.platforms_of(data).site, strategy, firing, environment, target_name)
-    return choosing.Situation(strategy, values, findings, tried, data.run_id, because(data.strategy, data.findings))
+    impossible = tuple(name for name, _ in data.impossible)
+    why = because(data.strategy, data.findings)
+    return choosing.Situation(strategy, values, findings, tried, data.run_id, why, impossible)
 
 
 def _others_left(services: Services, data: RunData) -> bool:
