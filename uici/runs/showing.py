@@ -91,7 +91,9 @@ def only_watched(denials: Sequence[Decision]) -> bool:
 
 
 def waits(policies: PoliciesFile, denial: Decision) -> bool:
-    """Whether time alone lifts the denial."""
+    """Whether time alone lifts the denial; one whose limit is unusable is not lifted by waiting."""
+    if (denial.guard, denial.rule) == ("blast-radius", "max_concurrent"):
+        return usable(policies.blast_radius.max_concurrent, policies.blast_radius, "max_concurrent")
     return (denial.guard, denial.rule) in PATIENT or rests(policies, denial)
 
 
