@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.unit.sites import alert
 from uici.model.builtin import BUILTIN_SPECS, EXPIRE, QUERY, SILENCE
@@ -276,3 +277,9 @@ def test_a_proposal_is_a_patch_that_applies(tmp_path: Path) -> None:
     done = subprocess.run([program, "-p1"], input=patch, cwd=tmp_path, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "for: 15m" in (tmp_path / "rules" / "web.yml").read_text()
+
+
+@pytest.mark.parametrize("url", ["http://admin:pw@prom:9090", "https://token@prom/"])
+def test_a_url_holds_no_credentials(url: str) -> None:
+    with pytest.raises(ValidationError, match="no user and no password"):
+        Environment(platform="local", prometheus={"url": url})

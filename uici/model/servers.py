@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from uici.model.base import Frozen
 from uici.model.settings import Secret
@@ -25,6 +25,13 @@ class MonitoringServer(Frozen):
     basic: BasicAuth | None = None
     timeout: Annotated[float, Field(gt=0, le=300)] = 5.0
     max_answer_bytes: int = Field(default=8_388_608, ge=1024, le=1_073_741_824)
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("a URL holds no user and no password; give basic or bearer_token, by reference")
+        return value
 
     @model_validator(mode="after")
     def _one_kind_of_credentials(self) -> MonitoringServer:
