@@ -33,6 +33,9 @@ strategies:
 """
 
 
+BY_A_LABEL = "by a label"
+
+
 class Clocks:
     """The wall clock and the monotonic one, both set by hand."""
 
@@ -97,7 +100,9 @@ def watchdog(**labels: str) -> Alert:
 @pytest.fixture
 def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
     expected = getattr(request, "param", "after_first")
-    config = site(tmp_path / "site", "alertmanager", strategies=STRATEGIES.replace("EXPECTED", expected))
+    strategies = STRATEGIES if expected != BY_A_LABEL else STRATEGIES.replace('alertname="Watchdog"', 'kind="pulse"')
+    strategies = strategies.replace("EXPECTED", "always" if expected == BY_A_LABEL else expected)
+    config = site(tmp_path / "site", "alertmanager", strategies=strategies)
     clocks = Clocks()
     # Its own watch sees a monotonic clock that stands still, so only the one under test misses anything.
     with running(config, World(), monotonic=lambda: 0.0) as application:
@@ -231,3 +236,15 @@ def test_a_strategy_that_is_gone_misses_nothing(watched: Watched) -> None:
     assert [item["status"] for item in watched.missing()] == ["resolved"]
     with watched.application.store.read() as connection:
         assert connection.execute(select(heartbeats)).all() == []
+
+
+@pytest.mark.parametrize("watched", [BY_A_LABEL], indirect=True)
+def test_an_absence_bears_the_labels_of_the_beats_and_is_none(watched: Watched) -> None:
+    watched.watch.look()
+    watched.beat(labels={"kind": "pulse"})
+    watched.pass_(WITHIN + 2)
+    (absence,) = watched.missing()
+    assert absence["outcome"] != "ignored_by_rule"
+    assert watched.application.control.incident(absence["incident_id"])["target"] == "alertmanager"
+    watched.pass_(2)
+    assert [item["status"] for item in watched.missing()] == ["firing"]

@@ -24,15 +24,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.intake.payload import fingerprint_of
-from uici.model.alert import Alert, AlertStatus, Notification
+from uici.model.alert import HEARTBEAT_MISSING, Alert, AlertStatus, Notification
 from uici.model.errors import Problem
 from uici.model.site import Site, Strategy
 from uici.ports import Clock
 from uici.store.database import Store
 from uici.store.schema import heartbeats
 
-MISSING = "HeartbeatMissing"
-"""The name of the alert that an absence is."""
 SENDER = "uici"
 
 _LOOK_SECONDS = 1.0
@@ -196,7 +194,7 @@ def _here(row: Row[Any]) -> tuple[Any, Any]:
 def _notification(row: Row[Any], since: datetime, until: datetime | None) -> Notification:
     last = row.last_seen.isoformat() if row.last_seen is not None else "never"
     # An alert that always fires is of no severity; its absence is.
-    labels = {**row.labels, "alertname": MISSING, "heartbeat": row.strategy, "severity": "critical"}
+    labels = {**row.labels, "alertname": HEARTBEAT_MISSING, "heartbeat": row.strategy, "severity": "critical"}
     alert = Alert(
         fingerprint=fingerprint_of(labels),
         status=AlertStatus.FIRING if until is None else AlertStatus.RESOLVED,

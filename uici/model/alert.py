@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from uici.model.base import Frozen
 
+HEARTBEAT_MISSING = "HeartbeatMissing"
+"""The name of the alert that the absence of a heartbeat is."""
+
 
 class AlertStatus(StrEnum):
     """State of one alert; a group's own `status` is not trusted, since truncation makes it lie."""

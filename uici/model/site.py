@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from uici.model.alert import Alert
+from uici.model.alert import HEARTBEAT_MISSING, Alert
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Risk
 from uici.model.condition import Condition
@@ -371,8 +371,13 @@ class Site(Frozen):
     verb_tests: dict[str, tuple[VerbTest, ...]] = Field(default_factory=dict)
 
     def strategy_for(self, alert: Alert) -> tuple[str, Strategy] | None:
-        """The first strategy whose matchers all match the alert's labels, with its name; None when there is none."""
+        """The first strategy whose matchers all match the alert's labels, with its name; None when there is none.
+
+        The absence of a heartbeat bears the labels of its beats, and is none.
+        """
         for name, strategy in self.strategies.items():
+            if strategy.action == "heartbeat" and alert.name == HEARTBEAT_MISSING:
+                continue
             if all(matcher.matches(alert.labels) for matcher in strategy.match):
                 return name, strategy
         return None
