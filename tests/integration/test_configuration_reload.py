@@ -1,6 +1,7 @@
 """Changing the configuration under a running UICI: by files, by request and by signal."""
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,3 +164,19 @@ def test_a_verb_that_fails_its_own_test_never_serves(tmp_path: Path) -> None:
     assert f"{folder}/operations/nudge_service.yml:5:" in server.tail()
     assert "verb_test_failed" in server.tail()
     server.http.close()
+
+
+def test_a_defect_while_looking_does_not_end_the_looking(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir, config = os.scandir, str(tmp_path / "config")
+
+    def failing(path: Any) -> Any:
+        if str(path) == config:
+            raise MemoryError("no room to look")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    until(lambda: "newer ones cannot be looked at: MemoryError: no room to look" in check(served))
+    monkeypatch.undo()
+    until(lambda: "cannot be looked at" not in check(served))

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import alert, running, send, site
+from tests.integration.runs_rig import alert, running, send, site, until
 from uici.bootstrap import Application
 from uici.intake.heartbeats import HeartbeatWatch
 from uici.model.alert import Alert, Notification
@@ -248,3 +248,17 @@ def test_an_absence_bears_the_labels_of_the_beats_and_is_none(watched: Watched) 
     assert watched.application.control.incident(absence["incident_id"])["target"] == "alertmanager"
     watched.pass_(2)
     assert [item["status"] for item in watched.missing()] == ["firing"]
+
+
+def test_a_defect_while_watching_does_not_end_the_watch(tmp_path: Path) -> None:
+    config = site(tmp_path / "site", "alertmanager", strategies=STRATEGIES.replace("EXPECTED", "after_first"))
+    looks: list[float] = []
+
+    def monotonic() -> float:
+        looks.append(0.0)
+        if len(looks) == 1:
+            raise RuntimeError("a defect")
+        return 0.0
+
+    with running(config, World(), monotonic=monotonic):
+        until(lambda: len(looks) > 2)

@@ -17,13 +17,13 @@ from uici.events.log import EventLog
 from uici.model.base import JsonObject
 from uici.model.errors import Problem
 from uici.model.masking import MASK, register_secret
-from uici.model.settings import NotifySettings
+from uici.model.settings import MessageKind, NotifySettings
 from uici.notify.channels import Channel
 from uici.notify.delivery import Deliverer
 from uici.notify.notifications import Notifications
 from uici.ports import Clock
 from uici.store.database import Store
-from uici.store.outbox import DeliveryState
+from uici.store.outbox import DeliveryState, enqueue
 from uici.store.schema import deliveries, outbox
 
 
@@ -277,4 +277,18 @@ def test_secrets_are_masked_where_a_message_is_stored_and_those_learned_later_wh
     (message,) = receiver.got
     assert message["why"] == f"it said {MASK} and {MASK}, password: {MASK}"
     assert "learned-afterwards" not in message["text"]
+    store.close()
+
+
+def test_a_message_that_cannot_be_put_in_words_holds_up_no_other(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    with store.write() as connection:
+        enqueue(connection, "first", MessageKind.ESCALATION, {"tried": [{}]}, begin)
+    tell(store, "second", begin)
+    receiver = Receiver()
+    with delivering(store, channel(receiver)) as deliverer:
+        woken_until(deliverer, lambda: states(store) == ["dead", "sent"])
+    assert len(receiver.got) == 1
+    assert "remedy" in rows(store)[0].error
     store.close()

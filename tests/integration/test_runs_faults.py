@@ -25,6 +25,7 @@ from tests.integration.runs_rig import (
 )
 from tests.integration.test_runs_interrupted import UNDONE, plan
 from uici.model.call import Call, CallError, FailureKind
+from uici.model.errors import Problem
 from uici.runs import slots
 from uici.runs.journal import forget_ended_parts
 from uici.runs.stages import closing
@@ -301,3 +302,28 @@ def test_a_limit_that_is_missing_refuses_instead_of_waiting_for_ever(tmp_path: P
     assert incident["outcome"] == previewed["outcome"].removeprefix("would be ") == "refused"
     assert "blast_radius.max_concurrent is None in policies.yml" in incident["reason"]
     assert world.changes("web") == []
+
+
+class FailingClock(SetClock):
+    """Has a defect that the intake meets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = False
+
+    def now(self) -> datetime:
+        if self.fails and threading.current_thread().name == "uici-intake":
+            raise AttributeError("a defect")
+        return super().now()
+
+
+def test_a_defect_of_the_intake_refuses_what_met_it_and_takes_what_comes_next(tmp_path: Path) -> None:
+    clock = FailingClock()
+    with running(site(tmp_path / "c", "web", strategies=WITHOUT_SILENCE), World(), clock) as application:
+        clock.fails = True
+        with pytest.raises(Problem, match="could not be stored"):
+            send(application, alert("web"))
+        clock.fails = False
+        assert send(application, alert("web")).new == 1
+        assert application.control.ready()["ok"]
+    assert not application.control.ready()["ok"]

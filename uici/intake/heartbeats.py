@@ -140,6 +140,8 @@ class HeartbeatWatch:
             except (Problem, SQLAlchemyError) as error:
                 # Nothing is lost: what is missing stays missing, and the next look tells it.
                 _log.error("heartbeats_not_watched", error=str(getattr(error, "orig", error)))
+            except Exception:  # a defect of ours: who watches for silence must not fall silent
+                _log.exception("heartbeats_not_watched")
 
     def _expect_always(self, expected: Mapping[str, Strategy]) -> None:
         """A row for each heartbeat that is to be there although it was never seen."""

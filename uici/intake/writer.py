@@ -97,6 +97,10 @@ class IntakeWriter:
         """How many notifications wait for their commit."""
         return self._queue.qsize()
 
+    def works(self) -> bool:
+        """Whether what waits is committed."""
+        return self._thread.is_alive()
+
     def refused(self) -> int:
         """How many notifications were answered with 503 since the start, because they could not be stored."""
         return self._refused
@@ -160,8 +164,9 @@ class IntakeWriter:
         except SQLAlchemyError as error:
             log.error("intake_commit_failed", notifications=len(batch), error=str(getattr(error, "orig", error)))
             return False
-        except (ValueError, KeyError, TypeError) as error:
-            # A defect of ours in one notification: it is refused (503, so it is sent again), never half kept.
+        except Exception as error:
+            # A defect of ours in one notification: it is refused (503, so it is sent again), never half kept, and the
+            # others are taken: without this thread nothing is.
             log.exception("intake_record_failed", notifications=len(batch), error=type(error).__name__)
             return False
         for (_, future), answer in zip(batch, answers, strict=True):

@@ -77,6 +77,8 @@ class Deliverer:
             except SQLAlchemyError as error:
                 # Nothing is lost: the messages stay where they are, and the next round decides about them.
                 _log.error("outbox_unreadable", error=str(getattr(error, "orig", error)))
+            except Exception:  # a defect of ours must not end the telling of everything else
+                _log.exception("messages_not_routed")
             self._news.wait(_LOOK_SECONDS)
 
     def _route(self) -> None:
@@ -113,6 +115,9 @@ class _Worker:
             except SQLAlchemyError as error:
                 # Nothing is lost: what could not be marked as sent is sent again.
                 _log.error("outbox_unreadable", channel=self._channel.name, error=str(getattr(error, "orig", error)))
+                more = False
+            except Exception:  # a defect of ours must not end the telling of everything else
+                _log.exception("messages_not_delivered", channel=self._channel.name)
                 more = False
             if not more:
                 self.news.wait(_LOOK_SECONDS)
@@ -153,7 +158,7 @@ class _Worker:
     def _deliver(self, row: Row[Any]) -> bool:
         # Here, at the one way out: by now more secrets may be known than when it was stored.
         message: JsonObject = mask({**row.message, "id": row.id, "kind": row.kind})
-        error = self._send(message | {"text": text_of(message)})
+        error = self._send(message)
         now = self._clock.now()
         values: dict[str, object] = {"tries": row.tries + 1, "error": error or ""}
         if error is None:
@@ -202,8 +207,8 @@ class Sending:
 
     def _send(self) -> None:
         try:
-            self._channel.notifier.send(self._message)
-        except Exception as error:  # a notifier's defect is kept with the message, and must not end the deliverer
+            self._channel.notifier.send(self._message | {"text": text_of(self._message)})
+        except Exception as error:  # a defect is kept with its message, and must not end the deliverer
             self._error = str(mask(str(error) or type(error).__name__))[:_LONGEST_ERROR]
         finally:
             self._done.set()

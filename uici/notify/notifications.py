@@ -14,7 +14,6 @@ from uici.model.masking import mask
 from uici.model.settings import NotifySettings
 from uici.notify.channels import Channel
 from uici.notify.delivery import Sending
-from uici.notify.wording import text_of
 from uici.ports import Clock
 from uici.store.database import Store
 from uici.store.outbox import DeliveryState
@@ -161,7 +160,6 @@ class Notifications:
                 "what_to_do": ["nothing: whoever reads this would also be told at night"],
             }
         )
-        message |= {"text": text_of(message)}
         under_way = [(channel, Sending(channel, message)) for channel in chosen]
         results = []
         for channel, sending in under_way:

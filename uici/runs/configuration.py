@@ -43,6 +43,7 @@ class Configuration:
         self._asked = threading.Event()
         self._stopping = threading.Event()
         self._telling = threading.Lock()
+        self._failure = ""
         self._thread = threading.Thread(target=self._work, name="uici-configuration", daemon=True)
 
     def start(self) -> None:
@@ -117,6 +118,8 @@ class Configuration:
                 f"; a newer one was rejected at {rejected.since.isoformat(timespec='seconds')}: "
                 f"{_count(rejected)}, the first: {rejected.diagnostics[0]}"
             )
+        if self._failure:
+            detail += f"; newer ones cannot be looked at: {self._failure}"
         return {"name": "configuration", "ok": True, "detail": mask(detail)}
 
     def collect(self) -> Iterator[Metric]:
@@ -152,9 +155,13 @@ class Configuration:
                     self._settled("signal")
                 else:
                     self._look()
+                self._failure = ""
             except SQLAlchemyError as error:
                 # The site is what it is; only its telling failed, and /readyz says what is wrong with the state.
                 _log.error("configuration_not_told", error=str(getattr(error, "orig", error)))
+            except Exception as error:  # a defect of ours must not end the following: /readyz says so until it is over
+                self._failure = f"{type(error).__name__}: {error}"
+                _log.exception("configuration_not_followed")
             took = time.monotonic() - begun if self._seconds else 0.0
 
     def _settled(self, actor: str, reason: str = "") -> ReloadOutcome:
