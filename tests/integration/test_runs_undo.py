@@ -8,6 +8,7 @@ from tests.doubles.memory_executor import BAD, World
 from tests.integration.runs_rig import POLICIES, alert, closed, ended, running, send, site, told
 from tests.integration.test_runs_interrupted import UNDONE, plan
 from uici.model.base import JsonObject
+from uici.model.call import Call, CallError, FailureKind
 
 WITHOUT_ASKING = POLICIES + "risk: {auto_approve_up_to: high}\n"
 
@@ -156,3 +157,48 @@ def test_what_could_not_be_translated_is_neither_told_nor_learned_as_tried(tmp_p
     assert "take_it_out: it cannot be translated" in incident["reason"]
     assert [(item["remedy"], item["reward"]) for item in run["outcomes"]] == [("restart", 0.0)]
     assert [item["remedy"] for item in message["tried"]] == ["restart"]
+
+
+SCALE_THEN_RESTART = """
+operation:
+  summary: Scale the service, then restart it
+  risk: low
+  mutates: true
+  parameters: {replicas: {type: integer, minimum: 0}}
+  required: [replicas]
+  before: {read: describe_service, keep: {replicas: configuration.replicas}}
+  inverse: {operation: scale_service, parameters: {replicas: "${before.replicas}"}}
+translations:
+  local:
+    calls:
+      - {id: scale, call: program.scale, arguments: {target: "${target}", replicas: "${parameters.replicas}"}}
+      - {id: restart, call: program.restart, arguments: {target: "${target}"}}
+  docker: {unsupported: only for a test}
+tests:
+  - name: both
+    platform: local
+    target: {program: web}
+    parameters: {replicas: 2}
+    expect:
+      - {call: program.scale, arguments: {target: {program: web}, replicas: 2}}
+      - {call: program.restart, arguments: {target: {program: web}}}
+"""
+
+
+def test_a_step_that_fails_while_looking_between_its_calls_is_undone(tmp_path: Path, world: World) -> None:
+    ladder = UNDONE.partition("      - name: restart")[0].replace("scale_service", "scale_then_restart")
+    config = site(tmp_path / "c", "web", strategies=ladder, policies=WITHOUT_ASKING)
+    (config / "operations").mkdir()
+    (config / "operations" / "scale_then_restart.yml").write_text(SCALE_THEN_RESTART)
+    world.service("web").healthy_when_running = False
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if (moment, call.name) == ("before", "program.restart"):
+            raise CallError(FailureKind.PERMANENT, "no_answer", "it could not be looked at")
+
+    world.hook = hook
+    with running(config, world) as application:
+        incident = closed(application, send(application, alert("web")))
+    assert incident["outcome"] == "escalated"
+    assert world.changes("web") == ["program.scale", "program.scale"]
+    assert world.service("web").replicas == 1

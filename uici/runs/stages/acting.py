@@ -316,6 +316,11 @@ def _again_or_failed(services: Services, data: RunData, reason: str, error: Call
     if temporary and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
         return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")
+    if data.call > 0:
+        plan = plan_of(services, data)
+        step = plan.steps[data.step]
+        if any(call.mutates for call in step.calls[: data.call]):
+            data = _remember(services, data, plan, step)  # what earlier calls of the step changed is undone with it
     return failed(services, data, reason)
 
 
