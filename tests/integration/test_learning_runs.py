@@ -455,3 +455,17 @@ def test_the_log_compares_the_policies(tmp_path: Path, world: World) -> None:
     assert by_name["thompson"]["effective_sample_size"] == pytest.approx(5)
     assert by_name["thompson"]["ips"] == pytest.approx(found["helped"])
     assert by_name["fixed"]["snips"] in (0.0, None), "the first as declared never helps"
+
+
+def test_where_one_alternative_is_vetoed_and_the_other_impossible_the_ladder_goes_on(
+    tmp_path: Path, world: World
+) -> None:
+    before, _, after = ALTERNATIVES.rpartition("steps: [restart_service]")
+    ladder = before + "steps: [drain_backend]" + after
+    with running(site(tmp_path / "c", "web", strategies=ladder, policies=POLICIES), world) as application:
+        application.control.learning.veto("down", "scale", None, None, "never", "ann#1")
+        document = incident(application, world, 1)
+        (shown,) = application.control.preview({"incident": document["id"]}, None)["previews"]
+    assert (document["runs"][0]["tried"][0], shown["remedy"]) == ("start", "start")
+    assert document["reason"].startswith("veto: scale is vetoed by ann#1")  # when nothing else was left
+    assert world.changes("web") == ["program.start"]

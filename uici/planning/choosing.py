@@ -47,10 +47,12 @@ def choose(
     findings: str,
     position: int,
     seed: str,
+    otherwise: str | None = None,
 ) -> Choice:
     """Draw one of the candidates (at least one); the same seed and evidence give the same choice.
 
-    What is masked is never drawn. When everything is, the first as declared is taken, for its denial to be the reason.
+    What is masked is never drawn. When everything is, `otherwise` is taken, for its denial to be the reason; without
+    one the first as declared.
     """
     offered = {item.name: item for item in weigh(candidates, masked, settings, now)}
     free = [candidate for candidate in candidates if candidate.name in offered]
@@ -63,7 +65,7 @@ def choose(
         findings=findings,
         policy=settings.policy,
         position=position,
-        chosen=first.name if first else candidates[0].name,
+        chosen=first.name if first else otherwise or candidates[0].name,
         # What was drawn was possible, however the quadrature rounds.
         propensity=max(first.probability, _LEAST) if first else 1.0,
         declared=tuple(candidate.name for candidate in candidates),

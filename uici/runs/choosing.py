@@ -63,6 +63,8 @@ class Alternatives:
     masked: Mapping[str, str]
     """What cannot be taken now, and why."""
     position: int
+    otherwise: str
+    """What is taken when nothing can: the first that nobody has vetoed, so that the ladder goes on beyond it."""
 
 
 def next_plans(services: Services, platforms: Platforms, situation: Situation) -> Next:
@@ -116,6 +118,7 @@ def alternatives(
         candidates=candidates_of(priors_of(item for item in ladder if item.name in names), seen, key),
         masked={plan.remedy: masked[plan.remedy] for plan in found.plans if plan.remedy in masked},
         position=1 + _tried_before(ladder, found.group, situation.tried),
+        otherwise=next((str(name) for name in names if name not in found.vetoed), str(names[0])),
     )
 
 
@@ -130,7 +133,7 @@ def foreseen(services: Services, found: Alternatives, kept: Choice | None) -> Js
         candidates = weigh(found.candidates, found.masked, settings, services.clock.now())
         masked = tuple(Masked(name=name, why=why) for name, why in found.masked.items())
         likeliest = max(candidates, key=lambda item: item.probability, default=None)
-        shown = likeliest.name if likeliest is not None else found.candidates[0].name
+        shown = likeliest.name if likeliest is not None else found.otherwise
     return {
         "group": found.group,
         "findings": found.findings,
@@ -162,6 +165,7 @@ def drawn(services: Services, situation: Situation, found: Alternatives) -> tupl
         findings=found.findings,
         position=found.position,
         seed=f"{situation.run_id}:{situation.rung}",
+        otherwise=found.otherwise,
     )
     return choice, True
 
