@@ -23,7 +23,7 @@ from tests.integration.runs_rig import (
     told,
     until,
 )
-from tests.integration.test_runs_interrupted import UNDONE, plan
+from tests.integration.test_runs_interrupted import UNDONE
 from uici.model.call import Call, CallError, FailureKind
 from uici.model.errors import Problem
 from uici.runs import slots
@@ -291,17 +291,6 @@ def test_the_journal_of_ended_parts_is_forgotten_and_the_incident_stays(tmp_path
         # The same delivery again still finds its incident, and starts nothing.
         assert send(application, alert("web")).incidents[0].id == accepted.incidents[0].id
         assert len(application.control.runs(None, 10, None)) == 1
-
-
-def test_a_limit_that_is_missing_refuses_instead_of_waiting_for_ever(tmp_path: Path) -> None:
-    world = World()
-    policies = POLICIES.replace("max_concurrent: 100", "max_concurrent: null")
-    with running(site(tmp_path / "c", "web", policies=policies), world) as application:
-        previewed = application.control.preview(plan({"operation": "restart_service"}), None)["previews"][0]
-        incident = closed(application, send(application, alert("web")))
-    assert incident["outcome"] == previewed["outcome"].removeprefix("would be ") == "refused"
-    assert "blast_radius.max_concurrent is None in policies.yml" in incident["reason"]
-    assert world.changes("web") == []
 
 
 class FailingClock(SetClock):

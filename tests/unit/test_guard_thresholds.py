@@ -12,7 +12,7 @@ from tests.unit.guarding import ABSURD, VETO, by_human, context, policies
 from tests.unit.sites import NOW, prepared
 from uici.guard.autonomy import autonomy
 from uici.guard.blast_radius import blast_radius
-from uici.guard.context import GuardContext
+from uici.guard.context import GuardContext, deny
 from uici.guard.cooldown import cooldown
 from uici.guard.freeze import freeze
 from uici.guard.give_up import give_up
@@ -24,8 +24,9 @@ from uici.guard.watch_only import watch_only
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import PreparedPlan
-from uici.model.site import Autonomy
+from uici.model.site import Autonomy, BlastRadiusPolicy, PoliciesFile
 from uici.model.verdict import Answer
+from uici.runs.showing import waits
 
 ALLOW, DENY, ASK = Answer.ALLOW, Answer.DENY, Answer.NEEDS_APPROVAL
 
@@ -289,3 +290,9 @@ def test_vetoes_that_cannot_be_read_deny_rules_but_not_people() -> None:
     decision = veto(context(vetoes=None))
     assert (decision.answer, decision.rule) == (DENY, "unreadable")
     assert veto(by_human(vetoes=None)).answer is ALLOW
+
+
+@pytest.mark.parametrize("most", [None, 3])
+def test_only_a_limit_that_there_is_is_lifted_by_waiting(most: int | None) -> None:
+    policies = PoliciesFile(blast_radius=BlastRadiusPolicy(max_concurrent=most))
+    assert waits(policies, deny("blast-radius", "max_concurrent", most, "")) is (most is not None)
