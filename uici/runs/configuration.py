@@ -160,8 +160,10 @@ class Configuration:
                 # The site is what it is; only its telling failed, and /readyz says what is wrong with the state.
                 _log.error("configuration_not_told", error=str(getattr(error, "orig", error)))
             except Exception as error:  # a defect of ours must not end the following: /readyz says so until it is over
-                self._failure = f"{type(error).__name__}: {error}"
-                _log.exception("configuration_not_followed")
+                failure = f"{type(error).__name__}: {error}"
+                if failure != self._failure:  # once, not at each look
+                    _log.exception("configuration_not_followed")
+                self._failure = failure
             took = time.monotonic() - begun if self._seconds else 0.0
 
     def _settled(self, actor: str, reason: str = "") -> ReloadOutcome:
