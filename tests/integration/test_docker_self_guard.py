@@ -347,6 +347,18 @@ def test_a_change_of_uicis_container_is_refused_by_name_and_by_what_the_binding_
     )
 
 
+def test_a_diagnostic_is_not_run_inside_uici(own_yard: Yard) -> None:
+    by_name = own_yard.executor(SelfIdentity(names=frozenset({own_yard.name})))
+    missing = own_yard.executor(SelfIdentity(names=frozenset({"no-such-container"})))
+    for executor, container in (
+        (by_name, own_yard.name),
+        (own_yard.executor(), own_yard.name),
+        (missing, "no-such-container"),  # refused by its text before the engine is asked
+    ):
+        target = {"container": container, "diagnostics": {"look": ["ls"]}}
+        refused("UICI", executor.perform, make_call("container.diagnose", target=target, diagnostic="look"))
+
+
 def test_an_open_call_is_refused_and_reading_is_not(own_yard: Yard) -> None:
     executor = own_yard.executor()
     road = {"method": "POST", "path": ["containers", own_yard.name, "rename"], "query": {"name": f"{own_yard.name}-x"}}

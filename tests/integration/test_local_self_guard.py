@@ -53,3 +53,30 @@ def test_a_program_that_does_not_run_has_no_process_to_be_ucis(place: Place) -> 
     call(executor, "program.stop", target=sleeper())
     call(place.executor(SelfIdentity(names=frozenset({"other"})), ONLY_EXECUTOR), "program.start", target=sleeper())
     assert pid_of(executor, sleeper()) is not None
+
+
+def test_a_diagnostic_is_not_run_for_uici_nor_with_arguments_that_name_it(place: Place) -> None:
+    binding = sleeper(diagnostics={"touch": ["/bin/touch", str(place.state / "own")]})
+    executor = place.executor()
+    nobody = {"program": "nobody", "diagnostics": binding["diagnostics"]}
+    assert refused(executor, "program.diagnose", target=nobody, diagnostic="touch").kind is FailureKind.PERMANENT
+    call(executor, "program.start", target=binding)
+    pid = pid_of(executor, binding)
+    for identity in (
+        SelfIdentity(names=frozenset({"sleeper"})),
+        SelfIdentity(pids=frozenset({pid})),
+        SelfIdentity(names=frozenset({str(place.state / "own").lower().lstrip("/")})),
+    ):
+        error = refused(place.executor(identity, ONLY_EXECUTOR), "program.diagnose", target=binding, diagnostic="touch")
+        assert (error.kind, error.code) == (FailureKind.PERMANENT, "self_target")
+    assert not (place.state / "own").exists()
+    call(executor, "program.diagnose", target=binding, diagnostic="touch")
+    assert (place.state / "own").exists()
+
+
+def test_what_is_changed_beside_a_program_is_not_changed_beside_uici(place: Place) -> None:
+    binding = sleeper(backend={"haproxy": "unix:/nowhere.sock", "backend": "b", "server": "s"})
+    call(place.executor(), "program.start", target=sleeper())
+    guarded = place.executor(SelfIdentity(names=frozenset({"sleeper-0"})), ONLY_EXECUTOR)
+    error = refused(guarded, "program.set_backend", target=binding, state="drain")
+    assert (error.kind, error.code) == (FailureKind.PERMANENT, "self_target")

@@ -91,6 +91,10 @@ def test_watch_only() -> None:
     assert watch_only(context(watch_only=True)).answer is DENY
     assert watch_only(context(watch_only=None)).rule == "not_managed"
     assert watch_only(context()).answer is ALLOW
+    gone = watch_only(context(watch_only=None))
+    assert (gone.answer, gone.rule) == (DENY, "not_managed")
+    for declared in (None, True):
+        assert watch_only(context(watch_only=declared, plan=prepared(mutates=False))).answer is ALLOW
 
 
 def test_freeze() -> None:
@@ -115,6 +119,14 @@ def test_what_is_not_known_of_a_freeze_is_taken_for_one() -> None:
     fields = {field.name: getattr(context(), field.name) for field in dataclasses.fields(context())}
     del fields["freeze_known"]
     assert freeze(GuardContext(**fields)).answer is DENY
+
+
+def test_what_is_not_said_of_a_plan_is_taken_for_the_stricter() -> None:
+    fields = {field.name: getattr(context(), field.name) for field in dataclasses.fields(context())}
+    del fields["approved"], fields["first_rung"]
+    given = GuardContext(**{**fields, "plan": prepared(risk=Risk.HIGH), "last_run_ended": NOW})
+    assert risk(given).answer is ASK
+    assert cooldown(given).answer is DENY
 
 
 # --- autonomy ---

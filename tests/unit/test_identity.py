@@ -6,6 +6,7 @@ import pytest
 
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 
+SETTINGS = {"health", "stop_seconds", "diagnostics", "reclaim", "backend"}
 SELF = SelfIdentity(
     pids=frozenset({42}),
     names=frozenset({"uici", "a1b2"}),
@@ -24,6 +25,11 @@ def test_names_and_ids_of_uici(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "/", "uici2", "my-uici", "0123456789a", "1123456789ab", "stack"])
 def test_other_names(name: str) -> None:
     assert SELF.is_named_by([name]) is None
+
+
+def test_an_empty_name_names_nothing() -> None:
+    nameless = SelfIdentity(names=frozenset({""}))
+    assert nameless.is_named_by(["", " ", "/"]) is None
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,7 @@ def test_what_does_not(value: Any) -> None:
         (["prometheus"], {"service": "prometheus", "project": "stack"}, None),
         (["all"], {}, None),
         (["all"], {"stop_seconds": 3}, None),
+        *((["all"], {"project": "stack", setting: {"x": "y"}}, "stack") for setting in sorted(SETTINGS)),
         (["all"], {"namespace": "stack"}, "stack"),
         (["all"], {"host": "stack"}, "stack"),
         (["all"], {"supervisor": "stack"}, "stack"),

@@ -160,3 +160,9 @@ def test_nested_requests_are_looked_into(stranger: int) -> None:
     others: list[list[Any]] = [[], ["x"], [{}], [7]]
     for nothing in others:
         guard().check_request("system.multicall", nothing, processes, os.getppid(), "/run/own.sock")
+
+
+def test_arguments_that_name_uici_are_refused() -> None:
+    refused("'uici' is UICI itself", guard().check_texts, ["kill", "uici"])
+    guard().check_texts(["kill", "web"])
+    guard(layers=NOT_EXECUTOR).check_texts(["kill", "uici"])

@@ -21,10 +21,11 @@ from uici.model.alert import Alert, AlertOutcome, Notification
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 from uici.model.errors import Problem, ProblemKind
+from uici.model.filling import IncidentValues
 from uici.model.identity import SelfGuardLayers
 from uici.model.plan import Origin
 from uici.model.verdict import Answer
-from uici.runs import preview
+from uici.runs import choosing, preview
 from uici.runs.data import RunData, Stage
 from uici.runs.services import Services
 from uici.runs.stages import planning
@@ -210,3 +211,14 @@ def test_all_layers_are_on_without_a_test(make: Make, tmp_path: Path) -> None:
     usual = Application(None, scratch=tmp_path)
     assert set(usual.services.layers.model_dump().values()) == {True}
     usual.store.close()
+
+
+def test_a_remedy_on_uici_is_no_alternative(make: Make) -> None:
+    for layer, name, left_out in (("planning", "uici", True), ("planning", "web", False), ("", "uici", False)):
+        services = make(layer).services
+        binding = services.site().targets[name].bindings["local"]
+        values = IncidentValues(labels={}, binding=binding, environment="local", target=name)
+        situation = choosing.Situation("down", values, frozenset(), (), "run_x", "a test")
+        found = dataclasses.replace(choosing.next_plans(services, services.platforms, situation), group="all")
+        seen = choosing.alternatives(services, services.platforms, situation, found, lambda _: True)
+        assert ("restart" in seen.masked and "self-target" in seen.masked["restart"]) is left_out, (layer, name)

@@ -270,6 +270,23 @@ def test_an_identity_without_pod_is_not_found_in_a_pods_labels() -> None:
     assert not resolve(alert(deployment="web"), _site(WEB), nameless).is_self
 
 
+def test_one_index_tells_targets_environments_and_identities_apart() -> None:
+    where = _site(
+        {**WEB, "both": {"bindings": {"local": {"program": "uici"}, "far": {"container": "x"}}}},
+        environments={"local": {"platform": "local"}, "far": {"platform": "docker"}},
+    )
+    index = TargetIndex(where)
+    for _ in range(2):  # the second time from what it remembers
+        for target, environment, identity, told in (
+            ("both", "local", SELF, True),
+            ("both", "far", SELF, False),
+            ("both", "local", NOBODY, False),
+            ("web", "local", SELF, False),
+        ):
+            labels = {"uici_target": target, "uici_environment": environment}
+            assert index.resolve(alert(**labels), identity).is_self is told, (target, environment)
+
+
 def test_an_index_lives_as_long_as_its_site() -> None:
     where = _site(WEB)
     resolve(alert(deployment="web"), where, NOBODY)

@@ -1,0 +1,46 @@
+"""Mutants that no test can notice, each with the reason. One that is gone, or is noticed after all, fails the test."""
+
+from __future__ import annotations
+
+EQUIVALENT: dict[tuple[str, str, str, int], str] = {
+    (
+        "executors/local/selfguard.py",
+        "_above",
+        "without OSError in (psutil.Error, OSError)",
+        0,
+    ): "only a process that ends between the two lines before it brings this about",
+    (
+        "executors/local/changes.py",
+        "ProgramChanges._changing",
+        "without `if instance.pid is not None`",
+        0,
+    ): "no process id equals None, so comparing with it changes nothing; the condition is for the type checker",
+    (
+        "uici/intake/targeting.py",
+        "TargetIndex._self_as",
+        "without '' in environment or ''",
+        0,
+    ): "no environment is called None any more than ''; the text is for the type checker",
+    (
+        "executors/docker/self_guard.py",
+        "SelfGuard.check_request",
+        "without named in named or container[:12]",
+        0,
+    ): "which of two names of UICI is told; it is refused by either",
+    (
+        "executors/local/executor.py",
+        "LocalExecutor._refuse_self",
+        "without `if instance.pid is not None`",
+        0,
+    ): "no process id equals None, so comparing with it changes nothing; the condition is for the type checker",
+    **{
+        ("uici/intake/recording.py", "Batch._refuse_self", what, 0): "a hint of the message; the refusal stays"
+        for what in (
+            "without f'see everything known of it: uici incidents {id_}' in "
+            "[f'see everything known of it: uici incidents {id_}', 'heal UICI by hand, or by what su...",
+            "without 'heal UICI by hand, or by what supervises it' in "
+            "[f'see everything known of it: uici incidents {id_}', 'heal UICI by hand, or by what su...",
+        )
+    },
+}
+"""(file, function, what is flipped, which of several of the same words) -> why nothing can tell the difference."""
