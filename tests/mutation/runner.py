@@ -8,6 +8,7 @@ fails. A mutant that no test reaches, or under which all pass, has survived.
 from __future__ import annotations
 
 import ast
+import ctypes
 import gc
 import json
 import os
@@ -17,12 +18,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+import psutil
 import pytest
 
 from tests.mutation.mutants import Mutant, mutants, put_in_force
@@ -32,6 +35,7 @@ _SHOW = "UICI_MUTATION_SHOW"
 _CHILD_SECONDS = 60.0
 _TESTS_SECONDS = 1.5
 _AT_ONCE = 2
+_PR_SET_CHILD_SUBREAPER = 36
 _KILLED, _BROKEN = 1, 3
 """How a child ends: a test failed, or the mutant could not be put in force. Zero: all its tests passed."""
 
@@ -57,7 +61,7 @@ class Mutation:
         if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
             if os.environ.get(_SHOW):
                 traceback.print_exception(call.excinfo.value)
-            os._exit(_KILLED)
+            _leave(_KILLED)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -93,7 +97,7 @@ class Mutation:
                 pid = _forked(partial(self._mutated, session, mutant, control=control))
                 running[pid] = mutant, time.monotonic()
             pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid:
+            if pid in running:
                 ended.append((running.pop(pid)[0], os.waitstatus_to_exitcode(status)))
                 continue
             for late, (_, began) in running.items():
@@ -171,14 +175,35 @@ def _forked(work: Callable[[], None]) -> int:
     if pid:
         return pid
     try:
+        _adopt()
         if not os.environ.get(_SHOW):
             nowhere = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(nowhere, number)
         work()
     except BaseException:
-        os._exit(_BROKEN)
-    os._exit(0)
+        _leave(_BROKEN)
+    _leave(0)
+
+
+def _adopt() -> None:
+    """What our children leave behind becomes ours, so that it can be ended with us: a test that failed ends nothing.
+
+    Source: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "what the tests start could not be adopted")
+
+
+def _end_descendants() -> None:
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _leave(code: int) -> NoReturn:
+    _end_descendants()
+    os._exit(code)
 
 
 def _wait(pids: list[int]) -> list[int]:
@@ -189,7 +214,13 @@ def main() -> int:
     """The command line."""
     out, prefixes, *files = sys.argv[1:]
     plugin = Mutation(tuple(prefixes.split(",")), Path(out))
-    return pytest.main(["-q", "--capture=no", "-p", "no:cacheprovider", "-o", "timeout=0", *files], plugins=[plugin])
+    _adopt()
+    try:
+        return pytest.main(
+            ["-q", "--capture=no", "-p", "no:cacheprovider", "-o", "timeout=0", *files], plugins=[plugin]
+        )
+    finally:
+        _end_descendants()  # of children that hung
 
 
 if __name__ == "__main__":

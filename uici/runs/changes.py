@@ -1,4 +1,5 @@
-"""What a mutating step would change on its target: the state now, and after it as far as that can be known.
+"""What a mutating step would change on its target: the state now, and after it as far as that can be known; and what
+one has changed.
 
 Only what an operation's definition says is told: what it keeps before a change and restores (`before`, `inverse`), and
 what it wants to see afterwards (`verification`). What nobody can know beforehand is named as unknown.
@@ -47,6 +48,19 @@ _UNKNOWN = _Missing()
 def changes_of(services: Services, plan: PreparedPlan) -> list[list[JsonObject] | None]:
     """For each step the fields that it would change, masked; None for a step that only reads. Needs reads only."""
     return _Comparison(services, plan).all()
+
+
+def difference(before: JsonObject, now: JsonObject) -> JsonObject:
+    """Which of the values kept `before` are others `now`, with both; of a mapping, which of its entries."""
+    changed: JsonObject = {}
+    for name, value in before.items():
+        present = now.get(name)
+        if isinstance(value, dict) and isinstance(present, dict):
+            pairs = {f"{name}.{key}": (value.get(key), present.get(key)) for key in sorted({*value, *present})}
+        else:
+            pairs = {name: (value, present)}
+        changed |= {at: {"before": old, "now": new} for at, (old, new) in pairs.items() if old != new}
+    return changed
 
 
 class _Comparison:

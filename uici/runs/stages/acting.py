@@ -28,6 +28,7 @@ from uici.model.verdict import Verdict
 from uici.notify.messages import asked_message
 from uici.runs import records, slots
 from uici.runs.bounded import BoundedCalls
+from uici.runs.changes import difference
 from uici.runs.data import DoneStep, RunData, Stage
 from uici.runs.keeping import note_step
 from uici.runs.platforms import Platforms
@@ -173,19 +174,6 @@ def _remember(services: Services, data: RunData, plan: PreparedPlan, step: Prepa
     if after is not None and (changed := difference(data.before, after)):
         services.note_alone(data, "changed", operation=step.operation.name, difference=changed)
     return data.model_copy(update={"done": (*data.done, DoneStep(step=data.step, before=data.before, after=after))})
-
-
-def difference(before: JsonObject, now: JsonObject) -> JsonObject:
-    """Which of the values kept `before` are others `now`, with both; of a mapping, which of its entries."""
-    changed: JsonObject = {}
-    for name, value in before.items():
-        present = now.get(name)
-        if isinstance(value, dict) and isinstance(present, dict):
-            pairs = {f"{name}.{key}": (value.get(key), present.get(key)) for key in sorted({*value, *present})}
-        else:
-            pairs = {name: (value, present)}
-        changed |= {at: {"before": old, "now": new} for at, (old, new) in pairs.items() if old != new}
-    return changed
 
 
 def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData | None:
