@@ -29,7 +29,7 @@ targets:
 """
 PLATFORM = f"""
 service: {{max_body_bytes: {MAX_BODY}, max_json_depth: 12}}
-intake: {{commit_seconds: 1.0, queue_notifications: 2}}
+intake: {{commit_seconds: 3.0, queue_notifications: 2}}
 """
 
 
