@@ -196,7 +196,11 @@ def test_an_incident_is_watched_to_its_end(served: Served) -> None:
 
 @pytest.mark.parametrize("arguments", [["watch", "--tail", "1"], ["runs", "--watch"], ["incidents", "--watch"]])
 def test_everything_is_watched_until_ctrl_c(served: Served, arguments: list[str]) -> None:
-    command = [sys.executable, "-c", "from uici.cli import main; main()", *arguments, "-o", "json"]
+    # As a terminal starts it: whoever runs the tests in the background has the signal ignored, which is inherited.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from uici.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, *arguments, "-o", "json"]
     environment = os.environ | {"UICI_URL": served.url, "UICI_TOKEN": served.tokens[Role.VIEWER]}
     served.emit("before_it_was_watched", run="run_0", incident="inc_0")
     watching = subprocess.Popen(
