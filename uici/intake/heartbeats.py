@@ -20,7 +20,6 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.intake.payload import fingerprint_of
@@ -29,6 +28,7 @@ from uici.model.errors import Problem
 from uici.model.site import Site, Strategy
 from uici.ports import Clock
 from uici.store.database import Store
+from uici.store.inserting import insert_into
 from uici.store.schema import heartbeats
 
 SENDER = "uici"
@@ -46,10 +46,9 @@ def count_beats(
     connection: Connection, strategy: str, fingerprint: str, labels: Mapping[str, str], beats: int, now: datetime
 ) -> None:
     """Record that a heartbeat was delivered `beats` times."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {"strategy": strategy, "fingerprint": fingerprint, "labels": dict(labels), "last_seen": now, "beats": beats}
     connection.execute(
-        insert(heartbeats)
+        insert_into(connection, heartbeats)
         .values(row)
         .on_conflict_do_update(
             index_elements=["strategy", "fingerprint"],

@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import groupby
 
 from sqlalchemy import Connection, Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
@@ -23,6 +22,7 @@ from uici.runs import outcomes as rows
 from uici.runs import reading
 from uici.runs.services import Services
 from uici.store.identifiers import new_id
+from uici.store.inserting import insert_into
 from uici.store.schema import feedback, outcomes, vetoes
 
 _CONFIDENCE = 0.9
@@ -130,10 +130,9 @@ class Learning:
             before = connection.execute(
                 select(feedback.c.good).where(feedback.c.run_id == run_id, feedback.c.actor == actor)
             ).scalar_one_or_none()
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             values = {"rung": last.rung, "good": good, "comment": comment, "at": now}
             connection.execute(
-                insert(feedback)
+                insert_into(connection, feedback)
                 .values(run_id=run_id, actor=actor, **values)
                 .on_conflict_do_update(index_elements=["run_id", "actor"], set_=values)
             )

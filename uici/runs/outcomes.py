@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, and_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.base import JsonObject
 from uici.model.learning import Choice, LearningPolicy, Outcome, Veto, Word, finding_set
@@ -20,6 +19,7 @@ from uici.model.verdict import Verdict
 from uici.planning.evidence import relevant_since
 from uici.runs import records
 from uici.runs.data import RunData, RunState
+from uici.store.inserting import insert_into
 from uici.store.schema import choices, feedback, outcomes, runs, vetoes
 
 _REWARDS = {Verdict.EFFECTIVE: 1.0, Verdict.INEFFECTIVE: 0.0}
@@ -47,9 +47,8 @@ def keep_outcome(connection: Connection, data: RunData, now: datetime) -> None:
     rung = len(data.tried)
     choice = choice_of(connection, data.run_id, rung)
     environment, target = data.place
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(
-        insert(outcomes)
+        insert_into(connection, outcomes)
         .values(
             run_id=data.run_id,
             rung=rung,
@@ -134,10 +133,9 @@ def present_choice(connection: Connection, run_id: str) -> tuple[Choice | None, 
 
 def keep_choice(connection: Connection, run_id: str, rung: int, choice: Choice, now: datetime) -> None:
     """Write how the alternative of this rung was chosen; the last choice counts, as its rung may be planned again."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     values = {"at": now, "document": choice.model_dump(mode="json")}
     connection.execute(
-        insert(choices)
+        insert_into(connection, choices)
         .values(run_id=run_id, rung=rung, **values)
         .on_conflict_do_update(index_elements=["run_id", "rung"], set_=values)
     )

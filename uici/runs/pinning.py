@@ -11,13 +11,13 @@ import threading
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.diagnosis.findings import required_operations
 from uici.model.base import digest
 from uici.model.site import PoliciesFile, Site, Targeting
 from uici.ports import Clock
 from uici.store.database import Store
+from uici.store.inserting import insert_into
 from uici.store.schema import catalogues
 
 _ALWAYS = ("get_service_status", "check_service_health")
@@ -84,9 +84,8 @@ class Pins:
         document = part.model_dump(mode="json", exclude_unset=True)
         made = digest(document)
         with self._store.write() as connection:
-            insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             connection.execute(
-                insert(catalogues)
+                insert_into(connection, catalogues)
                 .values(digest=made, document=document, created_at=self._clock.now())
                 .on_conflict_do_nothing(index_elements=["digest"])
             )

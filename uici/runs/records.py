@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, literal_column, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.alert import Alert, AlertOutcome, AlertStatus
 from uici.model.plan import Origin, PreparedPlan
 from uici.model.verdict import Verdict
 from uici.runs import slots
 from uici.runs.data import RunData, RunState
+from uici.store.inserting import insert_into
 from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs
 from uici.store.schema import slots as slot_rows
 
@@ -206,10 +206,9 @@ def begun(connection: Connection, data: RunData) -> bool:
 
 def keep_plan(connection: Connection, plan: PreparedPlan, now: datetime) -> str:
     """Store the snapshot of a plan under its `cid`, and return it."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     cid = plan.cid
     connection.execute(
-        insert(plans)
+        insert_into(connection, plans)
         .values(cid=cid, document=plan.model_dump(mode="json", exclude_unset=True), created_at=now)
         .on_conflict_do_nothing(index_elements=["cid"])
     )

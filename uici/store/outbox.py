@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from uici.model.base import JsonObject
 from uici.model.masking import mask
 from uici.model.settings import MessageKind
+from uici.store.inserting import insert_into
 from uici.store.schema import outbox
 
 
@@ -41,9 +41,8 @@ def enqueue(
     What looks like a secret is masked before it is stored. `severity` is the alert's, empty where there is none;
     `channel` names the only one that gets it.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = (
-        insert(outbox)
+        insert_into(connection, outbox)
         .values(
             key=key,
             kind=kind,
