@@ -10,6 +10,7 @@ from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallSpec, Happened, Risk
 from uici.model.checkup import Check
 from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.rehearsal import Rehearsal
 
 
 class ConnectionReport(Frozen):
@@ -69,6 +70,14 @@ class Executor(Protocol):
 
     def happened(self, call: Call, before: JsonObject) -> Happened:
         """Whether the platform's state shows that `call`, perhaps sent after `before` was taken, was carried out."""
+
+    def rehearse(self, call: Call) -> Rehearsal | None:
+        """What the platform itself says that this call would do; None where it cannot be asked.
+
+        Changes nothing. A refusal by the platform is an answer; CallError says that there was none. It is not asked
+        about UICI itself: what the self-target guard refuses is a refusal here too. Takes no longer than the call's
+        `timeout_seconds`.
+        """
 
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         """Bindings of the things that an alert's labels name, by asking the platform; empty when none."""

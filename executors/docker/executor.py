@@ -142,6 +142,9 @@ class DockerExecutor:
             self._recover(arguments)
         return self._proof.happened(call.name, arguments, before, self._lookup.members(arguments.target))
 
+    def rehearse(self, call: Call) -> None:
+        """The Engine API knows no dry run."""
+
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         """Bindings of what an alert's labels name: by id, by name, then by compose service. Raises CallError."""
         return self._lookup.find(labels)

@@ -107,6 +107,9 @@ class LocalExecutor:
         instances = proofs.at_rest(lambda: self._observe(found), found.binding.stop_seconds)
         return proofs.prove(call.name, call.arguments, before, found, instances)
 
+    def rehearse(self, call: Call) -> None:
+        """Supervisord knows no dry run."""
+
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         """Bindings of installed programs that the labels name, by program or by instance."""
         files, _ = self._open()

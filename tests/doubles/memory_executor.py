@@ -15,6 +15,7 @@ from executors.local import LocalExecutor
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
 from uici.model.checkup import ok
+from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, Executor, ExecutorContext
 
 BAD = "bad"
@@ -53,6 +54,8 @@ class World:
         self.found: tuple[JsonObject, ...] = ()
         self.unfindable: CallError | None = None
         """What a look-up raises instead of answering."""
+        self.rehearsal: Callable[[Call], Rehearsal | None] = lambda call: None
+        """What this platform says of a call that it is only asked about."""
         self.lock = threading.Lock()
 
     def executor_class(self) -> type[Executor]:
@@ -111,6 +114,9 @@ class _MemoryExecutor:
         if not before:
             return Happened.UNKNOWN
         return Happened.YES if self._service(call).starts > before["starts"] else Happened.NO
+
+    def rehearse(self, call: Call) -> Rehearsal | None:
+        return self._world.rehearsal(call)
 
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         if self._world.unfindable is not None:

@@ -6,7 +6,8 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from uici.cli import reviewing
 from uici.cli.app import app
+from uici.cli.rendering import show_preview
 
 HOSTILE = "a|b`<script>alert(1)</script>@all\n| x |\n[l](http://e) **b** </pre></details>\x1b[2J~~s~~ :tada: #1 $x$"
 
@@ -118,9 +120,9 @@ def test_what_would_only_be_recorded_changes_nothing(site: Path) -> None:
 
 def test_every_outcome_has_a_name_for_programs() -> None:
     runs = Path(reviewing.__file__).parents[1] / "runs"
-    sources = (runs / "preview.py").read_text() + (runs / "showing.py").read_text()
+    sources = "".join((runs / f"{name}.py").read_text() for name in ("preview", "showing", "rehearsing"))
     outcomes = re.findall(r'"(would [^"]+)"', sources)
-    assert len(outcomes) >= 6
+    assert len(outcomes) >= 7
     assert {reviewing.outcome_of({"outcome": each}) for each in outcomes} <= set(reviewing.Outcome)
 
 
@@ -156,6 +158,50 @@ def test_a_diff_is_coloured_in_a_terminal_only() -> None:
         assert "\x1b[2J" not in out.getvalue()
     assert out.getvalue().splitlines()[3:6] == ["- replicas: 1", "+ replicas: 3", '  state: "running"']
     assert out.getvalue().splitlines()[-1] == "fields: 1 changed, 1 unknown, 1 unchanged"
+
+
+def rehearsed(answer: str, **more: Any) -> dict[str, Any]:
+    said = {"answer": answer, "code": "", "reason": "", "changes": [], "warnings": [], **more}
+    call = {"id": "scale", "name": "workload.scale", "arguments": {}, "mutates": True, "rehearsal": said}
+    step = {"operation": "scale_service", "target": "web", "calls": [call], "changes": []}
+    return {"previews": [{"target": "web", "outcome": "would run", "alerts": [], "steps": [step]}]}
+
+
+def test_what_the_platform_says_of_a_call_is_shown_everywhere() -> None:
+    change = {"object": "Deployment shop/web", "field": "spec.replicas", "now": 1, "after": 3}
+    made = {"object": HOSTILE, "field": "", "now": None, "after": {"kind": HOSTILE}}
+    answer = rehearsed("accepted", changes=[change, made], warnings=[HOSTILE])
+    wanted = ["Deployment shop/web", "- spec.replicas: 1", "+ spec.replicas: 3"]
+    for show in (reviewing.show_changes, show_preview):
+        out = io.StringIO()
+        show(Console(file=out, width=200, markup=False), answer)
+        lines = [line.strip() for line in out.getvalue().splitlines()]
+        at = lines.index("platform: accepted")
+        assert lines[at + 1 : at + 4] == wanted
+        assert any(line.startswith("! a|b") for line in lines)
+        assert not any(line.startswith("- the object") for line in lines)
+        assert "\x1b" not in out.getvalue()
+    text = reviewing.markdown(answer)
+    assert "platform: accepted\n  Deployment shop/web\n- spec.replicas: 1\n+ spec.replicas: 3" in text
+    assert text.count("</pre>") == text.count("<pre>") == 1
+    assert "<script" not in text
+
+
+def test_a_refusal_of_the_platform_has_an_exit_code_of_its_own(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = rehearsed("refused", code="forbidden", reason="exceeded quota: pods")
+    answer["previews"][0]["outcome"] = "would be refused by the platform"
+
+    @contextmanager
+    def asked(config: Path | None) -> Iterator[Callable[..., dict[str, Any]]]:
+        yield lambda document, environment: answer
+
+    monkeypatch.setattr("uici.bootstrap.offline_previews", asked)
+    found = preview("payloads/down.json", "--exit-code")
+    assert found.exit_code == 11
+    assert "platform: refused: forbidden: exceeded quota: pods" in found.stdout
+    assert preview("payloads/down.json").exit_code == 0
+    assert preview("payloads/down.json", "--exit-code", "--expect", "would-run").exit_code == 1
+    assert preview("payloads/down.json", "--expect", "would-be-refused-by-the-platform").exit_code == 0
 
 
 def test_against_a_stored_preview_only_what_would_be_done_differs(site: Path) -> None:

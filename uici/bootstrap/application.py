@@ -97,6 +97,8 @@ class Application:
             identity=identity,
             layers=layers,
             wake=self._wake,
+            # A dry run wants the permissions of the real call, which are the service's and not everybody's.
+            rehearses=scratch is None,
         )
         self.engine = Engine(self.services)
         notify = self.site.platform.notify
@@ -224,7 +226,8 @@ def offline_previews(config: Path | None) -> Iterator[Callable[[JsonObject, str 
             shown = application.control.preview(document, environment)
             for item in shown.get("previews", []):
                 item["notes"].append(
-                    "offline: cooldowns, locks, freezes and limits of the running service are not known here"
+                    "offline: cooldowns, locks, freezes and limits of the running service are not known here, and the "
+                    "platform is not asked what it would say"
                 )
             return shown
 

@@ -41,6 +41,8 @@ class Exit:
     UNREACHABLE = 3
     CHANGES = 10
     """`preview --exit-code`: something would change. Apart from all others, so that a pipeline can tell."""
+    REFUSED = 11
+    """`preview --exit-code`: the platform would refuse a call."""
     INTERRUPTED = 130
     """128 and the number of SIGINT, as shells count."""
 

@@ -57,7 +57,11 @@ def preview(
         typer.Option("--expect", help="Exit 1 unless every preview ends in one of these; may be given several times."),
     ] = None,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit 10 when something would change, or differs from --against.")
+        bool,
+        typer.Option(
+            "--exit-code",
+            help="Exit 10 when something would change, or differs from --against; 11 when the platform would refuse.",
+        ),
     ] = False,
 ) -> None:
     """Show exactly what would be done, and do nothing.
@@ -66,7 +70,8 @@ def preview(
     folder with its *.json, give a table; a file that is no notification is reported, and the others go on.
 
     Exit codes beside the usual ones: 1 when --expect is not met; 2 when a payload was broken; with --exit-code 10 when
-    something would change, or differs from --against. The lowest of those that apply, 2 before all others.
+    something would change, or differs from --against, and 11 when the platform would refuse a call. The first that
+    applies of 2, 1, 11, 10.
     """
     if sum((bool(payloads), plan is not None, incident is not None)) != 1:
         raise Problem(
@@ -123,6 +128,8 @@ def _status(
         met = sorted({reviewing.outcome_of(each) for each in found} - set(expected))
         typer.echo(f"expected {wanted}; met {', '.join(met)}", err=True)
         return Exit.NO
+    if exit_code and any(map(reviewing.refused_by_platform, found)):
+        return Exit.REFUSED
     return Exit.CHANGES if exit_code and changes else Exit.OK
 
 

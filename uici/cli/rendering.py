@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from uici.cli import rehearsals
 from uici.model.base import JsonObject, JsonValue
 
 _WIDTH_OF_FILES = 200
@@ -228,6 +229,7 @@ def _preview(preview: JsonObject, width: int) -> Group:
             # Whole, however long: this is what would be sent.
             arguments = json.dumps(call.get("arguments"), indent=2, ensure_ascii=False, sort_keys=True)
             parts.append(Text("\n".join("    " + printable(line) for line in arguments.splitlines())))
+            parts += [Text("  " + printable(line.text), style=line.style) for line in rehearsals.lines_of(call)]
     if not steps:
         parts.append(Text("\nno step: nothing would be sent"))
     for name, columns in (

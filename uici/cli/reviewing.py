@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uici.cli import rehearsals
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 
@@ -29,6 +30,7 @@ class Outcome(StrEnum):
     RECORDED = "would-be-recorded-not-run"
     SILENCE = "would-wait-for-the-alert-s-silence"
     DENIED = "would-be-refused"
+    PLATFORM = "would-be-refused-by-the-platform"
     REFUSED = "refused"
     ESCALATED = "escalated"
     SELF_RESOLVED = "self-resolved"
@@ -50,6 +52,11 @@ def would_change(preview: JsonObject) -> bool:
     """Whether something on a target would be changed, sooner or later."""
     mutates = any(call.get("mutates") for step in preview.get("steps") or () for call in step.get("calls") or ())
     return mutates and outcome_of(preview) in _CHANGING
+
+
+def refused_by_platform(preview: JsonObject) -> bool:
+    """Whether the guards let it pass, and the platform would not."""
+    return outcome_of(preview) == Outcome.PLATFORM
 
 
 def previews_of(answer: JsonObject) -> list[JsonObject]:
@@ -116,6 +123,11 @@ def _diff_of_step(number: int, step: JsonObject, counted: Counter[str]) -> Itera
             yield Text(printable(f"? {field}: {after}unknown: {change.get('why')}"), style="yellow")
         else:
             yield Text(printable(f"+ {field}: {_value(change.get('after'))}"), style="green")
+    for call in step.get("calls") or ():
+        said = list(rehearsals.lines_of(call))
+        if said:
+            yield Text(printable(f"  call {call.get('id')}: {call.get('name')}"), style="bold")
+        yield from (Text(printable(line.text), style=line.style) for line in said)
 
 
 def _value(value: JsonValue) -> str:
@@ -245,7 +257,8 @@ def _details(preview: JsonObject) -> Iterator[str]:
     for call in calls:
         arguments = json.dumps(call.get("arguments"), indent=2, ensure_ascii=False, sort_keys=True)
         # What stands between these marks is not Markdown, until the closing one, which no text can write.
-        yield f"<pre>{escape(printable(str(call.get('name'))))}\n{escape(printable(arguments))}</pre>"
+        said = "".join("\n" + escape(printable(line.text)) for line in rehearsals.lines_of(call))
+        yield f"<pre>{escape(printable(str(call.get('name'))))}\n{escape(printable(arguments))}{said}</pre>"
         yield ""
     yield "</details>"
     yield ""

@@ -58,6 +58,12 @@ class RunSettings(Frozen):
     lookup_seconds: Seconds = Field(
         default=300.0, description="how long an unreachable platform is asked again which target an alert is about"
     )
+    rehearsal_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=120,
+        description="how long a preview waits for what the platform says; 0: it is not asked",
+    )
     journal_seconds: float = Field(
         default=3600.0, ge=60, le=31_536_000, description="how long the engine's entries of an ended part are kept"
     )

@@ -56,6 +56,9 @@ class MonitoringCalls:
             return Happened.YES if found is None or found.state == "expired" else Happened.NO
         raise _unknown(call)
 
+    def rehearse(self, call: Call) -> None:
+        """Neither Prometheus nor Alertmanager knows a dry run."""
+
     def _query(self, arguments: JsonObject) -> JsonObject:
         settings = self._environment.prometheus
         if settings is None:

@@ -11,6 +11,7 @@ import structlog
 
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Happened
+from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, Executor
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,9 @@ class Performer(Protocol):
 
     def happened(self, call: Call, before: JsonObject) -> Happened:
         """See `uici.ports.Executor.happened`."""
+
+    def rehearse(self, call: Call) -> Rehearsal | None:
+        """See `uici.ports.Executor.rehearse`."""
 
 
 class BoundedCalls:
@@ -53,6 +57,11 @@ class BoundedCalls:
         """See `uici.ports.Executor.happened`."""
         with self._bounded(f"proving {call.name} in {self._environment}"):
             return self._performer.happened(call, before)
+
+    def rehearse(self, call: Call) -> Rehearsal | None:
+        """See `uici.ports.Executor.rehearse`."""
+        with self._bounded(f"rehearsing {call.name} in {self._environment}"):
+            return self._performer.rehearse(call)
 
     @contextmanager
     def _bounded(self, what: str, *, mutates: bool = False) -> Iterator[None]:

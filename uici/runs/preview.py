@@ -23,6 +23,7 @@ from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
 from uici.runs.changes import changes_of
 from uici.runs.guarding import context_of
+from uici.runs.rehearsing import with_rehearsals
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, shape
 from uici.runs.stages.opening import choose_strategy, look, values_of
@@ -161,7 +162,7 @@ def _of_choosing(among: JsonObject, run_id: str | None) -> str:
 
 
 def of_plan(services: Services, plan: Plan) -> JsonObject:
-    """The exact calls of a plan, each guard's decision, its `cid`, and what undo would do.
+    """The exact calls of a plan, what the platform says of them, each guard's decision, its `cid`, and what undo does.
 
     Raises Problem with all that is wrong with the plan.
     """
@@ -179,7 +180,8 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
         )
     prepared = services.platforms.prepare(plan)
     context = context_of(services, prepared, run_id="", approved=False, first_rung=True)
-    return of_prepared(context, judge(context), changes_of(services, prepared))
+    shown = of_prepared(context, judge(context), changes_of(services, prepared))
+    return with_rehearsals(services, prepared, shown)
 
 
 def _nothing(alert: Alert, outcome: AlertOutcome, why: str) -> JsonObject:

@@ -34,6 +34,8 @@ class Services:
     layers: SelfGuardLayers
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
+    rehearses: bool = True
+    """Whether previews ask the platforms what they themselves would say."""
 
     draft: list[Callable[[Connection], object]] | None = None
     """What the stages under way have still to write, see `later`; None where there are none."""

@@ -12,7 +12,7 @@ from uici.model.base import JsonObject
 from uici.service.auth import MayApprove, MayFreeze, MayPreview, MayStart, MayView
 from uici.service.body import body_of, read_json_object, validated
 from uici.service.context import Shared
-from uici.service.openapi import CID, NOTIFICATION, PLAN, TOKEN, json_answer, json_request, problems
+from uici.service.openapi import CID, NOTIFICATION, PLAN, PREVIEWS, TOKEN, json_answer, json_request, problems
 from uici.service.requests import CancelBody, DecisionBody, FreezeBody, PreviewBody, StartBody
 
 router = APIRouter(prefix="/api/v1")
@@ -30,7 +30,8 @@ _DECISION = json_request(DecisionBody, {"cid": CID, "comment": "seen on the dash
     "/plans:preview",
     tags=["runs"],
     summary="What would be done",
-    responses=problems(400, 404, 413, 422),
+    responses=json_answer(200, "One preview for each target; `rehearsal` is the platform's own answer.", PREVIEWS)
+    | problems(400, 404, 413, 422),
     openapi_extra=json_request(PreviewBody, {"plan": PLAN}, {"incident": "inc_01"}, NOTIFICATION) | TOKEN,
 )
 def preview(
@@ -40,6 +41,9 @@ def preview(
     environment: Annotated[str | None, Query(max_length=253, description="preview for this environment")] = None,
 ) -> JsonObject:
     """The exact calls, the risk, each guard's decision, the `cid` and what undo would do. Changes nothing.
+
+    A call that changes something has a `rehearsal` where the platform knows dry runs: `answer` (accepted, refused, or
+    unknown with the `reason`), and the `changes` of its objects. It is null for all other calls.
 
     The body is an Alertmanager payload as it is, or an object with `incident` or `plan`.
     """

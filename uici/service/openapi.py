@@ -48,6 +48,34 @@ INCIDENT: Final[JsonObject] = {
     "state": "open",
     "outcome": None,
 }
+PREVIEWS: Final[JsonObject] = {
+    "previews": [
+        {
+            "environment": "cluster",
+            "target": "web",
+            "outcome": "would be refused by the platform",
+            "steps": [
+                {
+                    "operation": "scale_service",
+                    "calls": [
+                        {
+                            "id": "scale",
+                            "name": "workload.scale",
+                            "rehearsal": {
+                                "answer": "refused",
+                                "code": "forbidden",
+                                "reason": "exceeded quota: pods, requested: 3, used: 4, limited: 5",
+                                "changes": [],
+                                "warnings": [],
+                            },
+                        }
+                    ],
+                }
+            ],
+        }
+    ]
+}
+"""Members left out where they say nothing of the platform's answer to a call."""
 ACCEPTED: Final[JsonObject] = {"received": 1, "new": 1, "truncated": 0, "incidents": [INCIDENT]}
 _PROBLEM: Final[JsonObject] = {
     "type": "urn:uici:problem:unknown_operation",

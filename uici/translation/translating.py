@@ -249,7 +249,7 @@ def _parameters(operation: Operation, parameters: JsonObject) -> list[_Found]:
         _Found(problem.code, f"{operation.name}: parameter {problem}", f"parameters.{problem.dotted}", problem.choices)
         for problem in check_value(operation.parameters_schema, parameters)
     ]
-    if _reserved(parameters):
+    if has_selection(parameters):
         detail = f"{operation.name}: the key {SELECTION_KEY!r} is reserved and cannot be used in a parameter"
         found.append(_Found("reserved_key", detail, "parameters"))
     return found
@@ -269,11 +269,11 @@ def _missing_item(operation: Operation, reference: Reference, binding: JsonObjec
     return _Found("missing_value", detail, reference.dotted, known)
 
 
-def _reserved(value: JsonValue) -> bool:
-    # What comes from outside must not be taken for a selection that a translation wrote.
+def has_selection(value: JsonValue) -> bool:
+    """Whether some value in it is selected from an earlier call's result, or would be taken for that."""
     if isinstance(value, dict):
-        return SELECTION_KEY in value or any(_reserved(item) for item in value.values())
-    return isinstance(value, list | tuple) and any(_reserved(item) for item in value)
+        return SELECTION_KEY in value or any(has_selection(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(has_selection(item) for item in value)
 
 
 def _resolved(template: JsonValue, parameters: JsonObject, binding: JsonObject) -> JsonValue:
