@@ -30,7 +30,9 @@ TAKEN: dict[str | None, str] = {
     "CertManagerCertNotReady KubernetesClientCertificateExpiresSoon SSLCertExpiringSoon ServiceCertificateExpiresSoon",
     "replica_lag": "PostgresqlReplicationLag PostgreSQLReplicationLag MysqlSlaveReplicationLag MySQLReplicationLag "
     "MysqlSlaveIoThreadNotRunning MysqlSlaveSqlThreadNotRunning RedisReplicationBroken MongodbReplicationLag "
-    "ServiceReplicaLag",
+    "ServiceReplicaLag "
+    "PostgresReplicationStopped PostgresReplicationLaggingMore1Hour PostgresReplicationLagBytesAreTooLarge "
+    "PostgresReplicationIsStale",
     "machine": "HostOutOfMemory HostMemoryUnderMemoryPressure HostHighCpuLoad HostOomKillDetected "
     "HostUnusualDiskReadRate NodeDiskIOSaturation HostUnusualDiskWriteLatency "
     "HostSystemdServiceCrashed HostClockSkew HostNetworkInterfaceSaturated "
@@ -39,7 +41,9 @@ TAKEN: dict[str | None, str] = {
     "NodeFileDescriptorLimit NodeSystemdServiceFailed NodeTextFileCollectorScrapeError "
     "KubeNodeNotReady KubeNodeUnreachable KubeNodeReadinessFlapping KubeletPlegDurationHigh KubeletDown "
     "KubeletPodStartUpLatencyHigh KubeAPIDown KubeAPIErrorBudgetBurn KubeAPITerminatedRequests KubeAggregatedAPIDown "
-    "KubeAggregatedAPIErrors KubeSchedulerDown KubeControllerManagerDown KubeProxyDown KubeletInstanceUnreachable",
+    "KubeAggregatedAPIErrors KubeSchedulerDown KubeControllerManagerDown KubeProxyDown KubeletInstanceUnreachable "
+    "NodeNetworkTransmitErrs NodeRAIDDiskFailure NodeSystemdServiceCrashlooping NodeBondingDegraded "
+    "KubeNodeEviction KubeNodePressure KubeletTooManyPods",
     "disk_filling": "NodeFilesystemSpaceFillingUp NodeFilesystemAlmostOutOfSpace NodeFilesystemFilesFillingUp "
     "NodeFilesystemAlmostOutOfFiles KubePersistentVolumeFillingUp KubePersistentVolumeInodesFillingUp "
     "HostOutOfDiskSpace HostDiskWillFillIn24Hours HostOutOfInodes HostInodesWillFillIn24Hours ContainerVolumeUsage "
@@ -52,10 +56,12 @@ TAKEN: dict[str | None, str] = {
     "high_cpu": "ContainerHighCpuUtilization HighCPUUsage HighCpuLoad ContainerHighThrottleRate CPUUsageHigh "
     "CPUThrottlingHigh",
     "crash_loop": "KubePodCrashLooping KubernetesPodCrashLooping KubeContainerWaiting ContainerRestarting "
-    "PrometheusTooManyRestarts ServiceCrashLooping",
+    "PrometheusTooManyRestarts ServiceCrashLooping "
+    "AlertmanagerClusterCrashlooping",
     "bad_deployment": "KubeDeploymentRolloutStuck KubeStatefulSetUpdateNotRolledOut KubeDaemonSetRolloutStuck "
     "PrometheusConfigurationReloadFailure PrometheusAlertmanagerConfigurationReloadFailure PrometheusBadConfig "
-    "AlertmanagerConfigReloadFailed ConfigReloadFailed DeploymentFailed ServiceConfigReloadFailed",
+    "AlertmanagerConfigReloadFailed ConfigReloadFailed DeploymentFailed ServiceConfigReloadFailed "
+    "AlertmanagerFailedReload AlertmanagerConfigInconsistent",
     "unhealthy": "KubePodNotReady KubeDeploymentReplicasMismatch KubeStatefulSetReplicasMismatch "
     "KubeHpaReplicasMismatch BlackboxProbeFailed BlackboxProbeHttpFailure ServiceUnhealthy HealthCheckFailed "
     "MongodbReplicaMemberUnhealthy",
@@ -63,21 +69,41 @@ TAKEN: dict[str | None, str] = {
     "IstioHigh5xxErrorRate HighErrorRate ErrorRateHigh HTTPErrorsHigh TooManyErrors ErrorBudgetBurn "
     "ServiceHighErrorRate",
     "latency": "NginxLatencyHigh HighLatency BlackboxSlowProbe SlowResponse HighRequestLatency IstioHighRequestLatency "
-    "IstioLatency99Percentile RequestDurationHigh PostgresqlSlowQueries ServiceHighLatency",
+    "IstioLatency99Percentile RequestDurationHigh PostgresqlSlowQueries ServiceHighLatency "
+    "PostgreSQLSlowQueries",
     "queue_growing": "RabbitmqTooManyMessagesInQueue RabbitmqTooManyReadyMessages RabbitmqTooManyUnackMessages "
     "RabbitmqSlowQueueConsuming RabbitmqNoConsumer RabbitmqNoQueueConsumer KafkaConsumerGroupLag KafkaConsumersGroup "
     "SidekiqQueueSize QueueGrowing QueueSlowdown ServiceQueueGrowing",
     "service_down": "InstanceDown TargetDown PrometheusTargetMissing PrometheusJobMissing ContainerKilled "
     "ContainerAbsent PostgresqlDown MysqlDown RedisDown RabbitmqNodeDown MongodbDown "
-    "ServiceDown service_down EndpointDown PrometheusDown AlertmanagerDown",
-    None: "KubeDeploymentGenerationMismatch KubeStatefulSetGenerationMismatch KubeDaemonSetNotScheduled "
-    "KubeDaemonSetMisScheduled KubeJobNotCompleted KubeJobFailed KubeHpaMaxedOut KubePdbNotEnoughHealthyPods "
-    "KubeCPUOvercommit KubeMemoryOvercommit KubeCPUQuotaOvercommit KubeMemoryQuotaOvercommit KubeQuotaExceeded "
-    "KubePersistentVolumeErrors KubeVersionMismatch KubeClientErrors PrometheusNotIngestingSamples "
-    "PrometheusRuleFailures PrometheusNotificationQueueRunningFull PrometheusRemoteWriteBehind "
-    "PrometheusDuplicateTimestamps AlertmanagerMembersInconsistent AlertmanagerClusterFailedToSendAlerts "
-    "PostgresqlTooManyConnections PostgresqlDeadLocks MysqlTooManyConnections RedisTooManyConnections "
-    "ConfigReloaderSidecarErrors HighRequestRate Slowdown ScaleDown",
+    "ServiceDown service_down EndpointDown PrometheusDown AlertmanagerDown "
+    "PostgreSQLDown AlertmanagerClusterDown",
+    "cluster": "KubeVersionMismatch KubeClientErrors",
+    "capacity": "KubeCPUOvercommit KubeMemoryOvercommit KubeCPUQuotaOvercommit KubeMemoryQuotaOvercommit "
+    "KubeQuotaExceeded KubeQuotaFullyUsed KubeQuotaAlmostFull",
+    "scaled_out": "KubeHpaMaxedOut",
+    "placement": "KubeDaemonSetNotScheduled KubeDaemonSetMisScheduled KubePdbNotEnoughHealthyPods "
+    "KubeDeploymentGenerationMismatch KubeStatefulSetGenerationMismatch",
+    "batch_job": "KubeJobNotCompleted KubeJobFailed KubernetesJobFailed KubernetesJobSlowCompletion "
+    "KubernetesCronjobSuspended",
+    "volume": "KubePersistentVolumeErrors",
+    "database_load": "PostgreSQLMaxConnectionsReached PostgreSQLHighConnections PostgreSQLQPS PostgreSQLCacheHitRatio "
+    "PostgresHasTooManyRollbacks PostgresHasHighDeadLocks PostgresAcquiredTooManyLocks PostgresXLOGConsumptionVeryLow "
+    "PostgresXLOGConsumptionVeryHigh PostgresHasReplicationSlotUsed PostgresReplicationRoleChanged "
+    "PostgresHasExporterErrors PostgresHasTooManyDeadTuples PostgresTablesNotVaccumed "
+    "PostgresTooManyCheckpointsRequested PostgresqlTooManyConnections PostgresqlDeadLocks MysqlTooManyConnections "
+    "RedisTooManyConnections",
+    "monitoring_degraded": "PrometheusSDRefreshFailure PrometheusKubernetesListWatchFailures "
+    "PrometheusNotificationQueueRunningFull PrometheusErrorSendingAlertsToSomeAlertmanagers "
+    "PrometheusErrorSendingAlertsToAnyAlertmanager PrometheusNotConnectedToAlertmanagers PrometheusTSDBReloadsFailing "
+    "PrometheusTSDBCompactionsFailing PrometheusNotIngestingSamples PrometheusDuplicateTimestamps "
+    "PrometheusOutOfOrderTimestamps PrometheusRemoteStorageFailures PrometheusRemoteWriteBehind "
+    "PrometheusRemoteWriteDesiredShards PrometheusRuleFailures PrometheusMissingRuleEvaluations "
+    "PrometheusTargetLimitHit PrometheusLabelLimitHit PrometheusScrapeBodySizeLimitHit "
+    "PrometheusScrapeSampleLimitHit PrometheusTargetSyncFailure PrometheusHighQueryLoad "
+    "AlertmanagerMembersInconsistent AlertmanagerFailedToSendAlerts "
+    "AlertmanagerClusterFailedToSendAlerts ConfigReloaderSidecarErrors",
+    None: "HighRequestRate Slowdown ScaleDown",
 }
 
 
