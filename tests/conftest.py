@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from tests.real.components import require_component
 
 # Fixtures of the real engine live beside it.
-pytest_plugins = ("tests.real.docker", "tests.real.remote_engine")
+pytest_plugins = ("tests.real.docker", "tests.real.remote_engine", "tests.real.kubernetes")
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(

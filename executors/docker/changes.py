@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from executors.deadline import Deadline
 from executors.docker.arguments import Configure, Deploy, Scale, Update
 from executors.docker.arguments import Recreate as RecreateArguments
 from executors.docker.blueprint import another, blueprint, has_fixed_ports
-from executors.docker.engine import Deadline, Engine
+from executors.docker.engine import Engine
 from executors.docker.facts import (
     LABEL_DEPLOYED_AT,
     LABEL_PREVIOUS_IMAGE,

@@ -6,13 +6,13 @@ import contextlib
 import importlib
 import json
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from executors.deadline import Deadline
 from executors.docker.clients import new_client
 from executors.docker.connection import DockerSettings
 from uici.model.base import JsonObject, JsonValue
@@ -36,17 +36,6 @@ _EVIDENTLY_NOT_DONE = (
     "no such image",
 )
 _NOT_SENT = (ConnectionRefusedError, FileNotFoundError, PermissionError, NotADirectoryError)
-
-
-class Deadline:
-    """How long a call may still take."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds left; never negative."""
-        return max(0.0, self._end - time.monotonic())
 
 
 @dataclass(frozen=True)

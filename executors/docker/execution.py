@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import psutil
 import structlog
 
+from executors.deadline import Deadline
 from executors.diagnostics import MARK, LookLimits, Output
-from executors.docker.engine import Deadline, Engine
+from executors.docker.engine import Engine
 from executors.docker.readings import demultiplexed
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind

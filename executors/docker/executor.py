@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 from pydantic import ValidationError
 
 from executors import haproxy
+from executors.deadline import Deadline
 from executors.diagnostics import argv_of, unsuccessful
 from executors.docker import calls, checkup
 from executors.docker.arguments import (
@@ -33,7 +34,7 @@ from executors.docker.arguments import (
 from executors.docker.calls import CALL_SPECS
 from executors.docker.changes import Changes, deployment_of
 from executors.docker.connection import DockerSettings
-from executors.docker.engine import Deadline, Engine
+from executors.docker.engine import Engine
 from executors.docker.execution import Execution
 from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of, tag_of
 from executors.docker.looking import services_of, snapshot_of

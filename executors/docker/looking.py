@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from executors.deadline import Deadline
 from executors.docker.arguments import ListAll, Snapshot
-from executors.docker.engine import Deadline, Engine
+from executors.docker.engine import Engine
 from executors.docker.facts import Facts, repository_of, tag_of
 from executors.docker.lookup import Lookup, name_of
 from executors.snapshot import MAX_PROCESSES, shown_command, take

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from executors.docker.engine import Deadline, Engine
+from executors.deadline import Deadline
+from executors.docker.engine import Engine
 from executors.docker.facts import Facts
 from executors.docker.settings import LABEL_ONEOFF, LABEL_PROJECT, LABEL_SERVICE, DockerBinding
 from uici.model.base import JsonObject

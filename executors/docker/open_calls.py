@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from executors.deadline import Deadline
 from executors.docker.arguments import EngineRequest, Exec
-from executors.docker.engine import MAX_ANSWER_BYTES, Answer, Deadline, Engine
+from executors.docker.engine import MAX_ANSWER_BYTES, Answer, Engine
 from executors.docker.execution import Execution, Program
 from executors.docker.readings import demultiplexed
 from executors.snapshot import secrets_of

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from executors.docker.engine import Deadline, Engine
+from executors.deadline import Deadline
+from executors.docker.engine import Engine
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from executors.docker.engine import Deadline, Engine
+from executors.deadline import Deadline
+from executors.docker.engine import Engine
 from executors.docker.lookup import Lookup
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind, Happened

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from executors.deadline import Deadline
 from executors.docker.blueprint import Blueprint
-from executors.docker.engine import Deadline, Engine
+from executors.docker.engine import Engine
 from executors.docker.facts import Facts
 from executors.docker.lookup import ASIDE, FRESH, Lookup, name_of
 from executors.docker.settings import DockerBinding

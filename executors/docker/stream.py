@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from executors.docker.engine import Deadline
+from executors.deadline import Deadline
 
 
 class Stream:

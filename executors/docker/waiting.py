@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from executors.docker.engine import Deadline
+from executors.deadline import Deadline
 from executors.docker.facts import Facts
 from executors.docker.lookup import Lookup
 from executors.probes import Probe, run_probe

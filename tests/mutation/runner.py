@@ -53,7 +53,7 @@ class Mutation:
             from tests.real.docker import DockerEngine  # here, because pytest wants to import that module itself
 
             # The engine is that of the tests which started this, and has the images.
-            DockerEngine.make_images = lambda self: None  # type: ignore[method-assign]  # not again for each child
+            setattr(DockerEngine, "make_images", lambda *_: None)  # noqa: B010  # not again for each child
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:

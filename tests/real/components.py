@@ -74,6 +74,12 @@ def _without_docker() -> str | None:
     return why_no_engine()
 
 
+def _without_kubernetes() -> str | None:
+    from tests.real.kubernetes import why_no_cluster  # here, because that module needs this one
+
+    return why_no_cluster()
+
+
 def _without_prometheus() -> str | None:
     return None if binary(PROMETHEUS_BINARIES) else "not installed (Debian: apt-get install prometheus)"
 
@@ -141,6 +147,7 @@ def faketime_library() -> Path | None:
 
 PROBES: dict[str, Callable[[], str | None]] = {
     "docker": _without_docker,
+    "kubernetes": _without_kubernetes,
     "prometheus": _without_prometheus,
     "alertmanager": _without_alertmanager,
     "payloads": _without_payloads,

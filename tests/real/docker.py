@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -205,14 +206,14 @@ class DockerEngine:
                 self._reaper.communicate()
                 self._reaper = None
 
-    def make_images(self) -> None:
+    def make_images(self, repository: str = IMAGE) -> None:
         """Make the test service's images: `good` answers /health, `bad` never does, `late` stops after two seconds."""
         client = self.client()
         try:
             for tag, (files, changes) in _VERSIONS.items():
                 answer = client.import_image_from_data(
                     _root_filesystem({**files, "www/version": f"{tag}\n"}),
-                    repository=IMAGE,
+                    repository=repository,
                     tag=tag,
                     changes=['CMD ["/bin/serve"]', f"ENV FROM_IMAGE={tag}", "WORKDIR /tmp", *changes],
                 )
@@ -249,6 +250,11 @@ class DockerEngine:
         if self._process is None:
             raise RuntimeError("the engine does not run")
         self._process.send_signal(number)
+
+
+def images_digest() -> str:
+    """Changes with what `make_images` would make."""
+    return hashlib.sha256(repr((_SERVE, _APPLETS, _VERSIONS)).encode()).hexdigest()[:12]
 
 
 def _root_filesystem(files: dict[str, str]) -> bytes:

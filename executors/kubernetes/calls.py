@@ -1,0 +1,32 @@
+"""The calls that this executor publishes; importable without the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from executors.kubernetes import read_calls
+from executors.kubernetes.publishing import Published
+from uici.model.base import JsonObject
+from uici.model.call import CallError, CallSpec, FailureKind, Risk
+
+PUBLISHED: Mapping[str, Published] = MappingProxyType({**read_calls.PUBLISHED})
+CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({name: one.spec for name, one in PUBLISHED.items()})
+
+
+def published_of(name: str) -> Published:
+    """The call by its name. Raises CallError(PERMANENT, `unknown_call`)."""
+    found = PUBLISHED.get(name)
+    if found is None:
+        raise CallError(
+            FailureKind.PERMANENT,
+            "unknown_call",
+            f"the executor kubernetes has no call {name!r:.100}; it has {', '.join(PUBLISHED)}",
+        )
+    return found
+
+
+def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
+    """Whether the call mutates, and its risk. Raises CallError as `published_of`."""
+    spec = published_of(name).spec
+    return spec.mutates, spec.risk

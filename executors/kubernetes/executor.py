@@ -1,0 +1,93 @@
+"""The executor of Kubernetes environments: parses a call and lets the part that publishes it carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import ValidationError
+
+from executors.deadline import Deadline
+from executors.kubernetes import calls
+from executors.kubernetes.calls import CALL_SPECS
+from executors.kubernetes.cluster import Cluster
+from executors.kubernetes.parts import Part
+from executors.kubernetes.publishing import parsed
+from executors.kubernetes.reading import Reading
+from executors.kubernetes.self_guard import SelfGuard
+from executors.kubernetes.settings import KubernetesBinding, KubernetesSettings
+from executors.kubernetes.workloads import Workloads
+from uici.model.base import Frozen, JsonObject
+from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.ports import ConnectionReport, ExecutorContext
+
+_PROOF_SECONDS = 30.0
+
+
+class KubernetesExecutor:
+    """Workloads and nodes of one cluster. Implements `uici.ports.Executor`."""
+
+    platform: ClassVar[str] = "kubernetes"
+    call_specs: ClassVar[Mapping[str, CallSpec]] = CALL_SPECS
+    settings_model: ClassVar[type[Frozen]] = KubernetesSettings
+    binding_model: ClassVar[type[Frozen]] = KubernetesBinding
+
+    def __init__(self, context: ExecutorContext) -> None:
+        """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
+        try:
+            settings = KubernetesSettings.model_validate(context.settings)
+        except ValidationError as error:
+            raise CallError(
+                FailureKind.PERMANENT,
+                "bad_settings",
+                f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
+            ) from None
+        self._cluster = Cluster(settings, context.environment)
+        self._workloads = Workloads(self._cluster)
+        self._guard = SelfGuard(self._cluster, context.identity, context.layers.executor)
+        parts: tuple[Part, ...] = (Reading(self._cluster, self._workloads),)
+        self._parts = {name: part for part in parts for name in part.published}
+
+    @classmethod
+    def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
+        """Whether this call mutates, and its risk. Raises CallError(PERMANENT, `unknown_call`)."""
+        return calls.classify(name, arguments)
+
+    def perform(self, call: Call) -> JsonObject:
+        """Carry out one call and return its result. Raises CallError; never retries."""
+        published = calls.published_of(call.name)
+        deadline = Deadline(min(call.timeout_seconds, published.spec.timeout_seconds))
+        arguments = parsed(published.arguments, call.name, call.arguments)
+        return self._parts[call.name].perform(call.name, arguments, deadline)
+
+    def before(self, call: Call) -> JsonObject:
+        """State to compare with later; read-only. Raises CallError when the cluster cannot be asked."""
+        published = calls.published_of(call.name)
+        if not published.spec.provable:
+            return {}
+        arguments = parsed(published.arguments, call.name, call.arguments)
+        return self._parts[call.name].before(call.name, arguments, Deadline(_PROOF_SECONDS))
+
+    def happened(self, call: Call, before: JsonObject) -> Happened:
+        """Whether the cluster shows that the call was carried out. Raises CallError when it cannot be asked."""
+        published = calls.published_of(call.name)
+        if not published.spec.provable:
+            return Happened.UNKNOWN
+        arguments = parsed(published.arguments, call.name, call.arguments)
+        return self._parts[call.name].happened(call.name, arguments, before, Deadline(_PROOF_SECONDS))
+
+    def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
+        """Bindings of what an alert's labels name. Raises CallError."""
+        return ()
+
+    def check(self) -> ConnectionReport:
+        """Whether the API server answers, and what can be told of it; never raises."""
+        try:
+            said = self._cluster.version()
+        except CallError as error:
+            return ConnectionReport(ok=False, detail=error.message)
+        return ConnectionReport(ok=True, detail=f"{self._cluster.where} answers", version=str(said["gitVersion"]))
+
+    def close(self) -> None:
+        """Close the connections. Workloads keep running."""
+        self._cluster.close()
