@@ -1,0 +1,13 @@
+"""A simulator of Oracle Cloud on this machine's loopback, for tests and for `uici demo --platform oci`.
+
+Belongs here: HTTP as Oracle's services speak it, with shapes, paths and versions read from the `oci` SDK, and a small
+cloud behind it whose programs really listen. Clearly a simulation: every answer has the header `opc-simulator: uici`.
+Does not belong here: anything that the executor of real Oracle Cloud needs, which never imports this package.
+"""
+
+from __future__ import annotations
+
+from executors.oci.simulator.orders import Order
+from executors.oci.simulator.simulator import Simulator
+
+__all__ = ["Order", "Simulator"]

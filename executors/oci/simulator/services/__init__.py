@@ -1,0 +1,17 @@
+"""The simulated services, one module each; importing this package registers all that they answer.
+
+Belongs here: what a service's operations do to the cloud's state, and what they answer.
+Does not belong here: the protocol (signatures, routing, shapes, retry tokens), which is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from executors.oci.simulator.cloud import AVAILABILITY_DOMAIN, Cloud
+from executors.oci.simulator.services import compute, container_instances, identity, work_requests
+
+__all__ = ["AVAILABILITY_DOMAIN", "compute", "container_instances", "found", "identity", "work_requests"]
+
+
+def found(cloud: Cloud) -> None:
+    """What a new tenancy has."""
+    identity.found(cloud)
