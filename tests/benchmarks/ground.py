@@ -25,7 +25,7 @@ def site(folder: Path, targets: int, *, autonomy: str = "auto") -> Path:
         policies={
             "autonomy": autonomy,
             "cooldown": {"seconds": 0},
-            "blast_radius": {"max_concurrent": 100_000, "max_per_hour": 10_000_000, "min_healthy": 0},
+            "blast_radius": {"max_concurrent": 512, "max_per_hour": 10_000, "min_healthy": 0},
         },
     )
 
