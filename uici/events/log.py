@@ -14,8 +14,7 @@ from uici.model.masking import mask
 from uici.ports import Clock
 from uici.store import schema
 from uici.store.database import Store
-
-_APPEND = schema.events.insert()
+from uici.store.inserting import insert_many
 
 
 class Event(Frozen):
@@ -51,7 +50,7 @@ class EventLog:
             finally:
                 del self._collected[connection]
             if collected:  # in one statement, which many events of one transaction feel
-                connection.execute(_APPEND, collected)
+                insert_many(connection, schema.events, collected)
         with self._news:
             self._news.notify_all()
 
@@ -97,7 +96,7 @@ class EventLog:
         """Add a drafted event to the transaction."""
         collected = self._collected.get(connection)
         if collected is None:
-            connection.execute(_APPEND, event)
+            insert_many(connection, schema.events, [event])
         else:
             collected.append(event)
 

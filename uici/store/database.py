@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from uici.model.base import JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.store import observed, schema
 from uici.store.turns import Turns, connection_in_turn
@@ -160,7 +163,9 @@ def _engine(
     factory: type[sqlite3.Connection] = sqlite3.Connection,
 ) -> Engine:
     connecting = {"timeout": 30, "factory": factory}
-    engine = sqlalchemy.create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args=connecting)
+    engine = sqlalchemy.create_engine(
+        url, pool_size=pool_size, max_overflow=pool_size, connect_args=connecting, json_serializer=json_text
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
@@ -178,6 +183,14 @@ def _engine(
             connection.exec_driver_sql(begin)
 
     return engine
+
+
+def json_text(value: JsonValue) -> str:
+    """A value of a JSON column as text, at a quarter of what `json.dumps` costs."""
+    try:
+        return pydantic_core.to_json(value).decode()
+    except pydantic_core.PydanticSerializationError:
+        return json.dumps(value)  # half a surrogate pair out of a platform's answer has no UTF-8, but an escape
 
 
 def _cause(error: BaseException) -> str:

@@ -1,12 +1,42 @@
-"""Inserts that say what becomes of a row that is there already."""
+"""Inserts that say what becomes of a row that is there already, and inserts of many rows at once."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Table
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
+
+_Bind = Callable[[Any], Any]
 
 
 def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An insert of the database in use, whose `ON CONFLICT` SQLAlchemy knows for each by itself only."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     return insert(table)
+
+
+def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all name the same columns; columns that they do not name get no default of Python's.
+
+    The values are bound here: SQLAlchemy's own way costs four times what the database needs for a row.
+    """
+    statement, binds = _prepared(table, tuple(rows[0]), connection.dialect)
+    connection.exec_driver_sql(
+        statement,
+        [tuple([row[name] if bind is None else bind(row[name]) for name, bind in binds]) for row in rows],
+    )
+
+
+@lru_cache(maxsize=64)
+def _prepared(
+    table: Table, names: tuple[str, ...], dialect: Dialect
+) -> tuple[str, tuple[tuple[str, _Bind | None], ...]]:
+    """The text of the statement, and in its order each column's name and what makes its values ready."""
+    compiled = table.insert().compile(dialect=dialect, column_keys=names)
+    ordered = compiled.positiontup or ()
+    return str(compiled), tuple(
+        (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in ordered
+    )
