@@ -14,7 +14,7 @@ from sqlalchemy import event, func, select
 from tests.doubles.memory_executor import World
 from tests.integration import runs_rig as rig
 from uici.model.alert import Alert
-from uici.store.schema import alerts
+from uici.store.schema import alerts, events
 
 AT_ONCE = rig.LADDER.replace("stable_for: 0.1, confirm_within: 60", "stable_for: 0, confirm_within: 0")
 ENGINES_OWN = "main."
@@ -72,8 +72,37 @@ def test_two_hundred_alerts_are_one_transaction_of_few_statements(tmp_path: Path
             again = rig.send(application, *several)
         with application.store.read() as connection:
             stored = connection.execute(select(func.count()).select_from(alerts)).scalar_one()
+            of_incidents = events.c.type.in_(["incident_opened", "alert_joined"])
+            counts = select(events.c.type, func.count()).where(of_incidents).group_by(events.c.type)
+            told = {row[0]: row[1] for row in connection.execute(counts)}
     assert (accepted.new, again.new, stored) == (200, 0, 200)
     assert first.of_the_intake.count("BEGIN IMMEDIATE") == second.of_the_intake.count("BEGIN IMMEDIATE") == 1
-    # One look for the alerts, one for each incident, one insert for each of four tables, one look for the answer.
-    assert len(first.of_the_intake) <= 1 + 1 + 20 + 4 + 1, first.of_the_intake
+    # One look for the alerts, one for the open incidents, one insert for each of four tables.
+    assert len(first.of_the_intake) <= 1 + 1 + 1 + 4, first.of_the_intake
+    # One look for the alerts, one update of them, one look for their incidents.
     assert len(second.of_the_intake) <= 1 + 1 + 1 + 1, second.of_the_intake
+    # Of two hundred alerts in twenty incidents, each incident's log tells twice: opened, and what else came with it.
+    assert told == {"incident_opened": 20, "alert_joined": 20}
+
+
+def test_alerts_that_have_gone_silent_wake_their_runs_in_one_statement(tmp_path: Path) -> None:
+    config = rig.site(tmp_path / "site", *(f"web{number}" for number in range(20)))
+    with rig.running(config, World()) as application:
+        rig.send(application, *(rig.alert(f"web{number}") for number in range(20)))
+        with counting() as counted:
+            rig.send(application, *(rig.alert(f"web{number}", status="resolved") for number in range(20)))
+    # One look for the alerts, one update of them, twenty events, the waking, one look for the incidents.
+    assert len(counted.of_the_intake) <= 1 + 1 + 1 + 1 + 1 + 1, counted.of_the_intake
+
+
+def test_no_look_of_the_intake_reads_all_that_is_stored(tmp_path: Path) -> None:
+    config = rig.site(tmp_path / "site", "first", "web")
+    with rig.running(config, World()) as application:
+        with counting() as counted:
+            for status in ("firing", "firing", "resolved"):
+                rig.send(application, rig.alert("first", status=status), rig.alert("web", status=status))
+        with application.store.read() as connection:
+            for statement in {each for each in counted.of_the_intake if each.startswith(("SELECT", "UPDATE"))}:
+                unbound = (None,) * statement.count("?")
+                plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", unbound)]
+                assert not {"SCAN alerts", "SCAN incidents", "SCAN runs"} & set(plan), (statement, plan)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, literal_column, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, func
 
 from uici.events.log import EventLog
 from uici.intake.heartbeats import count_beats
+from uici.intake.queries import IncidentRef, Occurrence, known_alerts, open_incidents, these_incidents, wake_silent
 from uici.intake.targeting import Targeted, TargetIndex
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
@@ -18,16 +19,11 @@ from uici.model.incident import IncidentState
 from uici.model.settings import MessageKind
 from uici.model.site import Site
 from uici.store.identifiers import new_id
+from uici.store.inserting import insert_many
 from uici.store.outbox import enqueue
 from uici.store.schema import alerts, incidents, runs
 
-_CHUNK = 400  # SQLite's oldest limit on bound variables is 999; two per key
-_Key = tuple[str, datetime]
-
 # Statements are built once: building one costs several times what SQLite needs to carry it out.
-_KNOWN = select(alerts).where(tuple_(alerts.c.fingerprint, alerts.c.starts_at).in_(bindparam("keys", expanding=True)))
-_INCIDENTS = select(incidents).where(incidents.c.id.in_(bindparam("ids", expanding=True)))
-_OPEN = select(incidents.c.id).where(incidents.c.key == bindparam("key"), incidents.c.state == literal_column("'open'"))
 _OPEN_INCIDENT = incidents.insert()
 _START_RUN = runs.insert()
 _TRUNCATED = (
@@ -35,10 +31,19 @@ _TRUNCATED = (
     .where(incidents.c.id == bindparam("incident"))
     .values(truncated=func.max(incidents.c.truncated, bindparam("most")))
 )
-_INSERT = alerts.insert()
 _REPEATED = alerts.update().where(
     and_(alerts.c.fingerprint == bindparam("b_fingerprint"), alerts.c.starts_at == bindparam("b_starts_at"))
 )
+
+
+@dataclass(slots=True)
+class _Judged:
+    """What is to become of an alert that was not seen before."""
+
+    outcome: AlertOutcome | None = None
+    reason: str = ""
+    targeted: Targeted | None = None
+    """Where nothing is decided yet."""
 
 
 class Batch:
@@ -61,15 +66,38 @@ class Batch:
         self._identity = identity
         self._layers = layers
         self._now = now
-        self._rows: dict[_Key, JsonObject] = {}
-        self._inserted: set[_Key] = set()
-        self._changed: set[_Key] = set()
+        self._rows: dict[Occurrence, JsonObject] = {}
+        self._judged: dict[Occurrence, _Judged] = {}
+        self._fresh: list[JsonObject] = []
+        self._changed: set[Occurrence] = set()
         self._beats: dict[tuple[str, str], list[Alert]] = {}
         self._open: dict[str, str] = {}
+        self._shown: dict[str, IncidentRef] = {}
         self._new_incidents: list[JsonObject] = []
         self._new_runs: list[JsonObject] = []
+        self._joined: dict[str, list[tuple[Alert, Targeted]]] = {}
+        """By incident, what one notification added to it."""
         self._dropped: dict[str, int] = {}
         """By incident, the most alerts that Alertmanager left out of one notification."""
+
+    def load(self, notifications: Iterable[Notification]) -> None:
+        """Read what is known of the alerts of these notifications, and the open incidents that new ones belong to."""
+        first: dict[Occurrence, Alert] = {}
+        for notification in notifications:
+            for alert in notification.alerts:
+                first.setdefault((alert.fingerprint, alert.starts_at), alert)
+        if not first:
+            return
+        self._rows = known_alerts(self._connection, first)
+        wanted: dict[str, None] = {}
+        for key, alert in first.items():
+            if key not in self._rows:
+                self._judged[key] = judged = self._judge(alert)
+                if judged.targeted is not None:
+                    wanted[_incident_key(alert, judged.targeted)] = None
+        found = open_incidents(self._connection, wanted)
+        self._open = {key: incident.id for key, incident in found.items()}
+        self._shown = {incident.id: incident for incident in found.values()}
 
     def add(self, notification: Notification, sender: str) -> tuple[int, list[str]]:
         """Record one loaded notification; returns the number of new alerts and the ids of the incidents it touched."""
@@ -79,9 +107,8 @@ class Batch:
             key = (alert.fingerprint, alert.starts_at)
             row = self._rows.get(key)
             if row is None:
-                row = self._begin(alert, notification, sender)
-                self._rows[key] = row
-                self._inserted.add(key)
+                row = self._rows[key] = self._begin(alert, self._judged[key], notification, sender)
+                self._fresh.append(row)
                 new += 1
             else:
                 self._repeat(key, row, alert)
@@ -89,6 +116,7 @@ class Batch:
                 touched[row["incident_id"]] = None
             elif row["outcome"] == AlertOutcome.IGNORED_BY_RULE and alert.status is AlertStatus.FIRING:
                 self._beat(alert)
+        self._tell_joined()
         if notification.truncated_alerts:
             self._truncated(notification, list(touched))
         return new, list(touched)
@@ -102,9 +130,9 @@ class Batch:
         if self._dropped:
             dropped = [{"incident": id_, "most": most} for id_, most in self._dropped.items()]
             self._connection.execute(_TRUNCATED, dropped)
-        fresh = [self._rows[key] for key in self._rows if key in self._inserted]
-        if fresh:
-            self._connection.execute(_INSERT, fresh)
+        if self._fresh:
+            insert_many(self._connection, alerts, self._fresh)
+        fresh = {(row["fingerprint"], row["starts_at"]) for row in self._fresh} if self._changed else set()
         changed = [
             {
                 "b_fingerprint": row["fingerprint"],
@@ -115,70 +143,56 @@ class Batch:
                 "last_seen": row["last_seen"],
                 "deliveries": row["deliveries"],
             }
-            for key, row in self._rows.items()
-            if key in self._changed and key not in self._inserted
+            for row in (self._rows[key] for key in self._changed - fresh)
         ]
         if changed:
             self._connection.execute(_REPEATED, changed)
         for (strategy, fingerprint), seen in self._beats.items():
             count_beats(self._connection, strategy, fingerprint, seen[-1].labels, len(seen), self._now)
-        self._wake(
-            {
-                row["incident_id"]
-                for key, row in self._rows.items()
-                if key in self._changed and row["status"] == AlertStatus.RESOLVED and row["incident_id"]
-            }
-        )
-
-    def incidents(self, ids: Iterable[str]) -> dict[str, Row[Any]]:
-        """The rows of these incidents as they stand in this transaction."""
-        wanted = list(dict.fromkeys(ids))
-        return {
-            row.id: row
-            for start in range(0, len(wanted), _CHUNK)
-            for row in self._connection.execute(_INCIDENTS, {"ids": wanted[start : start + _CHUNK]})
+        silent = {
+            row["incident_id"]: None
+            for row in (self._rows[key] for key in self._changed)
+            if row["status"] == AlertStatus.RESOLVED and row["incident_id"]
         }
+        # Flushed above, so the look for one that fires sees this batch's changes.
+        wake_silent(self._connection, silent, self._now)
 
-    def load(self, notifications: Iterable[Notification]) -> None:
-        """Read what is known of the alerts of these notifications, which `add` is then given."""
-        wanted = list(
-            dict.fromkeys((alert.fingerprint, alert.starts_at) for item in notifications for alert in item.alerts)
-        )
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            for row in self._connection.execute(_KNOWN, {"keys": chunk}):
-                self._rows[(row.fingerprint, row.starts_at)] = dict(row._mapping)
+    def incidents(self, ids: Iterable[str]) -> Mapping[str, IncidentRef]:
+        """At least these incidents, as they stand in this transaction."""
+        missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._shown]
+        self._shown |= these_incidents(self._connection, missing)
+        return self._shown
 
-    def _begin(self, alert: Alert, notification: Notification, sender: str) -> JsonObject:
+    def _judge(self, alert: Alert) -> _Judged:
+        if alert.status is AlertStatus.RESOLVED:
+            return _Judged(AlertOutcome.SELF_RESOLVED, "it was already resolved when it first arrived")
+        found = self._site.strategy_for(alert)
+        if found is not None and found[1].action == "heartbeat":
+            return _Judged(AlertOutcome.IGNORED_BY_RULE, f"strategy {found[0]}: the heartbeat was seen")
+        if found is not None and found[1].action == "ignore":
+            return _Judged(AlertOutcome.IGNORED_BY_RULE, f"strategy {found[0]} ignores it")
+        return _Judged(targeted=self._index.resolve(alert, self._identity, self._layers))
+
+    def _begin(self, alert: Alert, judged: _Judged, notification: Notification, sender: str) -> JsonObject:
         row: JsonObject = {
             "fingerprint": alert.fingerprint,
             "starts_at": alert.starts_at,
             "incident_id": None,
             "status": alert.status.value,
-            "outcome": None,
+            "outcome": judged.outcome,
             "labels": alert.labels,
             "annotations": alert.annotations,
             "ends_at": alert.ends_at,
             "generator_url": alert.generator_url,
             "receiver": notification.receiver,
             "sender": sender,
-            "reason": "",
+            "reason": judged.reason,
             "first_seen": self._now,
             "last_seen": self._now,
             "deliveries": 1,
         }
-        if alert.status is AlertStatus.RESOLVED:
-            row |= {"outcome": AlertOutcome.SELF_RESOLVED, "reason": "it was already resolved when it first arrived"}
-            return row
-        found = self._site.strategy_for(alert)
-        if found is not None and found[1].action == "heartbeat":
-            row |= {"outcome": AlertOutcome.IGNORED_BY_RULE, "reason": f"strategy {found[0]}: the heartbeat was seen"}
-            return row
-        if found is not None and found[1].action == "ignore":
-            row |= {"outcome": AlertOutcome.IGNORED_BY_RULE, "reason": f"strategy {found[0]} ignores it"}
-            return row
-        targeted = self._index.resolve(alert, self._identity, self._layers)
-        row["incident_id"] = self._incident_of(alert, targeted, row)
+        if judged.targeted is not None:
+            row["incident_id"] = self._incident_of(alert, judged.targeted, row)
         return row
 
     def _beat(self, alert: Alert) -> None:
@@ -190,10 +204,9 @@ class Batch:
         if targeted.is_self:
             return self._refuse_self(alert, targeted, row)
         key = _incident_key(alert, targeted)
-        known = self._open.get(key) or self._connection.execute(_OPEN, {"key": key}).scalar_one_or_none()
+        known = self._open.get(key)
         if known is not None:
-            self._open[key] = known
-            self._event("alert_joined", known, targeted, alert)
+            self._joined.setdefault(known, []).append((alert, targeted))
             return known
         return self._open_incident(key, alert, targeted)
 
@@ -274,9 +287,13 @@ class Batch:
             "title": f"{alert.name or 'alert without name'} on {targeted.target or 'an unknown target'}",
             "run_id": None,
         }
-        self._new_incidents.append(row | more)
+        row |= more
+        self._new_incidents.append(row)
+        self._shown[id_] = IncidentRef(
+            id=id_, environment=targeted.environment, target=targeted.target, state=state, outcome=row["outcome"]
+        )
 
-    def _repeat(self, key: _Key, row: JsonObject, alert: Alert) -> None:
+    def _repeat(self, key: Occurrence, row: JsonObject, alert: Alert) -> None:
         """Another delivery. Resolved is final for one occurrence: peers of a cluster deliver out of order."""
         row["deliveries"] += 1
         row["last_seen"] = self._now
@@ -305,18 +322,23 @@ class Batch:
             dropped=notification.truncated_alerts,
         )
 
-    def _wake(self, ids: set[str]) -> None:
-        for id_ in ids:
-            # Flushed above, so the count sees this batch's changes.
-            firing = self._connection.execute(
-                select(func.count())
-                .select_from(alerts)
-                .where(alerts.c.incident_id == id_, alerts.c.status == AlertStatus.FIRING)
-            ).scalar_one()
-            if firing == 0:
-                self._connection.execute(
-                    runs.update().where(runs.c.incident_id == id_, runs.c.state != "ended").values(due_at=self._now)
-                )
+    def _tell_joined(self) -> None:
+        """One event for all that a notification added to an incident: a storm is told of once, not once an alert."""
+        for incident, added in self._joined.items():
+            place = added[0][1]
+            self._events.append(
+                self._connection,
+                "alert_joined",
+                incident=incident,
+                environment=place.environment,
+                target=place.target,
+                alerts=len(added),
+                names=list(dict.fromkeys(alert.name for alert, _ in added)),
+                severities=list(dict.fromkeys(alert.labels.get("severity", "") for alert, _ in added)),
+                rules=list(dict.fromkeys(targeted.rule for _, targeted in added)),
+                fingerprints=[alert.fingerprint for alert, _ in added],
+            )
+        self._joined.clear()
 
     def _event(self, type_: str, incident: str, targeted: Targeted, alert: Alert, **more: object) -> None:
         run = more.pop("run", None)

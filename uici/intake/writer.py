@@ -17,13 +17,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.events.log import EventLog
+from uici.intake.queries import IncidentRef
 from uici.intake.recording import Batch
 from uici.intake.targeting import index_of
-from uici.model.alert import AlertOutcome, Notification
+from uici.model.alert import Notification
 from uici.model.base import Frozen
 from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
-from uici.model.incident import IncidentState
 from uici.model.settings import IntakeSettings
 from uici.model.site import Site
 from uici.ports import Clock
@@ -33,16 +33,6 @@ log = structlog.get_logger(__name__)
 _BATCH_NOTIFICATIONS = 256
 _BATCH_ALERTS = 5000
 _PATIENCE_SECONDS = 30.0
-
-
-class IncidentRef(Frozen):
-    """An incident that a notification touched."""
-
-    id: str
-    environment: str | None
-    target: str | None
-    state: IncidentState
-    outcome: AlertOutcome | None
 
 
 class Accepted(Frozen):
@@ -189,12 +179,7 @@ class IntakeWriter:
                 received=len(notification.alerts),
                 new=new,
                 truncated=notification.truncated_alerts,
-                incidents=tuple(
-                    IncidentRef(
-                        id=row.id, environment=row.environment, target=row.target, state=row.state, outcome=row.outcome
-                    )
-                    for row in (known[id_] for id_ in touched)
-                ),
+                incidents=tuple(known[id_] for id_ in touched),
             )
             for notification, new, touched in answers
         ]
