@@ -18,7 +18,8 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, PreparedStep, Step
 from uici.model.site import Site, TargetSpec
 from uici.ports import Executor
-from uici.translation.translating import inverse_step, operation_result, prepare, resolve_selections
+from uici.translation.selections import operation_result, resolve_selections
+from uici.translation.translating import inverse_step, prepare
 
 EXECUTORS = discover_executors()
 Steps = list[tuple[str, JsonObject]]
@@ -68,6 +69,7 @@ class Hand:
         """The values that undo would restore, kept as a run keeps them."""
         before = step.operation.before
         assert before is not None
+        assert before.read is not None
         seen = self.do(before.read, before.parameters)
         found: JsonObject = json.loads(json.dumps({name: select(seen, path) for name, path in before.keep.items()}))
         return found

@@ -22,7 +22,8 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, PreparedStep, Step
 from uici.model.site import Site, TargetSpec
 from uici.ports import Executor, ExecutorContext
-from uici.translation.translating import operation_result, prepare, resolve_selections
+from uici.translation.selections import operation_result, resolve_selections
+from uici.translation.translating import prepare
 
 SHELL = "trap 'echo reloaded' HUP; trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done"
 PYTHON = (

@@ -18,7 +18,8 @@ from uici.model.masking import MASK, is_secret_key, mask
 from uici.model.plan import Origin, Plan, PreparedPlan, Step
 from uici.model.references import OMITTED, Reference, is_partial, reference_in, resolve
 from uici.model.site import Site, TargetSpec
-from uici.translation.translating import prepare, resolve_selections
+from uici.translation.selections import resolve_selections
+from uici.translation.translating import prepare
 
 EXECUTORS = discover_executors()
 SPECS = {name: executor.call_specs for name, executor in EXECUTORS.items()}

@@ -19,7 +19,8 @@ from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN, Operation
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
 from uici.model.site import Site
-from uici.translation.translating import _refuse_self, inverse_step, operation_result, prepare, resolve_selections
+from uici.translation.selections import operation_result, resolve_selections
+from uici.translation.translating import _refuse_self, inverse_step, prepare
 
 EXECUTORS = discover_executors()
 SPECS = {name: executor.call_specs for name, executor in EXECUTORS.items()}

@@ -19,7 +19,8 @@ from uici.model.call import CallSpec
 from uici.model.condition import Condition
 from uici.model.operation import BUILTIN, Operation
 from uici.model.parameters import ValueProblem, check_value
-from uici.model.references import is_partial, reference_in
+from uici.model.references import broken_selection, is_partial, reference_in
+from uici.model.selecting import selector
 from uici.model.settings import PlatformFile
 from uici.model.site import Environment, FindingRule, PoliciesFile, Strategy, Targeting, TargetSpec, VerbTest
 from uici.ports import Executor
@@ -28,6 +29,8 @@ T = TypeVar("T", bound=BaseModel)
 Later: TypeAlias = Callable[[], Node]
 """A node that is fetched when a problem must be shown: the nodes of thousands of sound verbs are not kept."""
 
+_BY_NAME = ("before", "added")
+"""Roots below which there are names only."""
 KNOWN_PLATFORMS = ("local", "docker", "kubernetes", "oci")
 """Platforms that translations may name although their executor is not installed here."""
 
@@ -162,15 +165,15 @@ class Lookup:
             self.returned(condition.field, reader, lambda index=index: node().at(index, "field").position)  # type: ignore[misc] # mypy cannot infer a lambda with a default
 
     def returned(self, path: str, reader: Operation, where: Callable[[], Position]) -> None:
-        """The first segment of `path` must be a field of the reader's result, if it declares any."""
-        first = path.split(".")[0]
+        """What `path` begins with must be a field of the reader's result, if it declares any."""
+        first = selector(path).parts[0]
         if reader.returns and first not in reader.returns:
             self.report.add(
                 where(),
                 "unknown_field",
-                f"{reader.name} returns no field {first!r}",
+                f"{reader.name} returns no field {str(first)!r}",
                 choices=tuple(reader.returns),
-                given=first,
+                given=str(first),
             )
 
     def parameters(self, operation: Operation, values: JsonObject, node: Later, what: str) -> None:
@@ -212,13 +215,16 @@ def check_texts(report: Report, node: Node, roots: Iterable[str]) -> bool:
             continue
         any_ = True
         found = reference_in(part.value)
-        if is_partial(part.value):
+        broken = broken_selection(part.value)
+        if broken is not None:
+            report.add(part.position, "bad_selection", broken)
+        elif is_partial(part.value):
             report.add(
                 part.position,
                 "partial_reference",
                 "a reference must be the whole value, such as ${parameters.name}; nothing is pasted into a text",
             )
-        elif found is not None and found.root not in allowed:
+        elif found is not None and (found.root not in allowed or (found.rest and found.root in _BY_NAME)):
             report.add(
                 part.position,
                 "unknown_reference",

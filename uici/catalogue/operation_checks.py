@@ -11,6 +11,7 @@ from collections.abc import Set
 from uici.catalogue.diagnostics import Position, Report
 from uici.catalogue.draft import Later, Lookup, Verb, check_texts, only_reads, or_empty
 from uici.catalogue.reading import Node
+from uici.model.base import JsonObject
 from uici.model.operation import BUILTIN, Operation
 from uici.model.parameters import check_value, schema_problem
 from uici.model.references import references
@@ -76,11 +77,11 @@ def named_operations(operation: Operation) -> Set[str]:
     named: set[str] = set()
     if operation.preconditions:
         named.add(STATUS)
-    if operation.before is not None:
+    if operation.before is not None and operation.before.read is not None:
         named.add(operation.before.read)
     if operation.inverse is not None:
         named.add(operation.inverse.operation)
-    if operation.verification is not None:
+    if operation.verification is not None and operation.verification.read is not None:
         named.add(operation.verification.read)
     return named
 
@@ -134,7 +135,8 @@ def _preconditions(lookup: Lookup, operation: Operation, node: Later) -> None:
 
 def _before(lookup: Lookup, operation: Operation, node: Later) -> None:
     before = operation.before
-    if before is None:
+    _readings(lookup.report, operation, "before", None if before is None else (before.read, before.parameters), node)
+    if before is None or before.read is None:
         return
     what = f"{operation.name}: before"
     reader = lookup.reader(before.read, lambda: node().at("before", "read").position, what)
@@ -168,7 +170,9 @@ def _inverse(lookup: Lookup, operation: Operation, node: Later) -> None:
 
 def _verification(lookup: Lookup, operation: Operation, node: Later) -> None:
     verification = operation.verification
-    if verification is None:
+    written = None if verification is None else (verification.read, verification.parameters)
+    _readings(lookup.report, operation, "verification", written, node)
+    if verification is None or verification.read is None:
         return
     what = f"{operation.name}: verification"
     reader = lookup.reader(verification.read, lambda: node().at("verification", "read").position, what)
@@ -176,6 +180,37 @@ def _verification(lookup: Lookup, operation: Operation, node: Later) -> None:
         return
     lookup.conditions(verification.expect, reader, lambda: node().at("verification", "expect"))
     lookup.parameters(reader, verification.parameters, lambda: or_empty(node().at("verification"), "parameters"), what)
+
+
+def _readings(
+    report: Report, operation: Operation, part: str, written: tuple[str | None, JsonObject] | None, node: Later
+) -> None:
+    """Either the operation names an operation that reads, or each of its translations says how to."""
+    able = {key: each for key, each in operation.translations.items() if each.unsupported is None}
+    having = sorted(key for key, each in able.items() if getattr(each, part) is not None)
+    if having and (written is None or written[0] is not None):
+        why = f"names {written[0]!r}" if written is not None else f"has no {part}"
+        report.add(
+            node().key_position(part) if written is not None else node().position,
+            "useless_reading",
+            f"{operation.name} {why}, so translations.{having[0]}.{part} is never read; write one of the two",
+        )
+    if written is None or written[0] is not None:
+        return
+    lacking = sorted(set(able) - set(having))
+    if lacking:
+        report.add(
+            node().key_position(part),
+            "missing_reading",
+            f"{operation.name}: {part} names no operation to read, so each translation needs a {part} of its own; "
+            f"missing for {', '.join(lacking)}",
+        )
+    if written[1]:
+        report.add(
+            node().at(part, "parameters").position,
+            "useless_parameters",
+            f"{operation.name}: {part} names no operation, so nothing takes these parameters",
+        )
 
 
 def _known(report: Report, operation: Operation, node: Node, names: dict[str, tuple[str, ...]]) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from uici.catalogue.diagnostics import Position, Report
 from uici.catalogue.draft import KNOWN_PLATFORMS, add_value_problem, call_specs, check_texts, or_empty, refers
 from uici.catalogue.reading import Node
-from uici.model.base import JsonObject
+from uici.model.base import JsonValue
 from uici.model.builtin import classify_builtin
 from uici.model.call import CallError, CallSpec, Risk
 from uici.model.operation import BUILTIN, CallTemplate, Operation, Translation
-from uici.model.parameters import check_value
+from uici.model.parameters import check_value, kinds_at
 from uici.model.references import Reference, reference_in
+from uici.model.selecting import selector
 from uici.model.site import VerbTest
 from uici.ports import Executor
-
-Classify: TypeAlias = Callable[[str, JsonObject], tuple[bool, Risk]]
 
 ROOTS = ("parameters", "target", "calls")
 
@@ -59,32 +58,106 @@ def _translation(
     node: Node,
     executors: Mapping[str, type[Executor]],
 ) -> None:
-    specs = call_specs(executors, platform)
-    earlier: dict[str, CallSpec | None] = {}
-    for index, template in enumerate(translation.calls):
-        place = node.at("calls", index)
-        spec = specs.get(template.call) if specs is not None else None
-        if specs is not None and spec is None:
-            report.add(
-                place.at("call").position,
-                "unknown_call",
-                f"{platform} has no call {template.call!r}",
-                choices=tuple(specs),
-                given=template.call,
-            )
-        arguments = or_empty(place, "arguments")
-        _references(report, operation, arguments, earlier)
-        if spec is not None:
-            _arguments(report, operation, template, spec, arguments)
-            classify = classify_builtin if platform == BUILTIN else executors[platform].classify
-            _risk(report, operation, classify, template, place)
-        if template.id is not None:
-            if template.id in earlier:
-                report.add(place.at("id").position, "duplicate_id", f"two calls have the id {template.id!r}")
-            earlier[template.id] = spec
+    looker = _Calls(report, operation, platform, executors)
+    looker.check(translation.calls, node)
+    _result(report, operation, node, looker.earlier)
+    for part, reading in (("before", translation.before), ("verification", translation.verification)):
+        if reading is None:
+            continue
+        # What is kept is read before the first call; what is verified, after the last.
+        known = dict(looker.earlier) if part == "verification" else {}
+        reader = _Calls(report, operation, platform, executors, known, reads=f"translations.{platform}.{part}")
+        reader.check(reading.calls, node.at(part))
+        _result(report, operation, node.at(part), reader.earlier)
+
+
+def _result(report: Report, operation: Operation, node: Node, earlier: Mapping[str, CallSpec | None]) -> None:
     result = node.mapping.get("result")
     if result is not None:
         _references(report, operation, result, earlier)
+
+
+@dataclass
+class _Calls:
+    """The calls of one list, checked in their order."""
+
+    report: Report
+    operation: Operation
+    platform: str
+    executors: Mapping[str, type[Executor]]
+    earlier: dict[str, CallSpec | None] = field(default_factory=dict)
+    """The calls so far that have an id."""
+    reads: str = ""
+    """Where only calls that read may stand: what that place is called."""
+
+    def check(self, templates: Iterable[CallTemplate], node: Node) -> None:
+        specs = call_specs(self.executors, self.platform)
+        for index, template in enumerate(templates):
+            place = node.at("calls", index)
+            spec = specs.get(template.call) if specs is not None else None
+            if specs is not None and spec is None:
+                self.report.add(
+                    place.at("call").position,
+                    "unknown_call",
+                    f"{self.platform} has no call {template.call!r}",
+                    choices=tuple(specs),
+                    given=template.call,
+                )
+            arguments = or_empty(place, "arguments")
+            _references(self.report, self.operation, arguments, self.earlier)
+            _until(self.report, self.operation, template, spec, place, self.earlier)
+            if spec is not None:
+                _arguments(self.report, self.operation, template, spec, arguments)
+                self._class(template, place)
+            if template.id is not None:
+                if template.id in self.earlier:
+                    position = place.at("id").position
+                    self.report.add(position, "duplicate_id", f"two calls have the id {template.id!r}")
+                self.earlier[template.id] = spec
+
+    def _class(self, template: CallTemplate, place: Node) -> None:
+        classify = classify_builtin if self.platform == BUILTIN else self.executors[self.platform].classify
+        try:
+            mutates, risk = classify(template.call, template.arguments)
+        except CallError as error:
+            self.report.add(place.at("call").position, "unknown_call", f"{self.operation.name}: {error.message}")
+            return
+        _risk(self.report, self.operation, template, (mutates, risk), place)
+        if mutates and self.reads and self.operation.mutates:
+            self.report.add(
+                place.at("call").position, "mutating_call", f"{self.reads} only reads, but {template.call} may change"
+                " something with these arguments"
+            )  # fmt: skip
+        if mutates and template.until:
+            self.report.add(
+                place.key_position("until"),
+                "repeated_change",
+                f"{template.call} may change something with these arguments, so it is not repeated until something "
+                "holds; put until on a call after it that only reads",
+            )
+
+
+def _until(
+    report: Report,
+    operation: Operation,
+    template: CallTemplate,
+    spec: CallSpec | None,
+    place: Node,
+    earlier: Mapping[str, CallSpec | None],
+) -> None:
+    if not template.until:
+        return
+    _references(report, operation, place.at("until"), earlier)
+    for index, condition in enumerate(template.until):
+        first = selector(condition.field).parts[0]
+        if spec is not None and not spec_is_open(spec) and spec.returns and first not in spec.returns:
+            report.add(
+                place.at("until", index, "field").position,
+                "unknown_field",
+                f"{template.call} returns no field {str(first)!r}",
+                choices=tuple(spec.returns),
+                given=str(first),
+            )
 
 
 def _references(report: Report, operation: Operation, node: Node, earlier: Mapping[str, CallSpec | None]) -> None:
@@ -95,6 +168,7 @@ def _references(report: Report, operation: Operation, node: Node, earlier: Mappi
         reference = reference_in(part.value) if isinstance(part.value, str) and "${" in part.value else None
         if reference is None:
             continue
+        _compared(report, operation, part, reference)
         choices = _wrong_reference(operation, reference, earlier)
         if choices is not None:
             report.add(
@@ -109,6 +183,20 @@ def _references(report: Report, operation: Operation, node: Node, earlier: Mappi
                 part.position,
                 "optional_in_list",
                 f"{reference.dotted} may be absent, which would shift the list; make it required or give it a default",
+            )
+
+
+def _compared(report: Report, operation: Operation, part: Node, reference: Reference) -> None:
+    """What a selection's filters compare with must exist."""
+    for dotted in selector(reference.dotted).parameters:
+        root, name = dotted.split(".")[:2]
+        if root == "parameters" and name not in operation.parameters:
+            report.add(
+                part.position,
+                "unknown_reference",
+                f"nothing is called {dotted!r} here",
+                choices=tuple(f"parameters.{each}" for each in operation.parameters),
+                given=dotted,
             )
 
 
@@ -140,17 +228,28 @@ def spec_is_open(spec: CallSpec | None) -> bool:
 
 
 def _arguments(report: Report, operation: Operation, template: CallTemplate, spec: CallSpec, node: Node) -> None:
+    for path, text in _texts(template.arguments):
+        kinds = kinds_at(spec.arguments, path)
+        if (
+            text.endswith(".length()}")
+            and reference_in(text)
+            and not {"a whole number", "a number", "anything"} & {*kinds}
+        ):
+            report.add(
+                node.at(*path).position,
+                "wrong_type",
+                f"{operation.name}: {template.call}: {'.'.join(map(str, path))} must be {' or '.join(kinds)}, "
+                "and a length is a whole number",
+            )
     for problem in check_value(spec.arguments, template.arguments):
         if not refers(template.arguments, problem.path):
             add_value_problem(report, problem, node, f"{operation.name}: {template.call}")
 
 
-def _risk(report: Report, operation: Operation, classify: Classify, template: CallTemplate, place: Node) -> None:
-    try:
-        mutates, risk = classify(template.call, template.arguments)
-    except CallError as error:
-        report.add(place.at("call").position, "unknown_call", f"{operation.name}: {error.message}")
-        return
+def _risk(
+    report: Report, operation: Operation, template: CallTemplate, classed: tuple[bool, Risk], place: Node
+) -> None:
+    mutates, risk = classed
     if mutates and not operation.mutates:
         report.add(
             place.at("call").position,
@@ -164,6 +263,17 @@ def _risk(report: Report, operation: Operation, classify: Classify, template: Ca
             f"{template.call} has the risk {risk.value}; a translation may raise it, never lower it",
             choices=tuple(level.value for level in type(risk) if level.rank >= risk.rank),
         )
+
+
+def _texts(value: JsonValue, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))
 
 
 def check_verb_tests(report: Report, operation: Operation, tests: Iterable[VerbTest], node: Node) -> None:

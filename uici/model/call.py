@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from uici.model.base import Frozen, JsonObject, JsonValue
+from uici.model.condition import Condition
 
 
 class Risk(StrEnum):
@@ -44,8 +45,16 @@ class CallSpec(Frozen):
     )
 
 
+class Poll(Frozen):
+    """A call that only reads is sent again until its result is as wanted, or time is up."""
+
+    until: tuple[Condition, ...] = Field(min_length=1)
+    within_seconds: float
+    every_seconds: float
+
+
 class Call(Frozen):
-    """One call as it will be sent. `arguments` may hold `Selection` objects until earlier calls have answered."""
+    """One call as it will be sent. `arguments` may hold selections until earlier calls have answered."""
 
     id: str = Field(description="unique within its step; later calls select from its result by this name")
     name: str
@@ -55,6 +64,10 @@ class Call(Frozen):
     timeout_seconds: float
     in_flight_seconds: float
     provable: bool
+    poll: Poll | None = None
+    selects: tuple[JsonObject, ...] = Field(
+        default=(), description="of each selected argument: which it is, from where, and of which kind it must be"
+    )
     key: str = Field(
         default="",
         description="which sending of which run this is, the same for its repetitions; a platform may keep it",

@@ -1,5 +1,5 @@
 """Conditions over the results of operations: the one small language that findings, preconditions and
-verifications share. Each condition names a field of a result; there are no expressions.
+verifications share. Each condition selects a field of a result (`uici.model.selecting`); there are no expressions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import lru_cache
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from uici.model.base import Frozen, JsonValue
+from uici.model.selecting import SelectionError, SelectionSyntaxError, same, selector
 
 _MISSING = object()
 TESTS = ("equals", "not_equals", "one_of", "matches", "at_least", "at_most", "exists")
@@ -23,7 +24,10 @@ class Condition(Frozen):
     not be made never establishes a finding.
     """
 
-    field: str = Field(min_length=1, description="dotted path into the result, e.g. resources.memory_percent")
+    field: str = Field(
+        min_length=1,
+        description="what of the result, e.g. resources.memory_percent, items[0].id, conditions[?type=Ready].status",
+    )
     equals: JsonValue = None
     not_equals: JsonValue = None
     one_of: tuple[JsonValue, ...] | None = None
@@ -33,6 +37,11 @@ class Condition(Frozen):
     at_least: float | None = None
     at_most: float | None = None
     exists: bool | None = None
+
+    @field_validator("field")
+    @classmethod
+    def _selects(cls, value: str) -> str:
+        return plain_selection(value)
 
     @field_validator("matches")
     @classmethod
@@ -71,11 +80,11 @@ class Condition(Frozen):
         if value is _MISSING:
             return False
         if test == "equals":
-            return _same(value, self.equals)
+            return same(value, self.equals)
         if test == "not_equals":
-            return not _same(value, self.not_equals)
+            return not same(value, self.not_equals)
         if test == "one_of":
-            return any(_same(value, choice) for choice in self.one_of or ())
+            return any(same(value, choice) for choice in self.one_of or ())
         if test == "matches":
             pattern = _compiled(self.matches or "")
             texts = value if isinstance(value, list) else [value]
@@ -95,21 +104,23 @@ def all_hold(conditions: Iterable[Condition], result: JsonValue) -> bool:
     return all(condition.holds(result) for condition in conditions)
 
 
+def plain_selection(text: str) -> str:
+    """`text`, which must be a selection without references. Raises ValueError."""
+    try:
+        found = selector(text)
+    except SelectionSyntaxError as error:
+        raise ValueError(str(error)) from None
+    if found.parameters:
+        raise ValueError(f"{text!r}: here a filter compares with a value, not with ${found.parameters[0]}")
+    return text
+
+
 def select(value: JsonValue, path: str, default: JsonValue = None) -> JsonValue:
-    """Follow a dotted path through objects and, by number, lists; `default` where it leads nowhere."""
-    for part in path.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return default
-    return value
-
-
-def _same(left: JsonValue, right: JsonValue) -> bool:
-    # In Python True == 1; in the YAML that people write they are different answers.
-    return isinstance(left, bool) is isinstance(right, bool) and bool(left == right)
+    """What `path` selects; `default` where that is nothing, or not one thing."""
+    try:
+        return selector(path).of(value)
+    except SelectionError:
+        return default
 
 
 @lru_cache(maxsize=4096)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Risk
-from uici.model.condition import Condition
+from uici.model.condition import Condition, plain_selection
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 REFERENCE = re.compile(r"^\$\{([a-z_]+(?:\.[A-Za-z0-9_-]+)+)\}$")
@@ -18,9 +18,18 @@ REFERENCE = re.compile(r"^\$\{([a-z_]+(?:\.[A-Za-z0-9_-]+)+)\}$")
 class Before(Frozen):
     """State worth keeping before a change: fields of a read-only operation's result, under names of our own."""
 
-    read: str = Field(pattern=NAME, description="a read-only operation on the same target")
+    read: str | None = Field(
+        default=None,
+        pattern=NAME,
+        description="a read-only operation on the same target; without it each translation has its own `before`",
+    )
     parameters: JsonObject = Field(default_factory=dict)
-    keep: dict[str, str] = Field(min_length=1, description="name -> dotted path in the result")
+    keep: dict[str, str] = Field(min_length=1, description="name -> what of the result")
+
+    @field_validator("keep")
+    @classmethod
+    def _selects(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: plain_selection(path) for name, path in value.items()}
 
 
 class Inverse(Frozen):
@@ -33,19 +42,52 @@ class Inverse(Frozen):
 class Verification(Frozen):
     """How one operation itself is proved to have had its effect, at once after its calls."""
 
-    read: str = Field(pattern=NAME, description="a read-only operation on the same target")
+    read: str | None = Field(
+        default=None,
+        pattern=NAME,
+        description="a read-only operation on the same target; without it each translation has its own `verification`",
+    )
     parameters: JsonObject = Field(default_factory=dict)
     expect: tuple[Condition, ...] = Field(min_length=1)
     within_seconds: float = Field(default=30.0, gt=0, le=3600)
 
 
 class CallTemplate(Frozen):
-    """One call of a translation; arguments reference ${parameters.x}, ${target.x} (the binding), ${calls.<id>.path}."""
+    """One call of a translation; arguments reference ${parameters.x}, ${target.x} (the binding), ${calls.<id>.path}.
+
+    A call that only reads may be repeated `until` its result is as wanted.
+    """
 
     id: str | None = Field(default=None, pattern=NAME)
     call: str
     arguments: JsonObject = Field(default_factory=dict)
     risk: Risk | None = Field(default=None, description="may raise the call's own risk, never lower it")
+    until: tuple[Condition, ...] = Field(
+        default=(), description="a call that only reads is sent again until all these hold for its result"
+    )
+    within_seconds: float | None = Field(
+        default=None, gt=0, le=3600, description="with `until`: the step has failed when they do not hold by then"
+    )
+    every_seconds: float | None = Field(
+        default=None, ge=0.1, le=300, description="with `until`: the pause between two looks; 1 unless it is given"
+    )
+
+    @model_validator(mode="after")
+    def _until_when(self) -> CallTemplate:
+        if bool(self.until) is not (self.within_seconds is not None):
+            raise ValueError("until and within_seconds belong together: what to wait for, and for how long at most")
+        if self.every_seconds is not None and not self.until:
+            raise ValueError("every_seconds says how often to look until something holds; there is no until")
+        return self
+
+
+class Reading(Frozen):
+    """Calls that only read, and what of their results is meant."""
+
+    calls: tuple[CallTemplate, ...] = Field(min_length=1)
+    result: dict[str, JsonValue] | None = Field(
+        default=None, description="field -> value or reference; without it the last call's result"
+    )
 
 
 class Translation(Frozen):
@@ -54,6 +96,12 @@ class Translation(Frozen):
     calls: tuple[CallTemplate, ...] = ()
     result: dict[str, JsonValue] | None = Field(
         default=None, description="field -> value or reference; without it the last call's result is the operation's"
+    )
+    before: Reading | None = Field(
+        default=None, description="reads what the operation's `before` keeps, where that names no operation"
+    )
+    verification: Reading | None = Field(
+        default=None, description="reads what the operation's `verification` expects, where that names no operation"
     )
     unsupported: str | None = Field(default=None, min_length=10, description="why this platform has none")
 

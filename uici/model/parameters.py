@@ -93,18 +93,18 @@ class ValueProblem:
         return shown + (f"; did you mean {self.suggestion!r}?" if self.suggestion else "")
 
 
-def check_value(schema: JsonObject, value: JsonValue) -> tuple[ValueProblem, ...]:
+def check_value(schema: JsonObject, value: JsonValue, *, hidden: bool = False) -> tuple[ValueProblem, ...]:
     """Everything in which `value` does not satisfy `schema`.
 
     Types are strict, as JSON Schema has them: a boolean is no number, a text never becomes one. What an earlier
-    call will give (`{"$select": ...}`) is not judged.
+    call will give (`{"$select": ...}`) is not judged. With `hidden` no problem repeats a value.
     """
     if plainly_satisfies(schema, value):
         return ()
     found: list[ValueProblem] = []
     for error in _Validator(schema).iter_errors(value):
         if not _holds_selection(error.instance) or error.validator in ("additionalProperties", "required"):
-            found.extend(_problems(error))
+            found.extend(_problems(error, hidden=hidden))
     return tuple(found)
 
 
@@ -116,6 +116,44 @@ def with_defaults(schema: JsonObject, value: JsonObject) -> JsonObject:
         if isinstance(sub, dict) and "default" in sub and name not in value
     }
     return {**value, **defaults}
+
+
+def kinds_at(schema: JsonObject, path: tuple[str | int, ...]) -> tuple[str, ...]:
+    """In words, of which kinds a value at `path` may be; `anything` where the schema does not say."""
+    found = [schema]
+    for part in path:
+        found = [inner for each in found for inner in _below(schema, each, part)]
+    kinds = [kind for each in found for kind in _types(schema, each)]
+    return tuple(dict.fromkeys(_KINDS.get(kind, kind) for kind in kinds)) or ("anything",)
+
+
+def _alternatives(root: JsonObject, schema: JsonValue) -> Iterator[JsonObject]:
+    """`schema` with references followed, and each alternative by itself."""
+    if not isinstance(schema, dict):
+        return
+    name = schema.get("$ref")
+    if isinstance(name, str):
+        yield from _alternatives(root, root.get("$defs", {}).get(name.removeprefix("#/$defs/")))
+        return
+    yield schema
+    for key in ("anyOf", "oneOf", "allOf"):
+        for each in schema.get(key, ()):
+            yield from _alternatives(root, each)
+
+
+def _below(root: JsonObject, schema: JsonValue, part: str | int) -> Iterator[JsonValue]:
+    for each in _alternatives(root, schema):
+        if isinstance(part, int):
+            first = each.get("prefixItems", ())
+            yield first[part] if part < len(first) else each.get("items")
+        else:
+            yield each.get("properties", {}).get(part, each.get("additionalProperties"))
+
+
+def _types(root: JsonObject, schema: JsonValue) -> Iterator[str]:
+    for each in _alternatives(root, schema):
+        kinds = each.get("type", [])
+        yield from kinds if isinstance(kinds, list) else [kinds]
 
 
 def schema_problem(schema: JsonValue) -> str | None:
@@ -162,8 +200,9 @@ def _unknown_keywords(schema: JsonValue) -> Iterator[str]:
             yield from _unknown_keywords(part)
 
 
-def _problems(error: ValidationError) -> Iterator[ValueProblem]:
+def _problems(error: ValidationError, *, hidden: bool) -> Iterator[ValueProblem]:
     path = tuple(error.absolute_path)
+    hidden = hidden or any(is_secret_key(str(part)) for part in path)
     schema: Any = error.schema
     rule, limit = str(error.validator), _as_any(error.validator_value)
     if rule == "additionalProperties" and isinstance(error.instance, dict):
@@ -178,25 +217,22 @@ def _problems(error: ValidationError) -> Iterator[ValueProblem]:
     elif rule == "type":
         kinds: list[str] = limit if isinstance(limit, list) else [limit]
         wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds)
-        given = "what was given" if _is_secret(path) else _kind(error.instance)
+        given = "what was given" if hidden else _kind(error.instance)
         yield ValueProblem("wrong_type", path, f"must be {wanted}, not {given}")
     elif rule == "enum":
         choices = tuple(str(choice) for choice in limit)
-        near = _near(error.instance, choices) if isinstance(error.instance, str) else ""
-        yield ValueProblem("wrong_value", path, f"{_shown(error.instance)} is not allowed", choices, near)
+        near = _near(error.instance, choices) if isinstance(error.instance, str) and not hidden else ""
+        given = "what was given" if hidden else _shown(error.instance)
+        yield ValueProblem("wrong_value", path, f"{given} is not allowed", choices, near)
     elif rule in _LIMITS:
         text = _LIMITS[rule].format(limit=limit)
-        given = "" if _is_secret(path) else f"; given {_shown(error.instance)}"
+        given = "" if hidden else f"; given {_shown(error.instance)}"
         yield ValueProblem("out_of_bounds", path, text + given)
     elif rule in ("anyOf", "oneOf") and error.context:
-        text = "; or ".join(str(problem) for part in error.context for problem in _problems(part))
+        text = "; or ".join(str(problem) for part in error.context for problem in _problems(part, hidden=hidden))
         yield ValueProblem("wrong_value", path, f"fits none of what is allowed: {text}"[:500])
     else:
-        yield ValueProblem("wrong_value", path, f"does not satisfy {rule}" if _is_secret(path) else error.message[:300])
-
-
-def _is_secret(path: tuple[str | int, ...]) -> bool:
-    return any(is_secret_key(str(part)) for part in path)
+        yield ValueProblem("wrong_value", path, f"does not satisfy {rule}" if hidden else error.message[:300])
 
 
 def unusable_text(value: JsonValue) -> str | None:

@@ -51,6 +51,13 @@ class Plan(Frozen):
     """What decides whether the target is well afterwards; None leaves that to the operations' health gates."""
 
 
+class PreparedReading(Frozen):
+    """Calls that only read, as they will be sent, and what of their results is meant."""
+
+    calls: tuple[Call, ...]
+    result: dict[str, JsonValue] | None = None
+
+
 class PreparedStep(Frozen):
     """A step with its operation's snapshot and the exact calls it translates into."""
 
@@ -59,6 +66,10 @@ class PreparedStep(Frozen):
     binding: JsonObject
     calls: tuple[Call, ...]
     result: dict[str, JsonValue] | None
+    before: PreparedReading | None = None
+    """How the state to keep is read, where the operation names no operation for that."""
+    verification: PreparedReading | None = None
+    """How the effect is seen, likewise. It may select from what the step's calls gave."""
     risk: Risk
     undo: str
     """What undo would do, in words: the inverse operation, or why there is none."""

@@ -1,4 +1,5 @@
-"""References inside configuration: `${parameters.replicas}` stands for a whole value and keeps its type.
+"""References inside configuration: `${parameters.replicas}` stands for a whole value and keeps its type. Below
+the names may follow what `uici.model.selecting` allows, `${calls.found.items[?name=web].id}`.
 
 Nothing is ever pasted into a text: a text that merely contains `${` is an error of the catalogue, and values that
 come in through a reference are never looked at for references again.
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from uici.model.base import JsonValue
+from uici.model.selecting import SelectionSyntaxError, selector
 
-_SYNTAX = re.compile(r"\$\{([a-z]+)((?:\.[A-Za-z0-9_-]+)*)\}")
+_SYNTAX = re.compile(r"\$\{([a-z]+)((?:\.[A-Za-z0-9_-]+)*)((?:\[|\.length\(\)).*)?\}", re.DOTALL)
 
 
 class MissingItemError(LookupError):
@@ -36,11 +38,19 @@ class Reference:
 
     root: str
     path: tuple[str, ...]
+    """The names up to the first bracket."""
+    rest: str = ""
+    """What follows them: indices, filters, and what is below."""
 
     @property
     def dotted(self) -> str:
-        """Root and path as written."""
-        return ".".join((self.root, *self.path))
+        """The whole as written."""
+        return ".".join((self.root, *self.path)) + self.rest
+
+    @property
+    def below(self) -> str:
+        """The selection below the root."""
+        return (".".join(self.path) + self.rest).removeprefix(".")
 
 
 def reference_in(text: str) -> Reference | None:
@@ -48,7 +58,24 @@ def reference_in(text: str) -> Reference | None:
     found = _SYNTAX.fullmatch(text)
     if found is None:
         return None
-    return Reference(found[1], tuple(part for part in found[2].split(".") if part))
+    reference = Reference(found[1], tuple(part for part in found[2].split(".") if part), found[3] or "")
+    try:
+        selector(reference.dotted)
+    except SelectionSyntaxError:
+        return None
+    return reference
+
+
+def broken_selection(text: str) -> str | None:
+    """Why a text that would be a reference with brackets is none; None for any other text."""
+    found = _SYNTAX.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        selector(found[1] + found[2] + (found[3] or ""))
+    except SelectionSyntaxError as error:
+        return str(error)
+    return None
 
 
 def is_partial(value: JsonValue) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from uici.model.base import Frozen, JsonObject, JsonValue
+from uici.model.base import Frozen, JsonObject, JsonValue, canonical_json
 from uici.model.call import CallError
 from uici.model.condition import select
 from uici.model.errors import Problem
 from uici.model.masking import mask
-from uici.model.plan import PreparedPlan, PreparedStep
+from uici.model.plan import PreparedPlan, PreparedReading, PreparedStep
 from uici.model.references import reference_in
 from uici.runs.services import Services
 from uici.translation.undoing import WHEN_NONE
@@ -94,7 +94,7 @@ class _Comparison:
             return []
         changes: list[FieldChange] = []
         for name, path in before.keep.items():
-            now = self._now(step, before.read, before.parameters, path)
+            now = self._now(step, before.read, before.parameters, step.before, path)
             after = self._after(step, name, now)
             changes += self._compared(step, path, now, after)
         return changes
@@ -106,27 +106,37 @@ class _Comparison:
             return []
         changes: list[FieldChange] = []
         for condition in check.expect:
-            now = self._now(step, check.read, check.parameters, condition.field)
+            now = self._now(step, check.read, check.parameters, step.verification, condition.field)
             if "equals" in condition.model_fields_set:
                 changes += self._compared(step, condition.field, now, condition.equals)
             else:
                 changes += self._compared(step, condition.field, now, _UNKNOWN, f"wanted: {condition.describe()}")
         return changes
 
-    def _now(self, step: PreparedStep, read: str, parameters: JsonObject, path: str) -> JsonValue | _Missing:
+    def _now(
+        self, step: PreparedStep, read: str | None, parameters: JsonObject, reading: PreparedReading | None, path: str
+    ) -> JsonValue | _Missing:
         target = step.step.target
         if (target, path) in self._left:
             return self._left[target, path]
-        seen = self._look(target, read, parameters)
+        seen = self._look(step, read, parameters, reading)
         return _UNKNOWN if isinstance(seen, str) else select(seen, path)
 
-    def _look(self, target: str, read: str, parameters: JsonObject) -> JsonObject | str:
-        key = f"{target}/{read}/{parameters}"
+    def _look(
+        self, step: PreparedStep, read: str | None, parameters: JsonObject, reading: PreparedReading | None
+    ) -> JsonObject | str:
+        target, environment = step.step.target, self._plan.plan.environment
+        calls = [] if reading is None else [call.model_dump(mode="json") for call in reading.calls]
+        key = f"{target}/{read}/{parameters}/{canonical_json(calls)}"
         if key not in self._seen:
+            platforms = self._services.platforms
             try:
-                self._seen[key] = self._services.platforms.read(self._plan.plan.environment, target, read, parameters)
+                if read is not None:
+                    self._seen[key] = platforms.read(environment, target, read, parameters)
+                else:
+                    self._seen[key] = platforms.perform_reads(environment, step, reading)
             except (CallError, Problem) as error:
-                self._seen[key] = f"{read} could not be performed: {error}"
+                self._seen[key] = f"{read or 'the look beforehand'} could not be performed: {error}"
         return self._seen[key]
 
     def _after(self, step: PreparedStep, kept: str, now: JsonValue | _Missing) -> JsonValue | _Missing:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from pydantic import Field
 
@@ -14,6 +16,19 @@ from uici.model.plan import Origin
 from uici.model.site import TargetSpec
 from uici.model.verdict import Verdict
 from uici.verification.judging import HealthTrack
+
+FIRST_CALL: Mapping[str, object] = MappingProxyType(
+    {
+        "call": 0,
+        "attempt": 0,
+        "results": {},
+        "before": {},
+        "call_before": {},
+        "step_started_at": None,
+        "poll_deadline": None,
+    }
+)
+"""What a run knows of a step that has not begun."""
 
 LOOK_AGAIN = timedelta(seconds=15)
 """Between two looks of a run that waits for something which may also change without waking it."""
@@ -97,6 +112,8 @@ class RunData(Frozen):
     call_before: JsonObject = Field(default_factory=dict)
     results: JsonObject = Field(default_factory=dict)
     step_started_at: datetime | None = None
+    poll_deadline: datetime | None = None
+    """Until when the call under way is repeated at most."""
     confirm_deadline: datetime | None = None
     done: tuple[DoneStep, ...] = ()
     acted: bool = False

@@ -42,7 +42,7 @@ def part_of(site: Site, environment: str, strategy: str | None, operations: Iter
             continue
         found.add(operation.name)
         further = (operation.before, operation.verification)
-        open_names += [item.read for item in further if item is not None]
+        open_names += [item.read for item in further if item is not None and item.read is not None]
         open_names += [operation.inverse.operation] if operation.inverse is not None else []
     return site.model_copy(
         update={

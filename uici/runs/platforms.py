@@ -12,17 +12,20 @@ from pydantic import ValidationError
 
 from uici.access.secrets import resolve_tree
 from uici.model.base import JsonObject, canonical_json
+from uici.model.builtin import classify_builtin
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
+from uici.model.condition import all_hold
 from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN
-from uici.model.plan import Origin, Plan, PreparedPlan, PreparedStep, Step
+from uici.model.plan import Origin, Plan, PreparedPlan, PreparedReading, PreparedStep, Step
 from uici.model.site import Environment, Site
 from uici.monitoring.performing import MonitoringCalls
 from uici.ports import Executor, ExecutorContext
 from uici.runs.bounded import BoundedCalls, BoundedExecutor
 from uici.translation.builtin import BUILTIN_SPECS
-from uici.translation.translating import operation_result, prepare, resolve_selections
+from uici.translation.selections import complete, operation_result
+from uici.translation.translating import prepare
 
 
 class Platforms:
@@ -128,14 +131,35 @@ class Platforms:
             )
         return self.perform_reads(environment, prepared)
 
-    def perform_reads(self, environment: str, prepared: PreparedStep) -> JsonObject:
-        """Perform the calls of a read-only prepared step."""
-        performer = self.performer(environment, prepared)
-        results: JsonObject = {}
-        for call in prepared.calls:
-            ready = call.model_copy(update={"arguments": resolve_selections(call.arguments, results)})
-            results[call.id] = self._patiently(performer, ready)
-        return operation_result(prepared, results)
+    def perform_reads(
+        self,
+        environment: str,
+        step: PreparedStep,
+        reading: PreparedReading | None = None,
+        results: JsonObject | None = None,
+    ) -> JsonObject:
+        """Perform the calls of a read-only prepared step; or those of one of its readings, after `results`.
+
+        Whoever looks does not wait: a call that would be repeated until something holds is sent once, and fails with
+        `not_yet` while that does not hold.
+        """
+        performer = self.performer(environment, step)
+        known: JsonObject = dict(results or {})
+        what = step if reading is None else reading
+        for call in what.calls:
+            ready = self.ready(environment, step, call, known)
+            known[call.id] = self._patiently(performer, ready)
+            if ready.poll is not None and not all_hold(ready.poll.until, known[call.id]):
+                wanted = "; ".join(condition.describe() for condition in ready.poll.until)
+                raise CallError(FailureKind.PERMANENT, "not_yet", f"{call.name}: not yet so: {wanted}")
+        return operation_result(what, known)
+
+    def ready(self, environment: str, step: PreparedStep, call: Call, results: JsonObject) -> Call:
+        """A call of a step with its selections filled in and judged. Raises Problem when it cannot be made."""
+        if BUILTIN in step.operation.translations:
+            return complete(call, results, BUILTIN_SPECS[call.name], classify_builtin)
+        executor = self._classes[self._settings(environment).platform]
+        return complete(call, results, executor.call_specs[call.name], executor.classify)
 
     def check(self, environment: str) -> tuple[bool, str]:
         """Whether the environment's platform answers, and what it says."""

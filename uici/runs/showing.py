@@ -8,6 +8,7 @@ from datetime import timedelta
 from uici.guard.context import GuardContext
 from uici.guard.judging import combined
 from uici.model.base import JsonObject, JsonValue
+from uici.model.call import Call
 from uici.model.masking import mask
 from uici.model.site import PoliciesFile
 from uici.model.thresholds import usable
@@ -24,6 +25,8 @@ def of_prepared(context: GuardContext, decisions: Sequence[Decision], changes: S
     notes = []
     if prepared.mutates:
         notes.append("calls, in order, as they will be sent; values marked $select come from an earlier call's result")
+    if any(call.poll is not None for step in prepared.steps for call in step.calls):
+        notes.append("calls with `poll` only read: each is sent again until its conditions hold, or the step fails")
     notes += turns(context, decisions)
     return shape(
         environment=plan.environment,
@@ -49,6 +52,7 @@ def of_prepared(context: GuardContext, decisions: Sequence[Decision], changes: S
                         "arguments": call.arguments,
                         "mutates": call.mutates,
                         "risk": call.risk,
+                        **_waiting(call),
                     }
                     for call in step.calls
                 ],
@@ -59,6 +63,17 @@ def of_prepared(context: GuardContext, decisions: Sequence[Decision], changes: S
         outcome=outcome(context, decisions),
         notes=notes,
     )
+
+
+def _waiting(call: Call) -> JsonObject:
+    """What cannot be known beforehand: which arguments are selected, and how often the call is sent."""
+    shown: JsonObject = {}
+    if call.selects:
+        shown["selects"] = list(call.selects)
+    if call.poll is not None:
+        until = [condition.describe() for condition in call.poll.until]
+        shown["poll"] = call.poll.model_dump(mode="json") | {"until": until}
+    return shown
 
 
 def outcome(context: GuardContext, decisions: Sequence[Decision]) -> str:

@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.builtin import BUILTIN_SPECS, classify_builtin
-from uici.model.call import SELECTION_KEY, Call, CallError, CallSpec, Risk
-from uici.model.condition import Condition, select
-from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.call import SELECTION_KEY, Call, CallError, CallSpec, Poll
+from uici.model.condition import Condition
+from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
-from uici.model.operation import BUILTIN, CallTemplate, Operation, Translation
+from uici.model.operation import BUILTIN, CallTemplate, Operation, Reading, Translation
 from uici.model.parameters import ValueProblem, check_value, unusable_text, with_defaults
-from uici.model.plan import Plan, PreparedPlan, PreparedStep, Step
+from uici.model.plan import Plan, PreparedPlan, PreparedReading, PreparedStep, Step
 from uici.model.references import OMITTED, MissingItemError, Reference, resolve
+from uici.model.selecting import SelectionError, SelectionSyntaxError, Selector, selector
 from uici.model.site import Site
+from uici.translation.refusals import Found, StepError, refusal, unknown
+from uici.translation.selections import Classify, shown_selections
 from uici.translation.undoing import resolve_inverse, undo_text
 
-Classify = Callable[[str, JsonObject], tuple[bool, Risk]]
-
-_MISSING = object()
+_POLL_SECONDS = 1.0
+"""Between two looks of a call that is repeated until something holds."""
 
 
 def prepare(
@@ -43,45 +45,13 @@ def prepare(
     for number, step in enumerate(plan.steps, start=1):
         try:
             steps.append(translator.step(step))
-        except _StepError as error:
+        except StepError as error:
             errors.extend({"step": number, "operation": step.operation, **found.as_json()} for found in error.found)
     if errors:
-        raise _refusal(errors, len(plan.steps))
+        raise refusal(errors, len(plan.steps))
     if layers.translation:
         _refuse_self(steps, site, identity)
     return PreparedPlan(plan=plan, steps=tuple(steps))
-
-
-def resolve_selections(arguments: JsonValue, results: Mapping[str, JsonValue]) -> JsonValue:
-    """`arguments` with each selection replaced by what the earlier calls' `results`, by call id, hold.
-
-    Raises Problem (UNPROCESSABLE, `selection_missing`) when a result lacks what is selected: the call cannot be
-    built, so it is not sent.
-    """
-    if isinstance(arguments, dict):
-        path = arguments.get(SELECTION_KEY)
-        if len(arguments) == 1 and isinstance(path, str):
-            value = select({"calls": dict(results)}, path, _MISSING)
-            if value is _MISSING or value is None:
-                raise Problem(
-                    ProblemKind.UNPROCESSABLE,
-                    "selection_missing",
-                    f"the earlier result has nothing at {path!r}, so the call that needs it cannot be made",
-                    where=path,
-                )
-            return value
-        return {key: resolve_selections(value, results) for key, value in arguments.items()}
-    if isinstance(arguments, list | tuple):
-        return [resolve_selections(value, results) for value in arguments]
-    return arguments
-
-
-def operation_result(step: PreparedStep, results: Mapping[str, JsonValue]) -> JsonObject:
-    """The operation's result from its calls' results: the declared one, else the last call's. Absent parts are null."""
-    if step.result is not None:
-        return {name: _selected_or_null(value, results) for name, value in step.result.items()}
-    last = results.get(step.calls[-1].id) if step.calls else None
-    return dict(last) if isinstance(last, dict) else {}
 
 
 def inverse_step(prepared: PreparedStep, before: JsonObject) -> Step | None:
@@ -95,27 +65,6 @@ def inverse_step(prepared: PreparedStep, before: JsonObject) -> Step | None:
     return Step(operation=inverse.operation, target=prepared.step.target, parameters=parameters)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    code: str
-    detail: str
-    where: str = ""
-    allowed: tuple[str, ...] = ()
-
-    def as_json(self) -> JsonObject:
-        found: JsonObject = {"code": self.code, "detail": self.detail}
-        if self.where:
-            found["where"] = self.where
-        if self.allowed:
-            found["allowed"] = list(self.allowed)
-        return found
-
-
-@dataclass(frozen=True)
-class _StepError(Exception):
-    found: tuple[_Found, ...]
-
-
 @dataclass(frozen=True)
 class _Translator:
     plan: Plan
@@ -125,18 +74,18 @@ class _Translator:
     builtin: Classify = field(default=classify_builtin)
 
     def step(self, step: Step) -> PreparedStep:
-        """One prepared step. Raises _StepError with all that is wrong with it."""
+        """One prepared step. Raises StepError with all that is wrong with it."""
         operation, binding, found = self._things(step)
         parameters: JsonObject = {}
         if operation is not None:
             parameters = with_defaults(operation.parameters_schema, step.parameters)
             found.extend(_parameters(operation, parameters))
         if found or operation is None:
-            raise _StepError(tuple(found))
+            raise StepError(tuple(found))
         platform = BUILTIN if BUILTIN in operation.translations else self._platform()
         translation = self._translation(operation, platform)
         given = step.model_copy(update={"parameters": parameters})
-        calls = self._calls(operation, translation, platform, parameters, binding)
+        calls = self._calls(operation, translation.calls, platform, parameters, binding)
         risk = max((operation.risk, *(call.risk for call in calls)), key=lambda level: level.rank)
         prepared = _with_verification(operation, parameters)
         return PreparedStep(
@@ -145,6 +94,8 @@ class _Translator:
             binding=binding,
             calls=calls,
             result=_resolved(translation.result, parameters, binding) if translation.result is not None else None,
+            before=self._reading(operation, translation.before, platform, parameters, binding),
+            verification=self._reading(operation, translation.verification, platform, parameters, binding),
             risk=risk,
             undo=undo_text(operation, parameters),
         )
@@ -152,25 +103,25 @@ class _Translator:
     def _platform(self) -> str:
         return self.site.environments[self.plan.environment].platform
 
-    def _things(self, step: Step) -> tuple[Operation | None, JsonObject, list[_Found]]:
+    def _things(self, step: Step) -> tuple[Operation | None, JsonObject, list[Found]]:
         """The operation and the binding that a step names, and what does not exist."""
-        found: list[_Found] = []
+        found: list[Found] = []
         environments, targets, operations = self.site.environments, self.site.targets, self.site.operations
         if self.plan.environment not in environments:
-            found.append(_unknown("environment", self.plan.environment, tuple(environments)))
+            found.append(unknown("environment", self.plan.environment, tuple(environments)))
         operation = operations.get(step.operation)
         if operation is None:
-            found.append(_unknown("operation", step.operation, tuple(sorted(operations))))
+            found.append(unknown("operation", step.operation, tuple(sorted(operations))))
         target = targets.get(step.target)
         if target is None:
             # A verb without a platform needs no binding, yet it is about a target that exists.
-            found.append(_unknown("target", step.target, tuple(sorted(targets))))
+            found.append(unknown("target", step.target, tuple(sorted(targets))))
             return operation, {}, found
         binding = target.bindings.get(self.plan.environment)
         if binding is None and not (operation is not None and BUILTIN in operation.translations):
             bound = tuple(target.bindings)
             detail = f"target {step.target!r} is not bound in environment {self.plan.environment!r}"
-            found.append(_Found("unbound_target", f"{detail}; it is bound in {', '.join(bound)}", "target", bound))
+            found.append(Found("unbound_target", f"{detail}; it is bound in {', '.join(bound)}", "target", bound))
         return operation, dict(binding or {}), found
 
     def _translation(self, operation: Operation, platform: str) -> Translation:
@@ -180,57 +131,99 @@ class _Translator:
         able = tuple(sorted(name for name, other in operation.translations.items() if other.unsupported is None))
         why = translation.unsupported if translation is not None else "it has no translation"
         detail = f"{operation.name} is not available on {platform}: {why}"
-        raise _StepError((_Found("unsupported_on_platform", detail, "operation", able),))
+        raise StepError((Found("unsupported_on_platform", detail, "operation", able),))
 
     def _calls(
         self,
         operation: Operation,
-        translation: Translation,
+        templates: tuple[CallTemplate, ...],
         platform: str,
         parameters: JsonObject,
         binding: JsonObject,
+        prefix: str = "call",
     ) -> tuple[Call, ...]:
         specs = BUILTIN_SPECS if platform == BUILTIN else self.call_specs.get(platform, {})
         classify = self.builtin if platform == BUILTIN else self.classify.get(platform)
         if classify is None:
             detail = f"no executor for the platform {platform!r} is installed"
-            raise _StepError((_Found("unknown_platform", detail, "environment", tuple(self.classify)),))
+            raise StepError((Found("unknown_platform", detail, "environment", tuple(self.classify)),))
         calls: list[Call] = []
-        found: list[_Found] = []
-        for number, template in enumerate(translation.calls, start=1):
+        found: list[Found] = []
+        for number, template in enumerate(templates, start=1):
             spec = specs.get(template.call)
             if spec is None:
-                found.append(_unknown("call", template.call, tuple(specs)))
+                found.append(unknown("call", template.call, tuple(specs)))
                 continue
             try:
                 arguments: JsonObject = _resolved(template.arguments, parameters, binding)
+                poll = _poll(template, parameters, binding)
             except MissingItemError as error:
                 found.append(_missing_item(operation, error.reference, binding))
                 continue
             wrong = [_argument(operation, spec, problem) for problem in check_value(spec.arguments, arguments)]
             found.extend(wrong)
             if not wrong:
-                calls.append(_call(operation, template, spec, arguments, classify, number))
+                named = template.id or f"{prefix}_{number}"
+                calls.append(_call(operation, template, spec, arguments, classify, named, poll))
         if found:
-            raise _StepError(tuple(found))
+            raise StepError(tuple(found))
         return tuple(calls)
+
+    def _reading(
+        self,
+        operation: Operation,
+        reading: Reading | None,
+        platform: str,
+        parameters: JsonObject,
+        binding: JsonObject,
+    ) -> PreparedReading | None:
+        if reading is None:
+            return None
+        # Ids of its own: it runs beside the step's calls and may select from what they gave.
+        calls = self._calls(operation, reading.calls, platform, parameters, binding, prefix="look")
+        changing = next((call.name for call in calls if call.mutates), None)
+        if changing is not None:
+            detail = f"{operation.name} would look by {changing}, which with these arguments changes something"
+            raise StepError((Found("mutating_call", detail, "operation"),))
+        result = _resolved(reading.result, parameters, binding) if reading.result is not None else None
+        return PreparedReading(calls=calls, result=result)
+
+
+def _poll(template: CallTemplate, parameters: JsonObject, binding: JsonObject) -> Poll | None:
+    if template.within_seconds is None:
+        return None
+    until = _conditions(template.until, parameters, binding)
+    if not until:
+        return None
+    return Poll(
+        until=until, within_seconds=template.within_seconds, every_seconds=template.every_seconds or _POLL_SECONDS
+    )
 
 
 def _call(
-    operation: Operation, template: CallTemplate, spec: CallSpec, arguments: JsonObject, classify: Classify, number: int
+    operation: Operation,
+    template: CallTemplate,
+    spec: CallSpec,
+    arguments: JsonObject,
+    classify: Classify,
+    named: str,
+    poll: Poll | None,
 ) -> Call:
     try:
         mutates, risk = classify(template.call, arguments)
     except CallError as error:
-        raise _StepError((_Found(error.code, error.message, "operation"),)) from None
+        raise StepError((Found(error.code, error.message, "operation"),)) from None
     if mutates and not operation.mutates:
         detail = (
             f"{operation.name} says that it only reads, but with these arguments {template.call} would change something"
         )
-        raise _StepError((_Found("mutating_call", detail, "operation"),))
+        raise StepError((Found("mutating_call", detail, "operation"),))
+    if mutates and poll is not None:
+        detail = f"{operation.name} would repeat {template.call} until something holds, but it changes something"
+        raise StepError((Found("repeated_change", detail, "operation"),))
     raised = template.risk or risk
     return Call(
-        id=template.id or f"call_{number}",
+        id=named,
         name=template.call,
         arguments=arguments,
         mutates=mutates,
@@ -238,35 +231,37 @@ def _call(
         timeout_seconds=spec.timeout_seconds,
         in_flight_seconds=spec.in_flight_seconds,
         provable=spec.provable and mutates,
+        poll=poll,
+        selects=shown_selections(arguments, spec),
     )
 
 
-def _parameters(operation: Operation, parameters: JsonObject) -> list[_Found]:
+def _parameters(operation: Operation, parameters: JsonObject) -> list[Found]:
     unusable = unusable_text(parameters)
     if unusable is not None:
-        return [_Found("wrong_value", f"{operation.name}: a parameter {unusable}", "parameters")]
+        return [Found("wrong_value", f"{operation.name}: a parameter {unusable}", "parameters")]
     found = [
-        _Found(problem.code, f"{operation.name}: parameter {problem}", f"parameters.{problem.dotted}", problem.choices)
+        Found(problem.code, f"{operation.name}: parameter {problem}", f"parameters.{problem.dotted}", problem.choices)
         for problem in check_value(operation.parameters_schema, parameters)
     ]
     if has_selection(parameters):
         detail = f"{operation.name}: the key {SELECTION_KEY!r} is reserved and cannot be used in a parameter"
-        found.append(_Found("reserved_key", detail, "parameters"))
+        found.append(Found("reserved_key", detail, "parameters"))
     return found
 
 
-def _argument(operation: Operation, spec: CallSpec, problem: ValueProblem) -> _Found:
-    return _Found(
+def _argument(operation: Operation, spec: CallSpec, problem: ValueProblem) -> Found:
+    return Found(
         "invalid_argument", f"{operation.name}: {spec.name}: argument {problem}", problem.dotted, problem.choices
     )
 
 
-def _missing_item(operation: Operation, reference: Reference, binding: JsonObject) -> _Found:
+def _missing_item(operation: Operation, reference: Reference, binding: JsonObject) -> Found:
     known = tuple(f"{reference.root}.{name}" for name in binding) if reference.root == "target" else ()
     detail = f"{operation.name} needs {reference.dotted}, which the target's binding does not have"
     if reference.root != "target":
         detail = f"{operation.name} needs {reference.dotted}, which was not given"
-    return _Found("missing_value", detail, reference.dotted, known)
+    return Found("missing_value", detail, reference.dotted, known)
 
 
 def has_selection(value: JsonValue) -> bool:
@@ -277,14 +272,60 @@ def has_selection(value: JsonValue) -> bool:
 
 
 def _resolved(template: JsonValue, parameters: JsonObject, binding: JsonObject) -> JsonValue:
+    def source(root: str) -> JsonValue:
+        return parameters if root == "parameters" else binding
+
+    def compared(dotted: str) -> JsonValue:
+        root, _, path = dotted.partition(".")
+        value = _item_of(source(root), path, dotted)
+        if value is OMITTED:
+            raise MissingItemError(Reference(root, tuple(path.split("."))))
+        return value
+
     def lookup(reference: Reference) -> JsonValue:
-        path = ".".join(reference.path)
         if reference.root == "calls":
-            return {SELECTION_KEY: reference.dotted}
-        source = parameters if reference.root == "parameters" else binding
-        return select(source, path, OMITTED) if path else source
+            return {SELECTION_KEY: _selection(selector(reference.dotted), compared)}
+        return _item_of(source(reference.root), reference.below, reference.dotted)
 
     return resolve(template, lookup)
+
+
+def _selection(written: Selector, compared: Callable[[str], JsonValue]) -> str:
+    """As `selects` in a call: with the values that its filters compare with."""
+    if not written.parameters:
+        return str(written)
+    filled = written.filled(compared)
+    try:
+        if selector(str(filled)) == filled:
+            return str(filled)
+    except SelectionSyntaxError:
+        pass  # a text that is too long; the same answer as to a value that is no text, number, true, false or null
+    detail = f"{', '.join(written.parameters)} cannot be compared with in {written}: it is no plain, short value"
+    raise StepError((Found("wrong_value", detail, written.parameters[0]),))
+
+
+def _item_of(source: JsonValue, path: str, dotted: str) -> JsonValue:
+    if not path:
+        return source
+    try:
+        return selector(path).of(source)
+    except SelectionError as error:
+        if error.code == "selection_missing":
+            return OMITTED
+        raise StepError((Found(error.code, str(error), dotted),)) from None
+
+
+def _conditions(
+    conditions: tuple[Condition, ...], parameters: JsonObject, binding: JsonObject
+) -> tuple[Condition, ...]:
+    """`conditions` with the values that they refer to; one on a parameter that was not given says nothing."""
+    found = []
+    for condition in conditions:
+        written = {name: getattr(condition, name) for name in condition.model_fields_set}
+        filled = _resolved(written, parameters, binding)
+        if filled.keys() == written.keys():
+            found.append(Condition(**filled))
+    return tuple(found)
 
 
 def _with_verification(operation: Operation, parameters: JsonObject) -> Operation:
@@ -292,32 +333,13 @@ def _with_verification(operation: Operation, parameters: JsonObject) -> Operatio
     verification = operation.verification
     if verification is None:
         return operation
-    expect = []
-    for condition in verification.expect:
-        written = {name: getattr(condition, name) for name in condition.model_fields_set}
-        filled = _resolved(written, parameters, {})
-        # A condition on a parameter that was not given says nothing.
-        if filled.keys() == written.keys():
-            expect.append(Condition(**filled))
+    expect = _conditions(verification.expect, parameters, {})
     if not expect:
         return operation.model_copy(update={"verification": None})
     filled_parameters = _resolved(verification.parameters, parameters, {})
     return operation.model_copy(
-        update={
-            "verification": verification.model_copy(update={"expect": tuple(expect), "parameters": filled_parameters})
-        }
+        update={"verification": verification.model_copy(update={"expect": expect, "parameters": filled_parameters})}
     )
-
-
-def _selected_or_null(value: JsonValue, results: Mapping[str, JsonValue]) -> JsonValue:
-    if isinstance(value, dict):
-        path = value.get(SELECTION_KEY)
-        if len(value) == 1 and isinstance(path, str):
-            return select({"calls": dict(results)}, path, None)
-        return {key: _selected_or_null(item, results) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_selected_or_null(item, results) for item in value]
-    return value
 
 
 def _refuse_self(steps: list[PreparedStep], site: Site, identity: SelfIdentity) -> None:
@@ -337,27 +359,3 @@ def _refuse_self(steps: list[PreparedStep], site: Site, identity: SelfIdentity) 
                 where=f"steps.{number - 1}",
                 hint="UICI may be watched, but never acts on itself; heal it from outside",
             )
-
-
-def _unknown(what: str, given: str, choices: tuple[str, ...]) -> _Found:
-    listed = ", ".join(choices) or "none"
-    detail = f"no {what} is called {given!r:.120}; valid choices {listed}{did_you_mean(given, choices)}"
-    return _Found(f"unknown_{what}", detail, what, choices)
-
-
-def _refusal(errors: list[JsonObject], steps: int) -> Problem:
-    codes = {str(error["code"]) for error in errors}
-    invalid = codes <= {"unknown_parameter", "missing_parameter", "wrong_type", "wrong_value", "out_of_bounds"}
-    code = (
-        codes.copy().pop() if len(codes) == 1 and not invalid else ("invalid_parameters" if invalid else "invalid_plan")
-    )
-    shown = [f"step {error['step']}: {error['detail']}" if steps > 1 else str(error["detail"]) for error in errors]
-    return Problem(
-        ProblemKind.UNPROCESSABLE,
-        code,
-        "; ".join(shown),
-        where=str(errors[0].get("where", "")),
-        allowed=errors[0].get("allowed", ()),
-        hint="nothing was executed",
-        errors=tuple(errors),
-    )

@@ -8,9 +8,7 @@ time in flight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -20,7 +18,6 @@ from uici.model.base import JsonObject
 from uici.model.builtin import OF_THE_RUN, PROPOSE, WAIT
 from uici.model.call import Call, CallError, FailureKind, Happened
 from uici.model.condition import all_hold
-from uici.model.condition import select as select_path
 from uici.model.errors import Problem
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.settings import MessageKind
@@ -29,24 +26,20 @@ from uici.notify.messages import asked_message
 from uici.runs import records, slots
 from uici.runs.bounded import BoundedCalls
 from uici.runs.changes import difference
-from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage
 from uici.runs.keeping import note_step
+from uici.runs.looking import effect, kept_state, unmet
 from uici.runs.platforms import Platforms
 from uici.runs.proposing import propose_change
 from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
-from uici.translation.translating import operation_result, resolve_selections
+from uici.translation.selections import operation_result
 from uici.verification.judging import HealthTrack
 
 _PROOF_POLL = timedelta(seconds=0.5)
 _PROOF_PATIENCE = timedelta(minutes=10)
 """How long beyond a call's time in flight an unreachable platform is asked whether the call happened."""
-
-FIRST_CALL: Mapping[str, object] = MappingProxyType(
-    {"call": 0, "attempt": 0, "results": {}, "before": {}, "call_before": {}, "step_started_at": None}
-)
-"""What a run knows of a step that has not begun."""
 
 
 def plan_of(services: Services, data: RunData) -> PreparedPlan:
@@ -72,7 +65,7 @@ def capture(services: Services, data: RunData) -> RunData:
                     return failed(services, data, f"precondition of {step.operation.name} does not hold: {wanted}")
             before = kept_state(platforms, plan, step)
             started = services.clock.now()
-        call = ready_call(step, data)
+        call = ready_call(platforms, plan, step, data)
         call_before = platforms.performer(environment, step).before(call) if call.mutates else {}
     except (CallError, Problem) as error:
         return _again_or_failed(services, data, f"could not look before {step.operation.name}: {error}", error)
@@ -83,15 +76,11 @@ def send(services: Services, data: RunData) -> RunData:
     """Send one call, or settle one that was announced before a crash."""
     plan = plan_of(services, data)
     step = plan.steps[data.step]
-    call = ready_call(step, data)
+    call = ready_call(services.platforms_of(data), plan, step, data)
     if call.name in OF_THE_RUN:
         return _call_of_the_run(services, data, plan, step, call)
     if not call.mutates:
-        try:
-            result = _performer(services, data, plan).perform(call)
-        except CallError as error:
-            return _again_or_failed(services, data, f"{call.name}: {error}", error)
-        return _next_call(services, data, plan, call, result)
+        return _look(services, data, plan, call)
     position = _position(data)
     known = _attempt(services, data, position)
     if known is None:
@@ -113,9 +102,7 @@ def confirm(services: Services, data: RunData) -> RunData:
     if check is not None:
         deadline = data.confirm_deadline or now + timedelta(seconds=check.within_seconds)
         try:
-            seen = services.platforms_of(data).read(
-                plan.plan.environment, step.step.target, check.read, check.parameters
-            )
+            seen = effect(services.platforms_of(data), plan, step, data.results)
             holds, why = all_hold(check.expect, seen), "; ".join(item.describe() for item in check.expect)
         except (CallError, Problem) as error:
             holds, why = False, str(error)
@@ -138,28 +125,44 @@ def failed(services: Services, data: RunData, reason: str) -> RunData:
     return data.to(Stage.UNDO if data.done else Stage.NEXT, verdict=Verdict.INEFFECTIVE, reason=reason)
 
 
-def ready_call(step: PreparedStep, data: RunData) -> Call:
-    """The call under way with its selections filled in. Raises Problem when an earlier result lacks one."""
-    call = step.calls[data.call]
-    return call.model_copy(
-        update={
-            "arguments": resolve_selections(call.arguments, data.results),
-            "key": f"{data.run_id}:{_position(data)}",
-        }
-    )
+def ready_call(platforms: Platforms, plan: PreparedPlan, step: PreparedStep, data: RunData) -> Call:
+    """The call under way with its selections filled in. Raises Problem when it cannot be made of what came before."""
+    call = platforms.ready(plan.plan.environment, step, step.calls[data.call], data.results)
+    return call.model_copy(update={"key": f"{data.run_id}:{_position(data)}"})
+
+
+def _look(services: Services, data: RunData, plan: PreparedPlan, call: Call) -> RunData:
+    """Send a call that only reads; again later, where it is repeated until something holds."""
+    poll = call.poll
+    try:
+        result = _performer(services, data, plan).perform(call)
+    except CallError as error:
+        if poll is None or error.kind is FailureKind.PERMANENT:
+            return _again_or_failed(services, data, f"{call.name}: {error}", error)
+        why = str(error)
+    else:
+        if poll is None or all_hold(poll.until, result):
+            return _next_call(services, data, plan, call, result)
+        why = unmet(poll.until, result)
+    now = services.clock.now()
+    deadline = data.poll_deadline or _later(now, poll.within_seconds)
+    if now >= deadline:
+        reason = f"{call.name}: not so within {poll.within_seconds:g} s: {why}"
+        return _again_or_failed(services, data, reason, CallError(FailureKind.PERMANENT, "not_yet", reason))
+    again = min(_later(now, poll.every_seconds), deadline)
+    return _interrupted(services, data) or data.parked(again, "poll", poll_deadline=deadline)
+
+
+def _interrupted(services: Services, data: RunData) -> RunData | None:
+    # Nothing is in flight, so this may be interrupted like a stage that only looks; undo goes on to its end.
+    if data.undoing:
+        return None
+    with services.store.read() as connection:
+        return records.interruption(connection, data, planning=False)
 
 
 def _performer(services: Services, data: RunData, plan: PreparedPlan) -> BoundedCalls:
     return services.platforms_of(data).performer(plan.plan.environment, plan.steps[data.step])
-
-
-def kept_state(platforms: Platforms, plan: PreparedPlan, step: PreparedStep) -> JsonObject:
-    """The present values of what the step's operation keeps before a change; nothing when it keeps none."""
-    before = step.operation.before
-    if before is None:
-        return {}
-    seen = platforms.read(plan.plan.environment, step.step.target, before.read, before.parameters)
-    return {name: select_path(seen, path) for name, path in before.keep.items()}
 
 
 def _remember(services: Services, data: RunData, plan: PreparedPlan, step: PreparedStep) -> RunData:
@@ -272,9 +275,9 @@ def _next_call(services: Services, data: RunData, plan: PreparedPlan, call: Call
     step = plan.steps[data.step]
     results = {**data.results, call.id: result}
     if data.call + 1 < len(step.calls):
-        return data.to(Stage.CAPTURE, call=data.call + 1, attempt=0, results=results)
+        return data.to(Stage.CAPTURE, call=data.call + 1, attempt=0, results=results, poll_deadline=None)
     note_step(services, data, step.operation, operation_result(step, results))
-    return data.to(Stage.CONFIRM, results=results, looks=0, confirm_deadline=None)
+    return data.to(Stage.CONFIRM, results=results, looks=0, confirm_deadline=None, poll_deadline=None)
 
 
 def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
@@ -316,10 +319,7 @@ def _call_of_the_run(services: Services, data: RunData, plan: PreparedPlan, step
     if call.name == WAIT:
         until = _later(data.step_started_at or services.clock.now(), float(call.arguments["seconds"]))
         if services.clock.now() < until:
-            # Nothing is in flight, so this may be interrupted like a stage that only looks.
-            with services.store.read() as connection:
-                ending = records.interruption(connection, data, planning=False)
-            return ending or data.parked(until, "wait")
+            return _interrupted(services, data) or data.parked(until, "wait")
         return _next_call(services, data, plan, call, {})
     told = data.model_copy(update={"told": True})
     if call.name == PROPOSE:

@@ -12,10 +12,10 @@ from uici.model.verdict import Verdict
 from uici.monitoring.prometheus import PrometheusClient
 from uici.runs import outcomes, records, slots
 from uici.runs.changes import difference
-from uici.runs.data import DoneStep, RunData, Stage
+from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage
+from uici.runs.looking import kept_state
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
-from uici.runs.stages.acting import FIRST_CALL, kept_state
 from uici.translation.translating import inverse_step
 from uici.verification.judging import HealthTrack, judge_track
 from uici.verification.prometheus import alert_fires

@@ -20,11 +20,10 @@ from uici.notify.messages import approval_message
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records, slots
 from uici.runs.changes import changes_of
-from uici.runs.data import LOOK_AGAIN, RunData, Stage
+from uici.runs.data import FIRST_CALL, LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, only_watched, rests, waits
-from uici.runs.stages.acting import FIRST_CALL
 from uici.runs.stages.opening import values_of
 from uici.store.identifiers import new_id
 from uici.store.observed import observed
