@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from executors.docker.settings import MAX_STOP_SECONDS, DockerBinding, Text
 from executors.haproxy import MAX_WEIGHT, Traffic
-from uici.model.base import Frozen, JsonObject, JsonValue
-from uici.model.call import CallError, FailureKind
+from uici.model.base import Frozen, JsonValue
 
 OPEN_CALL = "engine.request"
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
@@ -189,21 +187,3 @@ ARGUMENTS: Mapping[str, type[Frozen]] = MappingProxyType(
         OPEN_CALL: EngineRequest,
     }
 )
-
-
-_Arguments = TypeVar("_Arguments", bound=Frozen)
-
-
-def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Arguments:
-    """`arguments` as the frozen type `kind`. Raises CallError(PERMANENT, `bad_arguments`); values are not repeated."""
-    try:
-        # As JSON, which arguments are: strict, yet with lists where tuples are meant.
-        return kind.model_validate_json(json.dumps(arguments), strict=True)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)[:10]
-        )
-        raise CallError(
-            FailureKind.PERMANENT, "bad_arguments", f"{name}: the arguments do not fit: {problems}"
-        ) from None

@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 from pydantic import ValidationError
 
 from executors import haproxy
+from executors.arguments import parsed
 from executors.deadline import Deadline
 from executors.diagnostics import argv_of, unsuccessful
 from executors.docker import calls, checkup
@@ -29,7 +30,6 @@ from executors.docker.arguments import (
     Snapshot,
     Stop,
     Update,
-    parsed,
 )
 from executors.docker.calls import CALL_SPECS
 from executors.docker.changes import Changes, deployment_of
