@@ -38,7 +38,7 @@ def _built(module: Any, model: str, value: JsonValue, at: str, drop: bool) -> An
     if not isinstance(value, Mapping):
         raise _misfit(at, f"an object is wanted, as the model {model} has it")
     known = _names(kind())
-    given: JsonObject = {known.get(name, name): item for name, item in value.items()}
+    given: JsonObject = {known.get(str(name), str(name)): item for name, item in value.items()}
     if hasattr(kind, "get_subtype"):
         # A subtype is told by its discriminator, which the SDK reads under its name on the wire.
         wire = {kind().attribute_map.get(name, name): item for name, item in given.items()}
@@ -47,7 +47,7 @@ def _built(module: Any, model: str, value: JsonValue, at: str, drop: bool) -> An
             raise _misfit(at, f"which kind of {model} is meant is not said")
         kind = getattr(module, subtype)
         known = _names(kind())
-        given = {known.get(name, name): item for name, item in value.items()}
+        given = {known.get(str(name), str(name)): item for name, item in value.items()}
     types = kind().swagger_types
     unknown = [name for name in given if name not in types]
     if unknown and not drop:
