@@ -25,6 +25,10 @@ FIELD_MANAGER = "uici"
 JSON = "application/json"
 
 
+class RehearsalOverError(Exception):
+    """What a call does from here on cannot be known beforehand; what it would have sent so far is."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the API server answered: a success, always."""
@@ -146,6 +150,9 @@ class Api:
                 if not response.closed:
                     response.close()  # a connection with an unread rest cannot carry the next request
                 response.release_conn()
+
+    def now_waits(self) -> None:
+        """From here on a call only waits for what it has sent to take effect; a rehearsal of it ends here."""
 
     def url(self, path: Sequence[str], query: Mapping[str, JsonValue] | None = None) -> str:
         """The whole address of a path."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.kubernetes import read_calls
+from executors.kubernetes import open_calls, read_calls
 from executors.kubernetes.publishing import Published
 from uici.model.base import JsonObject
 from uici.model.call import CallError, CallSpec, FailureKind, Risk
 
-PUBLISHED: Mapping[str, Published] = MappingProxyType({**read_calls.PUBLISHED})
+PUBLISHED: Mapping[str, Published] = MappingProxyType({**read_calls.PUBLISHED, **open_calls.PUBLISHED})
 CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({name: one.spec for name, one in PUBLISHED.items()})
 
 
@@ -27,6 +27,8 @@ def published_of(name: str) -> Published:
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
-    """Whether the call mutates, and its risk. Raises CallError as `published_of`."""
+    """Whether the call mutates, and its risk; an open call by its verb. Raises CallError as `published_of`."""
     spec = published_of(name).spec
+    if spec.open:
+        return open_calls.classify(arguments)
     return spec.mutates, spec.risk

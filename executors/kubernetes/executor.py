@@ -11,14 +11,18 @@ from executors.deadline import Deadline
 from executors.kubernetes import calls
 from executors.kubernetes.calls import CALL_SPECS
 from executors.kubernetes.cluster import Cluster
+from executors.kubernetes.open_guard import OpenGuard
+from executors.kubernetes.opening import Opening
 from executors.kubernetes.parts import Part
 from executors.kubernetes.publishing import parsed
 from executors.kubernetes.reading import Reading
+from executors.kubernetes.rehearsing import rehearse
 from executors.kubernetes.self_guard import SelfGuard
 from executors.kubernetes.settings import KubernetesBinding, KubernetesSettings
 from executors.kubernetes.workloads import Workloads
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, ExecutorContext
 
 _PROOF_SECONDS = 30.0
@@ -43,10 +47,8 @@ class KubernetesExecutor:
                 f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
             ) from None
         self._cluster = Cluster(settings, context.environment)
-        self._workloads = Workloads(self._cluster)
-        self._guard = SelfGuard(self._cluster, context.identity, context.layers.executor)
-        parts: tuple[Part, ...] = (Reading(self._cluster, self._workloads),)
-        self._parts = {name: part for part in parts for name in part.published}
+        self._identity, self._guards = context.identity, context.layers.executor
+        self._parts = self._parts_of(self._cluster)
 
     @classmethod
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
@@ -76,6 +78,15 @@ class KubernetesExecutor:
         arguments = parsed(published.arguments, call.name, call.arguments)
         return self._parts[call.name].happened(call.name, arguments, before, Deadline(_PROOF_SECONDS))
 
+    def rehearse(self, call: Call) -> Rehearsal:
+        """What the API server says of the call's requests, all of them sent as dry runs. Raises CallError."""
+        published = calls.published_of(call.name)
+        deadline = Deadline(min(call.timeout_seconds, published.spec.timeout_seconds))
+        arguments = parsed(published.arguments, call.name, call.arguments)
+        return rehearse(
+            self._cluster, lambda dry: self._parts_of(dry)[call.name].perform(call.name, arguments, deadline)
+        )
+
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         """Bindings of what an alert's labels name. Raises CallError."""
         return ()
@@ -91,3 +102,13 @@ class KubernetesExecutor:
     def close(self) -> None:
         """Close the connections. Workloads keep running."""
         self._cluster.close()
+
+    def _parts_of(self, cluster: Cluster) -> Mapping[str, Part]:
+        """Call -> the part that carries it out, all of them on this cluster."""
+        workloads = Workloads(cluster)
+        guard = SelfGuard(cluster, self._identity, self._guards)
+        parts: tuple[Part, ...] = (
+            Reading(cluster, workloads),
+            Opening(cluster, workloads, guard, OpenGuard(cluster, self._identity, self._guards)),
+        )
+        return {name: part for part in parts for name in part.published}
