@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from uici.model.base import JsonObject, JsonValue
-from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.errors import Problem, ProblemKind, did_you_mean, together
 from uici.model.masking import register_secret
 from uici.model.secret import SecretReference, is_reference
 
@@ -153,16 +153,7 @@ def resolve_tree(document: JsonObject, *, where: str = "") -> JsonObject:
 
     resolved: JsonObject = walk(document, where)
     if problems:
-        first = problems[0]
-        raise Problem(
-            first.kind,
-            first.code,
-            first.detail,
-            where=first.where,
-            allowed=first.allowed,
-            hint=first.hint,
-            errors=tuple({"pointer": each.where, "code": each.code, "detail": each.detail} for each in problems),
-        )
+        raise together(problems, place="pointer")
     return resolved
 
 

@@ -26,7 +26,7 @@ from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.locations import config_directory, which_configuration
 from uici.model.base import JsonObject
 from uici.model.checkup import Check, CheckState, fail, ok, skip, warn
-from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.errors import unknown_environment
 from uici.model.identity import SelfIdentity
 from uici.model.settings import DoctorSettings
 from uici.model.site import Site
@@ -68,13 +68,7 @@ def _all(
     site = application.site
     url = state_url(state, site, folder)
     if environment is not None and environment not in site.environments:
-        raise Problem(
-            ProblemKind.INVALID,
-            "unknown_environment",
-            f"there is no environment {environment!r}{did_you_mean(environment, site.environments)}",
-            where="--environment",
-            allowed=sorted(site.environments),
-        )
+        raise unknown_environment(environment, site.environments, "--environment")
     counted = f"{len(site.environments)} environments, {len(site.targets)} targets, {len(site.operations)} operations"
     own = [ok("configuration", f"{which_configuration(folder)} is good: {counted}"), *_machine(site.platform.doctor)]
     own += [*_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]

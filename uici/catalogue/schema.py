@@ -96,13 +96,18 @@ def write_schemas(directory: Path) -> list[Path]:
             (directory / name).write_text(text, encoding="utf-8")
             written.append(directory / name)
     except OSError as error:
-        raise Problem(
-            ProblemKind.INVALID,
-            "cannot_write",
-            f"{error.filename or directory} cannot be written: {error.strerror or error}",
-            where=str(directory),
-        ) from None
+        raise cannot_write(directory, error) from None
     return written
+
+
+def cannot_write(directory: Path, error: OSError) -> Problem:
+    """The Problem of files that cannot be written into `directory`."""
+    return Problem(
+        ProblemKind.INVALID,
+        "cannot_write",
+        f"{error.filename or directory} cannot be written: {error.strerror or error}",
+        where=str(directory),
+    )
 
 
 def _removable(schema: JsonObject, depth: int) -> JsonObject:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from uici.catalogue.locations import shipped_config
-from uici.catalogue.schema import write_schemas
+from uici.catalogue.schema import cannot_write, write_schemas
 from uici.model.errors import Problem, ProblemKind
 
 SCHEMAS = ".schemas"
@@ -51,10 +51,5 @@ def write_starter(directory: Path) -> list[Path]:
         # Where the shipped defaults keep the store and what the executors own.
         (directory / "state").mkdir(exist_ok=True)
     except OSError as error:
-        raise Problem(
-            ProblemKind.INVALID,
-            "cannot_write",
-            f"{error.filename or directory} cannot be written: {error.strerror or error}",
-            where=str(directory),
-        ) from None
+        raise cannot_write(directory, error) from None
     return written

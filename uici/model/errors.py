@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 
@@ -48,6 +48,31 @@ class Problem(Exception):  # noqa: N818  # the name of RFC 9457, whose documents
         """What to do."""
         self.errors = errors
         """Further problems of the same request, all at once."""
+
+
+def together(problems: Sequence[Problem], *, place: str = "where") -> Problem:
+    """One Problem for several: the first one's text, and all of them under `errors`, their places named `place`."""
+    first = problems[0]
+    return Problem(
+        first.kind,
+        first.code,
+        first.detail,
+        where=first.where,
+        allowed=first.allowed,
+        hint=first.hint,
+        errors=tuple({place: each.where, "code": each.code, "detail": each.detail} for each in problems),
+    )
+
+
+def unknown_environment(name: str, known: Collection[str], where: str = "") -> Problem:
+    """The Problem of an environment that the site does not have."""
+    return Problem(
+        ProblemKind.UNPROCESSABLE,
+        "unknown_environment",
+        f"there is no environment {name!r}{did_you_mean(name, known)}",
+        where=where,
+        allowed=sorted(known),
+    )
 
 
 def did_you_mean(given: str, choices: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from uici.access.secrets import resolve
 from uici.model.base import JsonObject
-from uici.model.errors import Problem, ProblemKind
+from uici.model.errors import Problem, ProblemKind, together
 from uici.model.settings import ASKING, MessageKind, NotifySettings
 from uici.notify.apprise_notifier import AppriseNotifier
 from uici.notify.notifiers import LogNotifier, WebhookNotifier
@@ -55,16 +55,7 @@ def open_channels(settings: NotifySettings) -> tuple[Channel, ...]:
         except Problem as problem:
             problems.append(problem)
     if problems:
-        first = problems[0]
-        raise Problem(
-            first.kind,
-            first.code,
-            first.detail,
-            where=first.where,
-            allowed=first.allowed,
-            hint=first.hint,
-            errors=tuple({"where": each.where, "code": each.code, "detail": each.detail} for each in problems),
-        )
+        raise together(problems)
     return tuple(channels)
 
 

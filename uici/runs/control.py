@@ -15,7 +15,7 @@ from uici.intake.payload import parse_notification
 from uici.intake.writer import Accepted, IntakeWriter
 from uici.model.alert import Notification
 from uici.model.base import JsonObject
-from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.errors import Problem, ProblemKind, unknown_environment
 from uici.model.masking import mask
 from uici.model.plan import Origin, Plan
 from uici.model.settings import MessageKind
@@ -147,13 +147,7 @@ class Control:
         """What would be done about a payload, an incident or a plan. Changes nothing."""
         site = self._services.site()
         if environment is not None and environment not in site.environments:
-            raise Problem(
-                ProblemKind.UNPROCESSABLE,
-                "unknown_environment",
-                f"there is no environment {environment!r}{did_you_mean(environment, site.environments)}",
-                where="environment",
-                allowed=sorted(site.environments),
-            )
+            raise unknown_environment(environment, site.environments, "environment")
         if "alerts" in document:
             # The parser takes what arrives at the webhook: bytes, so that both roads refuse the same things.
             notification = parse_notification(

@@ -15,7 +15,7 @@ from uici.model.base import JsonObject, canonical_json
 from uici.model.builtin import classify_builtin
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
 from uici.model.condition import all_hold
-from uici.model.errors import Problem, ProblemKind
+from uici.model.errors import Problem, ProblemKind, unknown_environment
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.operation import BUILTIN
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedReading, PreparedStep, Step
@@ -92,12 +92,7 @@ class Platforms:
     def _settings(self, environment: str) -> Environment:
         settings = self._site().environments.get(environment)
         if settings is None:
-            raise Problem(
-                ProblemKind.UNPROCESSABLE,
-                "unknown_environment",
-                f"there is no environment {environment!r}",
-                allowed=sorted(self._site().environments),
-            )
+            raise unknown_environment(environment, self._site().environments)
         return settings
 
     def prepare(self, plan: Plan) -> PreparedPlan:
