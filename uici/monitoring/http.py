@@ -61,7 +61,7 @@ class MonitoringHttp:
         try:
             with (
                 httpx.Client(
-                    timeout=self._settings.timeout, trust_env=False, verify=_tls(), follow_redirects=False
+                    timeout=self._settings.timeout, trust_env=False, verify=system_trust(), follow_redirects=False
                 ) as client,
                 client.stream(
                     method, self._base + path, params=parameters, json=body, headers=self._headers(), auth=self._basic()
@@ -166,6 +166,6 @@ def _date(header: str | None) -> datetime:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
-    # Reading the system's certificates takes longer than the question.
+def system_trust() -> ssl.SSLContext:
+    """TLS that trusts the system's certificates; kept, because reading them takes longer than a request."""
     return ssl.create_default_context()

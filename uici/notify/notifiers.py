@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import ssl
-from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
 import structlog
 
 from uici.model.base import JsonObject, canonical_json
+from uici.monitoring.http import system_trust
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +57,7 @@ class WebhookNotifier:
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout,
                 trust_env=False,
-                verify=_tls(),
+                verify=system_trust(),
                 follow_redirects=False,
             )
         except httpx.HTTPError as error:
@@ -66,9 +65,3 @@ class WebhookNotifier:
             raise ConnectionError(f"{self._where} could not be reached: {type(error).__name__}") from None
         if not answer.is_success:
             raise OSError(f"{self._where} answered {answer.status_code} instead of 2xx")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    # Reading the system's certificates takes longer than a delivery.
-    return ssl.create_default_context()
