@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
@@ -103,9 +103,6 @@ class Matcher:
 def parse_matcher(text: str) -> Matcher:
     """Parse and cache one matcher. Raises ValueError as `Matcher` does."""
     return Matcher(text)
-
-
-Matchers = Annotated[tuple[Matcher, ...], "all must match"]
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
