@@ -7,9 +7,11 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.real.components import require_component
@@ -96,6 +98,14 @@ def network_tripwire(_tripwire: None) -> Iterator[list[str]]:
     yield _violations
     if _violations:
         pytest.fail("\n".join(_violations), pytrace=False)
+
+
+@pytest.fixture
+def lone_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A command's surroundings: an empty folder; afterwards the logs are set up as they were before."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_configure() -> None:

@@ -46,4 +46,4 @@ class _Connection(UnixHTTPConnection):
 class _Pool(UnixHTTPConnectionPool):
     def _new_conn(self) -> Any:
         # The SDK keeps plain seconds there, unlike the pool it inherits from.
-        return _Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type]
+        return _Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type] # its stubs say Timeout

@@ -292,7 +292,7 @@ def test_a_missing_thing(driver: Driver) -> None:
     assert snapshot["status"]["state"] == "missing"
     assert "error" in snapshot["logs"]
     for name in ("logs", "usage", "describe", DIAGNOSE, BACKEND, *CHANGES):
-        error = refusal(lambda name=name: missing.do(name, **arguments_of(name, driver.rig)))  # type: ignore[misc]
+        error = refusal(lambda name=name: missing.do(name, **arguments_of(name, driver.rig)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert error.kind is FailureKind.PERMANENT, name
 
 
@@ -357,7 +357,7 @@ def test_a_diagnostic_is_a_result_whatever_its_exit_code(driver: Driver) -> None
 
 def test_only_what_the_binding_allows_is_run(driver: Driver) -> None:
     for name in ("gret", "greet; id", "greet --help", "", "/bin/sh"):
-        error = refusal(lambda name=name: driver.do(DIAGNOSE, diagnostic=name))  # type: ignore[misc]
+        error = refusal(lambda name=name: driver.do(DIAGNOSE, diagnostic=name))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert (error.kind, error.code) == (FailureKind.PERMANENT, "unknown_diagnostic")
         assert "greet, env, endless, stuck" in error.message
     with pytest.raises(CallError, match="did you mean 'greet'"):
@@ -592,7 +592,7 @@ def test_an_unreachable_platform_is_temporary_and_nothing_is_sent(driver: Driver
     former = driver.rig.instances()
     with driver.rig.unreachable():
         for name in ("status", "restart", "stop", "scale"):
-            error = refusal(lambda name=name: driver.do(name, **arguments_of(name, driver.rig)))  # type: ignore[misc]
+            error = refusal(lambda name=name: driver.do(name, **arguments_of(name, driver.rig)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             assert error.kind is FailureKind.TEMPORARY, name
         open_name, arguments = driver.rig.open_change()
         assert refusal(lambda: driver.do(open_name, **arguments)).kind is FailureKind.TEMPORARY
@@ -706,7 +706,7 @@ def test_hostile_text_in_every_argument(driver: Driver, text: str, tmp_path: Pat
     former = rig.instances()
     named = Driver(rig, driver.executor, rig.named(text))
     for name in (*READS, *CHANGES):
-        result = outcome(lambda name=name: named.do(name, **arguments_of(name, rig)))  # type: ignore[misc]
+        result = outcome(lambda name=name: named.do(name, **arguments_of(name, rig)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         if isinstance(result, CallError):
             assert result.kind is FailureKind.PERMANENT, (name, result.message)
             assert len(result.message) < 2000
@@ -716,17 +716,17 @@ def test_hostile_text_in_every_argument(driver: Driver, text: str, tmp_path: Pat
             assert name in OF_WHAT_IS_MISSING
     for name, argument in ((DIAGNOSE, "diagnostic"), ("set_backend", "state"), ("list", "state")):
         given = {argument: text}
-        assert refusal(lambda name=name, given=given: driver.do(name, **given)).kind is FailureKind.PERMANENT  # type: ignore[misc]
+        assert refusal(lambda name=name, given=given: driver.do(name, **given)).kind is FailureKind.PERMANENT  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     assert refusal(lambda: driver.do("deploy", version=text)).kind is FailureKind.PERMANENT
     for environment in ({text: "x"}, {"HOSTILE": text}):
-        result = outcome(lambda given=environment: driver.do("configure", environment=given))  # type: ignore[misc]
+        result = outcome(lambda given=environment: driver.do("configure", environment=given))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         if isinstance(result, CallError):
             assert result.kind is FailureKind.PERMANENT, result.message
         else:
             assert rig.environment_now().items() >= environment.items()
     name, arguments = rig.open_read()
     for hostile in _with_text(arguments, text):
-        result = outcome(lambda given=hostile: driver.do(name, **given))  # type: ignore[misc]
+        result = outcome(lambda given=hostile: driver.do(name, **given))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert not isinstance(result, CallError) or result.kind is FailureKind.PERMANENT
     driver.executor.find({"name": text, "container": text, "program": text})
     assert len(rig.instances()) == len(former)
@@ -753,7 +753,7 @@ def test_secrets_stay_out_of_errors(driver: Driver) -> None:
         {**binding, "health": {"http": CANARY}},
     ]
     for target in wrong:
-        refusal(lambda target=target: driver.do("restart", target=target))  # type: ignore[misc]
+        refusal(lambda target=target: driver.do("restart", target=target))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     refusal(lambda: driver.do("configure", environment={"SECRET": CANARY, "B": 1}))
     refusal(lambda: driver.do("configure", environment={"SECRET": CANARY + "\x00"}))
     refusal(lambda: driver.do("deploy", version="no-such-version"))

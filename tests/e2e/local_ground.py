@@ -98,7 +98,7 @@ def end_supervisor(config: Path, *states: Path) -> None:
         pid = int(pidfile.read_text())
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGTERM)
-            until(lambda pid=pid: not psutil.pid_exists(pid) or _dead(pid), "the end of supervisord")  # type: ignore[misc]
+            until(lambda pid=pid: not psutil.pid_exists(pid) or _dead(pid), "the end of supervisord")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
 
 
 def _dead(pid: int) -> bool:

@@ -6,14 +6,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from tests.integration.service_rig import serving
@@ -29,13 +27,7 @@ targets:
 """
 
 
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("UICI_URL", "UICI_TOKEN", "UICI_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    yield
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("lone_shell")
 
 
 def site(folder: Path, **files: str) -> Path:

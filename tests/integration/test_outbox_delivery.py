@@ -120,7 +120,7 @@ def test_pauses_grow_and_a_part_of_them_is_left_to_chance(store: Store) -> None:
     notify = settings(retry={"first_seconds": 60, "longest_seconds": 600})
     with delivering(store, channel(receiver), clock=clock, notify=notify) as deliverer:
         for tries in range(1, 8):
-            woken_until(deliverer, lambda tries=tries: bool(rows(store)) and rows(store)[0].tries == tries)  # type: ignore[misc]
+            woken_until(deliverer, lambda tries=tries: bool(rows(store)) and rows(store)[0].tries == tries)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             next_at = rows(store)[0].next_at
             pauses.append((next_at - clock.time).total_seconds())
             clock.time = next_at

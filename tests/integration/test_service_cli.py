@@ -210,7 +210,8 @@ def test_everything_is_watched_until_ctrl_c(served: Served, arguments: list[str]
     if arguments[0] == "watch":
         assert json.loads(watching.stdout.readline())["type"] == "uici.before_it_was_watched"
     seen: list[str] = []
-    reading = threading.Thread(target=lambda: seen.append(watching.stdout.readline()))  # type: ignore[union-attr]
+    line = watching.stdout.readline
+    reading = threading.Thread(target=lambda: seen.append(line()))
     reading.start()
     for _ in range(DEADLINE * 20):
         # Again and again, since nobody can say when the stream stands.

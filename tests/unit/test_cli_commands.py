@@ -2,11 +2,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from uici.cli.app import app, hoisted
@@ -15,14 +13,12 @@ NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens there
 RUNNER = CliRunner()
 
 
+pytestmark = pytest.mark.usefixtures("lone_shell")
+
+
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("UICI_URL", "UICI_TOKEN", "UICI_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
-    monkeypatch.chdir(tmp_path)
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from tests.real.components import REPOSITORY
@@ -39,13 +37,7 @@ tests:
 """
 
 
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in ("UICI_URL", "UICI_TOKEN", "UICI_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    yield
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("lone_shell")
 
 
 def uici(*arguments: str) -> Result:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -23,16 +22,11 @@ from uici.cli.rendering import show_preview
 HOSTILE = "a|b`<script>alert(1)</script>@all\n| x |\n[l](http://e) **b** </pre></details>\x1b[2J~~s~~ :tada: #1 $x$"
 
 
-@pytest.fixture(autouse=True)
-def _clean() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("lone_shell")
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("UICI_URL", "UICI_TOKEN", "UICI_CONFIG_DIR"):
-        monkeypatch.delenv(name, raising=False)
+def site(tmp_path: Path) -> Path:
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "targets.yml").write_text(
@@ -42,7 +36,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     payloads = tmp_path / "payloads"
     payloads.mkdir()
     write(payloads / "down.json", alert("ServiceDown", uici_target="web"))
-    monkeypatch.chdir(tmp_path)
     return folder
 
 

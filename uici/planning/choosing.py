@@ -57,7 +57,7 @@ def choose(
     offered = {item.name: item for item in weigh(candidates, masked, settings, now)}
     free = [candidate for candidate in candidates if candidate.name in offered]
     # Not for secrecy: a replay has to draw the same.
-    drawn = policy_of(settings).order(free, now, random.Random(seed)) if free else ()  # noqa: S311
+    drawn = policy_of(settings).order(free, now, random.Random(seed)) if free else ()  # noqa: S311  # drawn, not secret
     ordered = tuple(offered[item.name].model_copy(update={"value": item.value}) for item in drawn)
     first = ordered[0] if ordered else None
     return Choice(
