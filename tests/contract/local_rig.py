@@ -20,7 +20,9 @@ import psutil
 
 from executors.local import LocalExecutor
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from tests.real.components import worker
 from tests.real.haproxy import HAProxy, haproxy
+from tests.real.process import end_supervisors
 from uici.model.base import JsonObject
 from uici.model.call import Call
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -93,7 +95,8 @@ def diagnostics(shell: str, sleep: str) -> JsonObject:
     }
 
 
-SLEEPS = {"stuck": "86399", "endless": "86398"}
+# Told apart by how long they sleep, also from those of other workers.
+SLEEPS = {"stuck": str(86_399 - 2 * worker()), "endless": str(86_398 - 2 * worker())}
 
 
 def sleepers(diagnostic: str) -> list[int]:
@@ -279,7 +282,7 @@ class LocalRig:
 
     def close(self) -> None:
         self._stack.close()
-        stop_supervisor(self.directory)
+        end_supervisors(self.directory)
 
     def _supervisorctl(self, *arguments: str) -> str:
         socket_url = f"unix://{self.directory / 'supervisor.sock'}"
@@ -294,26 +297,3 @@ class LocalRig:
 
 def supervisor_pid(directory: Path) -> int:
     return int((directory / "supervisord.pid").read_text())
-
-
-def stop_supervisor(directory: Path) -> None:
-    """End a test's supervisord and everything below it, by process id."""
-    try:
-        leader = psutil.Process(supervisor_pid(directory))
-        family = [*leader.children(recursive=True), leader]
-    except (OSError, ValueError, psutil.Error):
-        return
-    if str(directory / "supervisord.conf") not in leader.cmdline():
-        return
-    for process in reversed(family):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    # Whoever adopts a zombie takes its time; a dead process holds nothing any more.
-    until(lambda: not any(_lives(process) for process in family), "supervisord and its services are gone")
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +14,12 @@ from pathlib import Path
 import psutil
 
 from tests.e2e.server import Server, until, write_site
+from tests.real.components import worker
+from tests.real.process import end_supervisors
 from uici.model.base import JsonObject
 
 ENVIRONMENT = "local"
-_seconds = iter(range(100_000, 200_000))
+_seconds = iter(range(100_000 * (worker() + 1), 100_000 * (worker() + 2)))
 
 
 def program(name: str, **more: object) -> JsonObject:
@@ -87,25 +87,7 @@ def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonO
             with Server(config) as uici:
                 yield LocalGround(uici, targets, messages)
         finally:
-            end_supervisor(config)
-
-
-def end_supervisor(config: Path, *states: Path) -> None:
-    """Programs outlive their healer by design; after a test nothing is to be left."""
-    for pidfile in (
-        pidfile for state in (config / "state", *states) for pidfile in state.glob("local/supervisor/supervisord.pid")
-    ):
-        pid = int(pidfile.read_text())
-        if psutil.pid_exists(pid):
-            os.kill(pid, signal.SIGTERM)
-            until(lambda pid=pid: not psutil.pid_exists(pid) or _dead(pid), "the end of supervisord")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-
-
-def _dead(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
+            end_supervisors(config)
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.contract.local_rig import SERVICE, stop_supervisor
+from tests.contract.local_rig import SERVICE
 from tests.e2e.containers import Yard
 from tests.e2e.crashing import BOUNDARY
 from tests.e2e.server import Server, alert, payload, until, write_site
 from tests.real.components import REPOSITORY, free_port
 from tests.real.docker import DockerEngine
 from tests.real.haproxy import haproxy
+from tests.real.process import end_supervisors
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 
@@ -59,7 +60,7 @@ def service(folder: Path, **more: object) -> JsonObject:
 @pytest.fixture
 def supervised(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    stop_supervisor(tmp_path / "supervisor")
+    end_supervisors(tmp_path / "supervisor")
 
 
 @pytest.mark.parametrize("boundary", ["call:announced", "call:performed"])

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.local_ground import end_supervisor, program
+from tests.e2e.local_ground import program
 from tests.e2e.server import Server, alert, payload, until, write_site
 from tests.real.components import faketime_library
+from tests.real.process import end_supervisors
 from uici.model.base import JsonObject
 
 pytestmark = [pytest.mark.component("faketime"), pytest.mark.timeout(240)]
@@ -78,7 +79,7 @@ def uici(tmp_path: Path, clock: Clock) -> Iterator[Server]:
     finally:
         server.stop()
         server.http.close()
-        end_supervisor(config)
+        end_supervisors(config)
 
 
 def incident(uici: Server, name: str, target: str, fingerprint: str) -> str:

@@ -13,8 +13,9 @@ from typing import IO
 
 import pytest
 
-from tests.e2e.local_ground import LocalGround, end_supervisor, local_ground, program
+from tests.e2e.local_ground import LocalGround, local_ground, program
 from tests.e2e.server import Server, alert, payload, until
+from tests.real.process import end_supervisors
 from uici.model.base import JsonObject
 
 pytestmark = pytest.mark.component("tmpfs")
@@ -91,7 +92,7 @@ def ground(tmp_path: Path, disk: SmallDisk) -> Iterator[LocalGround]:
             yield ground
         finally:
             ground.uici.stop()
-            end_supervisor(ground.uici.config, disk.folder)
+            end_supervisors(disk.folder)
 
 
 def firing(name: str, target: str, fingerprint: str) -> JsonObject:

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,9 @@ import pytest
 
 from executors.local import LocalExecutor
 from executors.local.program import ProgramFiles
-from tests.contract.local_rig import call, make_call, stop_supervisor, supervisor_pid, until
+from tests.contract.local_rig import call, make_call, supervisor_pid, until
 from tests.contract.rig import ALL_LAYERS, NOBODY
+from tests.real.process import end_supervisors
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind, Happened
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -53,12 +55,14 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path)
-    yield place
-    for note in (place.directory / "run").glob("*.json"):
-        end_orphan(json.loads(note.read_text()))
-    stop_supervisor(place.directory)
+def place() -> Iterator[Place]:
+    # A short path, so that supervisord's socket stands where its other files do.
+    with tempfile.TemporaryDirectory(prefix="uici-") as folder:
+        place = Place(Path(folder))
+        yield place
+        for note in (place.directory / "run").glob("*.json"):
+            end_orphan(json.loads(note.read_text()))
+        end_supervisors(place.directory)
 
 
 def end_orphan(note: JsonObject) -> None:
@@ -175,7 +179,7 @@ def test_a_long_directory_gets_a_short_socket(tmp_path: Path) -> None:
         assert socket.parent.name.startswith("uici-")
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
     finally:
-        stop_supervisor(place.directory)
+        end_supervisors(place.directory)
     shutil.rmtree(socket.parent)
 
 
@@ -206,7 +210,7 @@ def test_a_space_in_the_directory(tmp_path: Path) -> None:
         call(place.executor(), "program.start", target=sleeper())
         assert call(place.executor(), "program.status", target=sleeper())["state"] == "running"
     finally:
-        stop_supervisor(place.directory)
+        end_supervisors(place.directory)
 
 
 # --- dying ----------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.local_ground import end_supervisor
 from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.real.process import end_supervisors
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 from uici.model.masking import MASK
@@ -144,7 +144,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
                 uici.stop()
                 uici.http.close()
         finally:
-            end_supervisor(config)
+            end_supervisors(config)
 
 
 def _happened(uici: Server, environment: dict[str, str], told: list[str]) -> Ground:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.service_rig import PLATFORM, Served, alert, notification, serving
+from tests.real.process import end_supervisors
 from uici.access.roles import Role
 
 POLICIES = "autonomy: approve\nrisk: {auto_approve_up_to: low}\n"
@@ -29,18 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield served
         finally:
             # The services of these tests outlive UICI on purpose; the tests do not.
-            stop_supervisor(folder)
-
-
-def stop_supervisor(folder: Path) -> None:
-    import psutil
-
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(folder) in part for part in process.info["cmdline"] or ()):
-            children = process.children(recursive=True)
-            for each in [process, *children]:
-                each.terminate()
-            psutil.wait_procs([process, *children], timeout=DEADLINE)
+            end_supervisors(folder)
 
 
 def uici(served: Served, *arguments: str, role: Role = Role.ADMIN, **more: Any) -> subprocess.CompletedProcess[str]:

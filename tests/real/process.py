@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -64,3 +66,32 @@ def _wait_ready(process: subprocess.Popen[bytes], ready_url: str, log: Path) -> 
             last = str(error)
         time.sleep(0.05)
     raise ServerStartError(f"{ready_url} not ready within {START_SECONDS:g} s ({last}):\n{tail(log)}")
+
+
+def end_supervisors(folder: Path) -> None:
+    """Kill every supervisord whose configuration lies below `folder`, and all that it runs.
+
+    Services outlive UICI on purpose; the tests do not. Found by its command line, since one that is just starting
+    again has no file with its process id.
+    """
+    family: list[psutil.Process] = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or ()
+        if any(word.startswith(f"{folder}/") and word.endswith("/supervisord.conf") for word in words):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family += [*process.children(recursive=True), process]
+    for process in reversed(family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(_lives(process) for process in family):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"supervisord below {folder} did not end")
+        time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    # Whoever adopts a zombie takes its time; a dead process holds nothing any more.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
