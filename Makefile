@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Most tests wait for something, so they go well with more workers than processors.
+JOBS ?= 3
 BIN := .venv/bin
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
@@ -40,7 +42,7 @@ demo: $(RUN_READY)
 	$(BIN)/uici demo
 
 test: $(DEV_READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 check: $(DEV_READY)
 	$(BIN)/python -m ruff check .

@@ -73,7 +73,9 @@ class Ground:
         return dict(self.client.inspect_container(name))
 
     def names(self) -> set[str]:
-        return {one["Names"][0].lstrip("/") for one in self.client.containers(all=True)}
+        """Of all containers of these tests; others may use the engine too."""
+        names = {one["Names"][0].lstrip("/") for one in self.client.containers(all=True)}
+        return {name for name in names if "uici-t-" in name}
 
     def actions(self) -> list[tuple[str, str]]:
         """(action, name) of every change since the last time."""
@@ -84,7 +86,7 @@ class Ground:
     def close(self) -> None:
         self.executor.close()
         for container in self.client.containers(all=True):
-            if container["Image"].startswith(IMAGE) or "uici-t" in container["Names"][0]:
+            if "uici-t-" in container["Names"][0]:
                 self.client.remove_container(container["Id"], force=True, v=True)
         for network in self.client.networks():
             if network["Name"].startswith("uici-t"):

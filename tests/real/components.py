@@ -27,6 +27,7 @@ REDIS_BINARIES = ("redis-server",)
 NGINX_BINARIES = ("nginx",)
 
 _handed_out: set[int] = set()
+_SHARES = 8
 
 
 def required() -> frozenset[str]:
@@ -171,12 +172,14 @@ def require_component(name: str) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, never given twice by this process.
+    """A TCP port of 127.0.0.1 that nothing listens on, never given twice by this run of the tests.
 
-    Taken from below the kernel's ephemeral range, so that no outgoing connection can take it before its server does.
+    Taken from below the kernel's ephemeral range, so that no outgoing connection can take it before its server does,
+    and from this worker's own share of it, so that no other worker can.
     """
+    first = 18_000 + worker() % _SHARES * (14_000 // _SHARES)
     for _ in range(1000):
-        port = random.randrange(18_000, 32_000)
+        port = random.randrange(first, first + 14_000 // _SHARES)
         if port in _handed_out:
             continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -186,4 +189,9 @@ def free_port() -> int:
                 continue
         _handed_out.add(port)
         return port
-    raise RuntimeError("no free port of 127.0.0.1 between 18000 and 32000")
+    raise RuntimeError(f"no free port of 127.0.0.1 from {first} on")
+
+
+def worker() -> int:
+    """Which of the processes that share the tests this is; 0 when there is only one."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
