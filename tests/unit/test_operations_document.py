@@ -1,6 +1,6 @@
-"""The table of verbs in docs/operations.md is the catalogue's: every verb, its risk, its platforms and its undo.
+"""The tables in docs/operations.md are the catalogue's: each verb, its risk, its undo, and where it works or why not.
 
-`python -m tests.unit.test_operations_document` writes the table anew.
+`python -m tests.unit.test_operations_document` writes them anew.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from tests.real.components import REPOSITORY
+from uici.catalogue.coverage import coverage_of
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.call import Risk
@@ -16,6 +17,7 @@ from uici.model.site import Site
 
 DOCUMENT = REPOSITORY / "docs" / "operations.md"
 BEGIN, END = "<!-- the table of verbs begins -->\n", "<!-- the table of verbs ends -->\n"
+COVERAGE = "<!-- the table of platforms begins -->\n", "<!-- the table of platforms ends -->\n"
 EXECUTORS = discover_executors()
 
 
@@ -72,6 +74,12 @@ def test_the_table_is_the_catalogues() -> None:
     assert shown == wanted, "write it anew: python -m tests.unit.test_operations_document"
 
 
+def test_where_verbs_work_is_the_catalogues() -> None:
+    shown = DOCUMENT.read_text().partition(COVERAGE[0])[2].partition(COVERAGE[1])[0]
+    wanted = coverage_of(load_site(None, executors=EXECUTORS), EXECUTORS).markdown()
+    assert shown == wanted, "write it anew: python -m tests.unit.test_operations_document"
+
+
 def test_the_walked_example_is_the_shipped_file() -> None:
     shown = re.search(r"```yaml\n# file: operations/reload_edge\.yml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     shipped = (REPOSITORY / "operations" / "reload_nginx.yml").read_text()
@@ -79,6 +87,12 @@ def test_the_walked_example_is_the_shipped_file() -> None:
     assert shown[1].strip() == shipped.partition("\n\n")[2].strip(), "the example differs from the file that is tested"
 
 
+def _replaced(text: str, begin: str, end: str, between: str) -> str:
+    head, _, rest = text.partition(begin)
+    return head + begin + between + end + rest.partition(end)[2]
+
+
 if __name__ == "__main__":
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    DOCUMENT.write_text(head + BEGIN + table(load_site(None, executors=EXECUTORS)) + END + rest.partition(END)[2])
+    found = load_site(None, executors=EXECUTORS)
+    written = _replaced(DOCUMENT.read_text(), BEGIN, END, table(found))
+    DOCUMENT.write_text(_replaced(written, *COVERAGE, coverage_of(found, EXECUTORS).markdown()))

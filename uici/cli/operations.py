@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from uici.cli import authoring
 from uici.cli.client import segment
 from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, log_to_stderr, options_of
 from uici.model.base import JsonObject
@@ -32,7 +33,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The operation's name.
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
+    """Add this module's commands, and those for authors of verbs."""
+    authoring.register(operations)
     app.add_typer(operations, name="operations")
 
 
@@ -73,6 +75,7 @@ def lint(
     config: ConfigOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on warnings, too.")] = False,
     github: Annotated[bool, typer.Option("--github", help="Print annotations for GitHub's pipelines.")] = False,
+    without_tests: Annotated[bool, typer.Option("--without-tests", help="Do not run the verbs' own tests.")] = False,
 ) -> None:
     """Check verbs: all problems of `uici check`, failing tests, and warnings about what will be regretted.
 
@@ -92,7 +95,7 @@ def lint(
     problems: list[Diagnostic] = []
     try:
         site = catalogue.load()
-        problems = [failure.diagnostic() for failure in run_verb_tests(site, executors)]
+        problems = [] if without_tests else [failure.diagnostic() for failure in run_verb_tests(site, executors)]
     except CatalogueError as error:
         problems = list(error.diagnostics)
     warnings = advise(catalogue.verbs.values(), executors)
