@@ -18,6 +18,22 @@ PATIENCE = 20.0
 CONTAINERS = "container_instances.ContainerInstanceClient"
 
 
+def instance_details(compartment: str, subnet: str, image: str = "web:good", **environment: str) -> Any:
+    """What a container instance is created with."""
+    models = oci.container_instances.models
+    return models.CreateContainerInstanceDetails(
+        compartment_id=compartment,
+        availability_domain="UICI:PHX-AD-1",
+        display_name="web",
+        shape="CI.Standard.E4.Flex",
+        shape_config=models.CreateContainerInstanceShapeConfigDetails(ocpus=1, memory_in_gbs=2),
+        containers=[
+            models.CreateContainerDetails(display_name="web", image_url=image, environment_variables=environment)
+        ],
+        vnics=[models.CreateContainerVnicDetails(subnet_id=subnet)],
+    )
+
+
 class Ground:
     """A simulator and clients of it. Its clients never retry unless a test says how."""
 
@@ -53,19 +69,8 @@ class Ground:
         return self.client(CONTAINERS)
 
     def details(self, image: str = "web:good", **environment: str) -> Any:
-        """What a container instance is created with."""
-        models = oci.container_instances.models
-        return models.CreateContainerInstanceDetails(
-            compartment_id=self.simulator.compartment,
-            availability_domain="UICI:PHX-AD-1",
-            display_name="web",
-            shape="CI.Standard.E4.Flex",
-            shape_config=models.CreateContainerInstanceShapeConfigDetails(ocpus=1, memory_in_gbs=2),
-            containers=[
-                models.CreateContainerDetails(display_name="web", image_url=image, environment_variables=environment)
-            ],
-            vnics=[models.CreateContainerVnicDetails(subnet_id=self.simulator.subnet)],
-        )
+        """What a container instance of this cloud is created with."""
+        return instance_details(self.simulator.compartment, self.simulator.subnet, image, **environment)
 
     def instance(self, image: str = "web:good", policy: str = "ALWAYS", **environment: str) -> Any:
         """A container instance whose creation has ended, well or not."""

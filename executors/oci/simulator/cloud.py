@@ -26,6 +26,8 @@ class Cloud:
     state: State
     speed: float = 20.0
     orders: Orders = field(default_factory=Orders)
+    url: str = ""
+    """Of the API, as long as it listens."""
     changed: Callable[[], None] = lambda: None
     """Told after anything has changed that is visible outside the API: what runs, what listens."""
 

@@ -11,6 +11,7 @@ import ast
 import functools
 import importlib
 import inspect
+import linecache
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ def operation(name: str) -> SdkOperation:
     client, method = name.rsplit(".", 1)
     made, base, types = _client(client)
     function = getattr(made, method)
-    source = _Source(ast.parse(textwrap.dedent(inspect.getsource(function))))
+    source = _Source(ast.parse(textwrap.dedent(_text(function))))
     path = str(source.value("resource_path"))
     queries = frozenset(source.keys("query_params"))
     body = source.keyword("body")
@@ -88,6 +89,13 @@ def operation(name: str) -> SdkOperation:
         response=source.keyword("response_type"),
         types=types,
     )
+
+
+def _text(function: Any) -> str:
+    """A function's source. `inspect.getsource` looks through all loaded modules first, and the SDK has thousands."""
+    code = function.__code__
+    lines = linecache.getlines(code.co_filename)
+    return "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
 
 
 def _body_type(document: str, argument: str) -> str:

@@ -82,6 +82,7 @@ class Simulator:
         self.gateway = Gateway(self.cloud, self.credentials.find, self._settle)
         sockets = [_listener(port) for port in self._ports]
         self.url, self.admin_url = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+        self.cloud.url = self.url
         api = Starlette(routes=[Route("/{path:path}", self.gateway.answer, methods=_METHODS)])
         self._servers = [_server(api), _server(admin.application(self))]
         ready = threading.Event()

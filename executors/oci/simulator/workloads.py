@@ -81,6 +81,11 @@ def can_start(cloud: Cloud, image: str) -> bool:
     return not any(_meets(b, image, {}) and b["then"] == "pull_failure" for b in behaviours(cloud) if "image" in b)
 
 
+def fails(cloud: Cloud, image: str, environment: JsonObject) -> bool:
+    """Whether a program of this image, with this environment, suffers from anything as soon as it starts."""
+    return any(_meets(b, image, environment) and "after" not in b for b in behaviours(cloud))
+
+
 def behaviours(cloud: Cloud) -> list[JsonObject]:
     """The rules in force."""
     return list(cloud.state.fact("behaviours") or DEFAULT_BEHAVIOURS)

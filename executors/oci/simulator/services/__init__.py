@@ -7,9 +7,29 @@ Does not belong here: the protocol (signatures, routing, shapes, retry tokens), 
 from __future__ import annotations
 
 from executors.oci.simulator.cloud import AVAILABILITY_DOMAIN, Cloud
-from executors.oci.simulator.services import compute, container_instances, identity, work_requests
+from executors.oci.simulator.services import (
+    agent,
+    compute,
+    container_instances,
+    functions,
+    identity,
+    load_balancers,
+    pools,
+    work_requests,
+)
 
-__all__ = ["AVAILABILITY_DOMAIN", "compute", "container_instances", "found", "identity", "work_requests"]
+__all__ = [
+    "AVAILABILITY_DOMAIN",
+    "agent",
+    "compute",
+    "container_instances",
+    "found",
+    "functions",
+    "identity",
+    "load_balancers",
+    "pools",
+    "work_requests",
+]
 
 
 def found(cloud: Cloud) -> None:

@@ -145,6 +145,11 @@ def _action(cloud: Cloud, call: Call) -> Answer:
     return shown(made)
 
 
+def allows(made: Resource, action: str) -> bool:
+    """Whether an action can be begun in the instance's state."""
+    return bool(made.wire["lifecycleState"] == _ACTIONS[action][0])
+
+
 def act(cloud: Cloud, made: Resource, action: str) -> None:
     """Begin a power action. A hanging system hears no soft one: after a quarter of an hour it is powered off."""
     if action not in _ACTIONS:
