@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy
+from anyio import to_thread
 from sqlalchemy import event, func, select
 
 from tests.doubles.memory_executor import World
 from tests.integration import runs_rig as rig
+from tests.integration import service_rig
 from uici.model.alert import Alert
 from uici.store.schema import alerts, events
 
@@ -106,3 +109,21 @@ def test_no_look_of_the_intake_reads_all_that_is_stored(tmp_path: Path) -> None:
                 unbound = (None,) * statement.count("?")
                 plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", unbound)]
                 assert not {"SCAN alerts", "SCAN incidents", "SCAN runs"} & set(plan), (statement, plan)
+
+
+def test_a_notification_of_a_known_sender_waits_for_no_thread_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: list[object] = []
+    run_sync = to_thread.run_sync
+
+    async def counted(function: Any, *arguments: Any, **more: Any) -> Any:
+        changes.append(function)
+        return await run_sync(function, *arguments, **more)
+
+    with service_rig.serving(tmp_path) as served:
+        body = service_rig.notification(service_rig.alert())
+        assert served.alert(body).status_code == 202  # from now on the token is known
+        monkeypatch.setattr(to_thread, "run_sync", counted)
+        assert served.alert(body).status_code == 202
+    assert changes == []

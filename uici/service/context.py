@@ -27,7 +27,8 @@ class Context:
     """For what the webhook must do in a thread (and all token look-ups): slow requests never take these."""
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
+    # Asynchronous although it waits for nothing: a plain function would be called in a thread that slow requests share.
     return cast(Context, request.app.state.context)
 
 
