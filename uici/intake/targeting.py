@@ -11,6 +11,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from uici.model.alert import Alert
 from uici.model.base import JsonObject, JsonValue
@@ -88,8 +89,8 @@ class TargetIndex:
                 self._file_under_matchers(name, spec.match)
         messengers = {rule.label for rule in site.targeting.rules if rule.messenger}
         said = {rule.label for rule in site.targeting.rules if rule.label} | set(site.targeting.victim_labels)
-        self._naming = tuple(sorted((said | set(_NAMING_LABELS)) - messengers))
-        self._messengers = tuple(sorted(label for label in messengers if label))
+        self._naming = frozenset((said | set(_NAMING_LABELS)) - messengers)
+        self._naming_or_messenger = self._naming | {label for label in messengers if label}
         self._judged_for: SelfIdentity | None = None
         self._judged: dict[tuple[str, str | None], str | None] = {}
         self._owned = frozenset(rule.label for rule in site.targeting.rules if rule.owner_of_pod) | {"pod"}
@@ -258,11 +259,9 @@ class TargetIndex:
             by = self._self_as(target, environment, identity)
             if by is not None:
                 return f"target {target!r} is reached as {by!r}"
-        believed = self._naming if messenger_because is not None else (*self._naming, *self._messengers)
-        for label in believed:
-            value = labels.get(label)
-            if not value:
-                continue
+        believed = self._naming if messenger_because is not None else self._naming_or_messenger
+        for label in sorted(believed & labels.keys()):
+            value = labels[label]
             names = (value, *owners_of_pod(value)) if label in self._owned else (value,)
             if identity.is_named_by(names) is not None:
                 return f"label {label}={value!r}"
@@ -352,8 +351,11 @@ _indices: dict[int, tuple[weakref.ref[Site], TargetIndex]] = {}
 
 def owners_of_pod(pod: str) -> tuple[str, ...]:
     """What may own a pod of this name: a deployment, a stateful set, a daemon set, by how Kubernetes names pods."""
-    if len(pod) > _LONGEST_POD_NAME:
-        return ()
+    return _owners_of_pod(pod) if len(pod) <= _LONGEST_POD_NAME else ()
+
+
+@lru_cache(maxsize=4096)
+def _owners_of_pod(pod: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found["owner"] for pattern in _POD_NAMES if (found := pattern.fullmatch(pod))))
 
 
