@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.kubernetes import open_calls, read_calls
+from executors.kubernetes import open_calls, read_calls, rolling_calls
 from executors.kubernetes.publishing import Published
 from uici.model.base import JsonObject
 from uici.model.call import CallError, CallSpec, FailureKind, Risk
 
-PUBLISHED: Mapping[str, Published] = MappingProxyType({**read_calls.PUBLISHED, **open_calls.PUBLISHED})
+PUBLISHED: Mapping[str, Published] = MappingProxyType(
+    {**read_calls.PUBLISHED, **rolling_calls.PUBLISHED, **open_calls.PUBLISHED}
+)
 CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({name: one.spec for name, one in PUBLISHED.items()})
 
 

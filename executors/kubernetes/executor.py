@@ -11,6 +11,7 @@ from executors.deadline import Deadline
 from executors.kubernetes import calls
 from executors.kubernetes.calls import CALL_SPECS
 from executors.kubernetes.cluster import Cluster
+from executors.kubernetes.deploying import Deploying
 from executors.kubernetes.open_guard import OpenGuard
 from executors.kubernetes.opening import Opening
 from executors.kubernetes.parts import Part
@@ -109,6 +110,7 @@ class KubernetesExecutor:
         guard = SelfGuard(cluster, self._identity, self._guards)
         parts: tuple[Part, ...] = (
             Reading(cluster, workloads),
+            Deploying(cluster, workloads, guard),
             Opening(cluster, workloads, guard, OpenGuard(cluster, self._identity, self._guards)),
         )
         return {name: part for part in parts for name in part.published}

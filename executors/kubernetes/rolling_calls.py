@@ -1,0 +1,115 @@
+"""Calls that change a workload's pod template, and so roll out; importable without the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from executors.kubernetes.publishing import OnTarget, Published, Variable, published
+from uici.model.base import Frozen
+from uici.model.call import Risk
+
+CONFIGURE, DEPLOY, ROLLBACK, UPDATE = (
+    "workload.configure",
+    "workload.deploy",
+    "workload.rollback",
+    "workload.update",
+)
+_IMAGE = r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,1023}$"
+
+
+class Roll(OnTarget):
+    """What all calls take that roll out."""
+
+    rollout_timeout_seconds: float = Field(
+        default=300.0, gt=0, le=850, description="how long the new pods may take to be ready"
+    )
+    stuck_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        le=850,
+        description="how long one of them may be stuck: its image cannot be pulled, its program ends again and again",
+    )
+
+
+class Configure(Roll):
+    """Arguments of workload.configure."""
+
+    environment: dict[Variable, Annotated[str, Field(max_length=131_072)]] = Field(
+        default_factory=dict, description="variables to set"
+    )
+    remove: tuple[Variable, ...] = Field(default=(), max_length=1000, description="variables to remove")
+
+
+class Update(Roll):
+    """Arguments of workload.update. What is absent or null stays as it is; 0 lifts the limit."""
+
+    cpus: float | None = Field(default=None, ge=0, le=4096, description="1.5 = one and a half CPUs; 0 = no limit")
+    memory_bytes: int | None = Field(default=None, ge=0, le=2**50, description="0 = no limit")
+
+
+class Deploy(Roll):
+    """Arguments of workload.deploy: exactly one of `image` and `version`."""
+
+    image: Annotated[str, Field(pattern=_IMAGE)] | None = Field(default=None, description="repository:tag or digest")
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = Field(
+        default=None, description="a tag of the container's own repository"
+    )
+    record: dict[str, Annotated[str, Field(max_length=4096)]] | None = Field(
+        default=None,
+        max_length=10,
+        description="workload.describe's `deployment`: exactly that comes back, with what was known before it",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Deploy:
+        if (self.image is None) is (self.version is None):
+            raise ValueError("give exactly one of image and version")
+        return self
+
+
+_CHANGED: Mapping[str, str] = MappingProxyType(
+    {
+        "changed": "whether anything was changed",
+        "instances": "uids of the pods that are there now",
+        "rollout": "how the rollout ended",
+    }
+)
+_VERSION: Mapping[str, str] = MappingProxyType(
+    {"image": "the image that runs now", "version": "its tag", "previous_image": "the image before"}
+)
+
+
+def _rolling(name: str, summary: str, returns: Mapping[str, str], arguments: type[Frozen], risk: Risk) -> Published:
+    return published(name, summary, {**_CHANGED, **returns}, arguments, risk=risk, timeout=900)
+
+
+_CALLS = (
+    _rolling(DEPLOY, "Run another image in the bound container, and wait for the rollout", _VERSION, Deploy, Risk.HIGH),
+    _rolling(
+        ROLLBACK, "Bring back the revision before the present one, and wait for the rollout", _VERSION, Roll, Risk.HIGH
+    ),
+    _rolling(
+        CONFIGURE,
+        "Set and remove environment variables of the bound container, and wait for the rollout; values that come from "
+        "a Secret or ConfigMap are left alone",
+        {},
+        Configure,
+        Risk.MEDIUM,
+    ),
+    _rolling(
+        UPDATE,
+        "Change the limits of the bound container, and wait for the rollout",
+        {
+            "cpus": "the limit now; null without one",
+            "memory_bytes": "the limit now; null without one",
+            "resources": "requests and limits that were changed, each with the value before and now",
+        },
+        Update,
+        Risk.MEDIUM,
+    ),
+)
+PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in _CALLS})
