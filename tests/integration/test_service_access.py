@@ -14,6 +14,8 @@ ROUTES: list[tuple[str, str, str, Any, Permission]] = [
     ("GET", "/api/v1/operations", "/api/v1/operations", None, Permission.VIEW),
     ("GET", "/api/v1/operations/{name}", "/api/v1/operations/restart_service", None, Permission.VIEW),
     ("GET", "/api/v1/targets", "/api/v1/targets", None, Permission.VIEW),
+    ("GET", "/api/v1/targets/{name}", "/api/v1/targets/web", None, Permission.VIEW),
+    ("GET", "/api/v1/fleet", "/api/v1/fleet", None, Permission.VIEW),
     ("GET", "/api/v1/environments", "/api/v1/environments", None, Permission.VIEW),
     ("GET", "/api/v1/incidents", "/api/v1/incidents", None, Permission.VIEW),
     ("GET", "/api/v1/incidents/{incident_id}", "/api/v1/incidents/nothing", None, Permission.VIEW),

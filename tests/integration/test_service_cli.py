@@ -244,3 +244,17 @@ def test_the_configuration_is_shown_and_loaded_again(served: Served) -> None:
     finally:
         broken.unlink()
         assert uici(served, "reload").returncode == 0
+
+
+def test_the_fleet_is_shown(served: Served) -> None:
+    shown = uici(served, "targets", "--all", role=Role.VIEWER)
+    assert shown.returncode == 0
+    assert "web" in shown.stdout
+    assert "local" in shown.stdout
+    document = answer(uici(served, "targets", "web", "-o", "json", role=Role.VIEWER))
+    assert [row["environment"] for row in document["environments"]] == ["local"]
+    unknown = uici(served, "targets", "wbe")
+    assert unknown.returncode == 1
+    assert "did you mean 'web'?" in unknown.stderr
+    for wrong in (["web", "--all"], ["--environment", "local"], ["--all", "-e", "lcal"]):
+        assert uici(served, "targets", *wrong).returncode == 2

@@ -158,14 +158,58 @@ def _bundle(options: Options, id_: str, out: Path | None) -> None:
     options.show({"file": str(path), "bytes": size}, lambda shown, _: shown.print(f"{path} ({size} bytes)"))
 
 
-def targets(context: typer.Context) -> None:
-    """List the managed services."""
+def targets(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", autocompletion=completing.targets)] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Look how each of them stands now, in all environments.")
+    ] = False,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="With --all: only in this one.")
+    ] = None,
+) -> None:
+    """List the managed services, or look how they stand now.
 
+    An environment that does not answer costs only its own services their answer.
+    """
+    options = options_of(context)
+    if name is not None and (everywhere or environment):
+        raise Problem(
+            ProblemKind.INVALID, "wrong_arguments", "one target is looked at in all its environments anyway",
+            where="--all", allowed=("uici targets", "uici targets NAME", "uici targets --all [--environment E]"),
+        )  # fmt: skip
+    if environment is not None and not everywhere:
+        raise Problem(
+            ProblemKind.INVALID, "wrong_arguments", "only --all looks at environments", where="--environment",
+            allowed=("uici targets", "uici targets NAME", "uici targets --all [--environment E]"),
+        )  # fmt: skip
+    if name is not None:
+        _fleet(options, options.client().get(f"/targets/{segment(name)}"), "environments")
+    elif everywhere:
+        _fleet(options, options.client().get("/fleet", environment=environment), "services")
+    else:
+        _targets(options)
+
+
+def _fleet(options: Options, document: JsonObject, key: str) -> None:
+    """Show services as they stand, and which environments did not answer."""
+    from uici.cli.rendering import show_list
+
+    def row(service: JsonObject) -> JsonObject:
+        counted = "" if service["desired"] is None else f"{service['running']}/{service['desired']}"
+        return service | {"instances": counted}
+
+    columns = ("target", "environment", "platform", "state", "instances", "version", "health", "incident", "detail")
+    rows = [row(service) for service in document[key]]
+    options.show(document, lambda out, _: show_list(out, rows, columns, "there are no targets"))
+
+
+def _targets(options: Options) -> None:
     def row(target: JsonObject) -> JsonObject:
         return target | {"autonomy": ", ".join(f"{where}: {how}" for where, how in target["autonomy"].items())}
 
     columns = ("name", "environments", "group", "aliases", "autonomy", "summary")
-    _listing(options_of(context), "targets", columns, row)
+    _listing(options, "targets", columns, row)
 
 
 def environments(context: typer.Context) -> None:

@@ -30,6 +30,9 @@ class ServiceSettings(Frozen):
     max_body_bytes: int = Field(default=33_554_432, ge=1024, le=1_073_741_824)
     max_json_depth: int = Field(default=32, ge=4, le=200)
     shutdown_seconds: Seconds = 20.0
+    fleet_seconds: Seconds = Field(
+        default=10.0, description="how long a look at the whole fleet waits for an environment's platform"
+    )
 
 
 class IntakeSettings(Frozen):

@@ -30,6 +30,7 @@ from uici.runs.bundle import make_bundle
 from uici.runs.configuration import Configuration
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
+from uici.runs.fleet import fleet, one_target
 from uici.runs.learning import Learning
 from uici.runs.places import listed_environments
 from uici.runs.services import Services
@@ -136,6 +137,14 @@ class Control:
     def targets(self) -> list[JsonObject]:
         """All managed services."""
         return reading.list_targets(self._services.site())
+
+    def fleet(self, environment: str | None) -> JsonObject:
+        """How every target stands in every environment, or in one, by looking now."""
+        return fleet(self._services, environment)
+
+    def target(self, name: str) -> JsonObject:
+        """One target as it stands in each of its environments, by looking now."""
+        return one_target(self._services, name)
 
     def environments(self) -> list[JsonObject]:
         """All environments, each with whether its platform answers now."""

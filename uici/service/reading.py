@@ -73,6 +73,34 @@ def list_targets(caller: MayView, context: Shared) -> JsonObject:
     return {"targets": context.control.targets()}
 
 
+@router.get(
+    "/targets/{name}",
+    tags=["catalogue"],
+    summary="One target, as it stands now in each environment",
+    responses=problems(404),
+    openapi_extra=TOKEN,
+)
+def get_target(name: str, caller: MayView, context: Shared) -> JsonObject:
+    """Asks the platforms; where one does not answer it is `unknown`, with the reason. `seen_in`: the first that did."""
+    return context.control.target(name)
+
+
+@router.get(
+    "/fleet",
+    tags=["catalogue"],
+    summary="All targets, as they stand now in each environment",
+    responses=problems(422),
+    openapi_extra=TOKEN,
+)
+def get_fleet(
+    caller: MayView,
+    context: Shared,
+    environment: Annotated[str | None, Query(max_length=100, description="only this one")] = None,
+) -> JsonObject:
+    """Asks all platforms at once; one that does not answer in time costs only its own targets their answer."""
+    return context.control.fleet(environment)
+
+
 @router.get("/environments", tags=["catalogue"], summary="All environments", responses=problems(), openapi_extra=TOKEN)
 def list_environments(caller: MayView, context: Shared) -> JsonObject:
     """The places where targets live."""
