@@ -15,6 +15,17 @@ MAX_LINE = 4096
 MARK = "UICI_DIAGNOSTIC"
 """Variable that everything which a diagnostic starts inherits, so that nothing of it stays behind."""
 
+_MARKED = (
+    'for entry in /proc/[0-9]*; do while IFS= read -r text || [ -n "$text" ]; do case "$text" in *"$1"*) '
+    '%s; break;; esac; done <"$entry/environ"; done 2>/dev/null'
+)
+# Scripts for a container's shell, in nothing but its own words: an image may have no more than that. Fixed texts; the
+# mark comes as an argument of its own.
+END_MARKED = _MARKED % 'kill -KILL "${entry#/proc/}"'
+"""Ends everything that inherited the mark."""
+LEFT_MARKED = _MARKED % "exit 1"
+"""Exit code 1 while something that inherited the mark is there."""
+
 DiagnosticName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 
 

@@ -12,7 +12,7 @@ import psutil
 import structlog
 
 from executors.deadline import Deadline
-from executors.diagnostics import MARK, LookLimits, Output
+from executors.diagnostics import END_MARKED, MARK, LookLimits, Output
 from executors.docker.engine import Engine
 from executors.docker.readings import demultiplexed
 from uici.model.base import JsonObject
@@ -23,12 +23,6 @@ _END_SECONDS = 5.0
 _KILLED_SECONDS = 1.5
 """After SIGKILL."""
 _POLL_SECONDS = 0.05
-# Ends everything that inherited the mark, with nothing but a shell's own words: an image may have no more than that.
-# Fixed text; the mark comes as an argument of its own.
-_END_MARKED = (
-    'for entry in /proc/[0-9]*; do while IFS= read -r text || [ -n "$text" ]; do case "$text" in *"$1"*) '
-    'kill -KILL "${entry#/proc/}"; break;; esac; done <"$entry/environ"; done 2>/dev/null'
-)
 
 
 @dataclass(frozen=True)
@@ -122,7 +116,7 @@ class Execution:
     def _end(self, exec_id: str, container_id: str, name: str, mark: str) -> None:
         """The engine has no call that ends an exec: from inside with the container's shell, else from this machine."""
         for attempt in range(2):
-            shell = Program(("sh", "-c", _END_MARKED, "sh", mark))
+            shell = Program(("sh", "-c", END_MARKED, "sh", mark))
             with suppress(CallError):
                 self.run(container_id, name, shell, Deadline(_END_SECONDS), 1024, mutates=False)
             if attempt == 1:

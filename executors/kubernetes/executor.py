@@ -16,6 +16,7 @@ from executors.kubernetes.open_guard import OpenGuard
 from executors.kubernetes.opening import Opening
 from executors.kubernetes.parts import Part
 from executors.kubernetes.publishing import parsed
+from executors.kubernetes.read_calls import SET_BACKEND
 from executors.kubernetes.reading import Reading
 from executors.kubernetes.rehearsing import rehearse
 from executors.kubernetes.self_guard import SelfGuard
@@ -79,9 +80,14 @@ class KubernetesExecutor:
         arguments = parsed(published.arguments, call.name, call.arguments)
         return self._parts[call.name].happened(call.name, arguments, before, Deadline(_PROOF_SECONDS))
 
-    def rehearse(self, call: Call) -> Rehearsal:
-        """What the API server says of the call's requests, all of them sent as dry runs. Raises CallError."""
+    def rehearse(self, call: Call) -> Rehearsal | None:
+        """What the API server says of the call's requests, all of them sent as dry runs. Raises CallError.
+
+        None for a call to a load balancer, which the API server knows nothing of.
+        """
         published = calls.published_of(call.name)
+        if call.name == SET_BACKEND:
+            return None
         deadline = Deadline(min(call.timeout_seconds, published.spec.timeout_seconds))
         arguments = parsed(published.arguments, call.name, call.arguments)
         return rehearse(
@@ -109,7 +115,7 @@ class KubernetesExecutor:
         workloads = Workloads(cluster)
         guard = SelfGuard(cluster, self._identity, self._guards)
         parts: tuple[Part, ...] = (
-            Reading(cluster, workloads),
+            Reading(cluster, workloads, guard),
             Deploying(cluster, workloads, guard),
             Opening(cluster, workloads, guard, OpenGuard(cluster, self._identity, self._guards)),
         )

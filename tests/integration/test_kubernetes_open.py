@@ -41,7 +41,9 @@ class Ground:
         return self.executor.perform(self.call({"verb": verb, **arguments}))
 
     def rehearse(self, verb: str, **arguments: Any) -> Rehearsal:
-        return self.executor.rehearse(self.call({"verb": verb, **arguments}))
+        found = self.executor.rehearse(self.call({"verb": verb, **arguments}))
+        assert found is not None
+        return found
 
     def refused(self, verb: str, **arguments: Any) -> CallError:
         with pytest.raises(CallError) as caught:
