@@ -237,18 +237,37 @@ def test_a_quota_that_is_used_up(hand: Hand) -> None:
 
 
 def test_a_pod_that_was_evicted(hand: Hand) -> None:
-    hand.cluster.apply(deployment(hand.namespace, "web"))
-    pod = hand.runs(WEB)["instances"][0]["name"]
-    # What the kubelet writes when a node runs short of something.
-    evicted = {"status": {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}}
-    path = f"/api/v1/namespaces/{hand.namespace}/pods/{pod}/status"
+    made = deployment(hand.namespace, "web")
+    hand.cluster.apply(made)
+    hand.runs(WEB)
+    owner = hand.cluster.get("-n", hand.namespace, "replicasets")["items"][0]
+    reference = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True}
+    reference |= {name: owner["metadata"][name] for name in ("name", "uid")}
+    # No kubelet has this one, so that what one writes when its node runs short of something can be written here.
+    spec = {**made["spec"]["template"]["spec"], "schedulerName": "nobody"}
+    labels = {"app": "web", "pod-template-hash": owner["metadata"]["labels"]["pod-template-hash"]}
+    metadata = {"name": "gone", "namespace": hand.namespace, "labels": labels}
+    evicted = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    hand.cluster.apply(pod)
+    path = f"/api/v1/namespaces/{hand.namespace}/pods/gone"
     found = json.loads(hand.cluster.kubectl("get", "--raw", path))
-    hand.cluster.kubectl("replace", "--raw", path, "-f", "-", stdin=json.dumps({**found, **evicted}))
-    status = hand.do("status", {"kind": "Pod", "name": pod})
-    assert (status["state"], "evicted" in status["reasons"]) == ("failed", True)
-    # Its controller makes another, and the evicted one is history.
-    status = hand.runs(WEB)
-    assert [one["name"] for one in status["instances"]] != [pod]
+    hand.cluster.kubectl(
+        "replace", "--raw", f"{path}/status", "-f", "-", stdin=json.dumps({**found, "status": evicted})
+    )
+    alone = hand.do("status", {"kind": "Pod", "name": "gone"})
+    assert (alone["state"], alone["reasons"]) == ("failed", ["evicted"])
+    assert "evicted" in hand.found({"kind": "Pod", "name": "gone"})
+    hand.cluster.kubectl(
+        "-n", hand.namespace, "patch", "pod", "gone", "-p", json.dumps({"metadata": {"ownerReferences": [reference]}})
+    )
+    # Its controller has another, and the evicted one is history.
+    status = hand.do("status", WEB)
+    assert (status["state"], status["running"], [one["name"] == "gone" for one in status["instances"]]) == (
+        "running",
+        1,
+        [False],
+    )
 
 
 def test_jobs_and_schedules(hand: Hand) -> None:
