@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from executors.oci.simulator import tokens
 from executors.oci.simulator.orders import TROUBLES, Order
 
 if TYPE_CHECKING:
@@ -88,6 +90,24 @@ def _heal(simulator: Simulator, asked: Any) -> Any:
     return {}
 
 
+def _measure(simulator: Simulator, asked: Any) -> Any:
+    simulator.measure(asked.pop("resource"), **asked)
+    return {}
+
+
+def _add_cluster(simulator: Simulator, asked: Any) -> Any:
+    return {"id": simulator.add_cluster(**asked)}
+
+
+def _review(simulator: Simulator, asked: Any) -> Any:
+    return tokens.review(asked["spec"]["token"], simulator.credentials.find, datetime.now(UTC))
+
+
+def _commands(simulator: Simulator, asked: Any) -> Any:
+    simulator.cloud.state.set_fact("commands", asked)
+    return asked
+
+
 def _behaviours(simulator: Simulator, asked: Any) -> Any:
     simulator.cloud.state.set_fact("behaviours", asked)
     return asked
@@ -104,4 +124,8 @@ _ROUTES = [
     ("POST", "/ailments", _answering(_ail)),
     ("POST", "/heal", _answering(_heal)),
     ("POST", "/behaviours", _answering(_behaviours)),
+    ("POST", "/measurements", _answering(_measure)),
+    ("POST", "/clusters", _answering(_add_cluster)),
+    ("POST", "/tokenreviews", _answering(_review)),
+    ("POST", "/commands", _answering(_commands)),
 ]

@@ -30,9 +30,15 @@ class Cloud:
     """Of the API, as long as it listens."""
     changed: Callable[[], None] = lambda: None
     """Told after anything has changed that is visible outside the API: what runs, what listens."""
+    _happening: float | None = None
 
     def clock(self) -> float:
-        """The cloud's time, which `advance` may have put ahead of this machine's."""
+        """The cloud's time, which `advance` may have put ahead of this machine's.
+
+        While something happens that was due earlier, it is the time at which it was due.
+        """
+        if self._happening is not None:
+            return self._happening
         return datetime.now(UTC).timestamp() + float(self.state.fact("ahead") or 0.0)
 
     def moment(self, seconds: float = 0.0) -> str:
@@ -52,7 +58,11 @@ class Cloud:
                 timer = self.state.take_due(self.clock())
                 if timer is None:
                     break
-                STEPS[timer.step](self, timer.id, timer.data)
+                self._happening = timer.due
+                try:
+                    STEPS[timer.step](self, timer.id, timer.data)
+                finally:
+                    self._happening = None
                 happened = True
         if happened:
             self.changed()

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -48,6 +49,8 @@ class Gateway:
         self._keys = keys
         self._settle = settle
         self._routes = _routes()
+        self.answered: Counter[str] = Counter()
+        """How often each operation was carried out and answered."""
         self.faults: list[str] = []
         """What was wrong with the simulator itself: answers that are not what the SDK's models say, exceptions. Each
         was answered with 500, so a test that meets one fails."""
@@ -109,6 +112,7 @@ class Gateway:
             self.faults.append(message)
             _log.error(message)
             raise internal(message)
+        self.answered[call.operation.name] += 1
         return answer
 
     def _kept(self, call: Call, token: str) -> Answer | None:

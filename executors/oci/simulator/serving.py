@@ -117,17 +117,22 @@ def listed(call: Call, resources: Sequence[Resource], *filters: str) -> Answer:
 
 def page(call: Call, items: Sequence[Any]) -> Answer:
     """One page of a list, in the shape that the operation answers with: a list, or an object with `items`."""
+    part = paged(call, items)
+    kind = str(call.operation.response)
+    body: Any = part.body if kind.startswith("list[") else {"items": part.body}
+    return Answer(body=projected(body, kind, call.operation.types), headers=part.headers)
+
+
+def paged(call: Call, items: Sequence[Any]) -> Answer:
+    """One page of a list as it is, with the token of the next one."""
     start = _start(call.asked("page"))
     limit = call.whole("limit", DEFAULT_PAGE)
     if not 1 <= limit <= MAX_PAGE:
         raise invalid_parameter(f"limit must be from 1 to {MAX_PAGE}, not {limit}")
-    kept = list(items[start : start + limit])
-    kind = str(call.operation.response)
-    body: Any = kept if kind.startswith("list[") else {"items": kept}
     headers = {}
     if start + limit < len(items):
         headers["opc-next-page"] = base64.urlsafe_b64encode(json.dumps([start + limit]).encode()).decode()
-    return Answer(body=projected(body, kind, call.operation.types), headers=headers)
+    return Answer(body=list(items[start : start + limit]), headers=headers)
 
 
 def _start(token: str | None) -> int:

@@ -207,6 +207,17 @@ class Simulator:
             raise KeyError(f"{resource} is no container, container instance or compute instance of this simulator")
         return found
 
+    def measure(self, resource: str, **metrics: float) -> None:
+        """Let the metrics of a program have these values from now on, such as `CpuUtilization`."""
+        with self.cloud.state.transaction():
+            found = self._program(resource)
+            found.hidden["measured"] = {**found.hidden.get("measured", {}), **metrics}
+            self.cloud.state.put(found)
+
+    def add_cluster(self, name: str, server: str, certificate_authority: str = "") -> str:
+        """A cluster of Container Engine whose API server is somewhere else; returns its OCID."""
+        return services.clusters.add(self.cloud, name, server, certificate_authority)
+
     def effects(self, after: int = 0) -> list[Effect]:
         """What has taken effect, oldest first."""
         return self.cloud.state.effects(after)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from executors.oci.simulator.cloud import AVAILABILITY_DOMAIN, Cloud
 from executors.oci.simulator.services import (
     agent,
+    clusters,
     compute,
     container_instances,
     functions,
     identity,
     load_balancers,
+    logs,
+    monitoring,
     pools,
     work_requests,
 )
@@ -21,12 +24,15 @@ from executors.oci.simulator.services import (
 __all__ = [
     "AVAILABILITY_DOMAIN",
     "agent",
+    "clusters",
     "compute",
     "container_instances",
     "found",
     "functions",
     "identity",
     "load_balancers",
+    "logs",
+    "monitoring",
     "pools",
     "work_requests",
 ]
