@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 _BATCH_NOTIFICATIONS = 256
 _BATCH_ALERTS = 5000
 _PATIENCE_SECONDS = 30.0
+_LONGEST_UNTOLD_SECONDS = 0.5
+"""How long runs may wait for alerts that are not yet committed: more of a storm is on disk before it is acted upon."""
 
 
 class Accepted(Frozen):
@@ -72,6 +75,7 @@ class IntakeWriter:
         self._thread = threading.Thread(target=self._work, name="uici-intake", daemon=True)
         self._closed = False
         self._refused = 0
+        self._untold_since: float | None = None
 
     def start(self) -> None:
         """Begin to write."""
@@ -131,6 +135,14 @@ class IntakeWriter:
                 if not future.done():
                     self._refused += 1
                     future.set_exception(_unavailable("state_unwritable", "the alerts could not be stored"))
+            self._tell_runs()
+
+    def _tell_runs(self) -> None:
+        """Have new incidents looked at, but not while senders wait for a commit, which the runs' work would delay."""
+        since = self._untold_since
+        if since is not None and (self._queue.empty() or time.monotonic() - since >= _LONGEST_UNTOLD_SECONDS):
+            self._untold_since = None
+            self._on_new()
 
     def _next_batch(self) -> tuple[list[tuple[_Waiting, Future[Accepted]]], bool]:
         batch: list[tuple[_Waiting, Future[Accepted]]] = []
@@ -161,7 +173,8 @@ class IntakeWriter:
             return False
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
-        self._on_new()
+        if self._untold_since is None:
+            self._untold_since = time.monotonic()
         return True
 
     def _record(self, connection: Connection, waiting: list[_Waiting], now: datetime) -> list[Accepted]:

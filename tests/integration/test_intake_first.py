@@ -1,0 +1,53 @@
+"""Accepting goes before healing: runs begin when no sender waits for a commit any more."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from tests.doubles.memory_executor import World
+from tests.integration import runs_rig as rig
+from uici.intake.writer import IntakeWriter
+from uici.model.alert import Notification
+
+
+def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path) -> None:
+    names = [f"web{number}" for number in range(4)]
+    told: list[int] = []
+    all_told = threading.Event()
+    with rig.running(rig.site(tmp_path / "site", *names), World()) as application:
+        services = application.services
+
+        def tell() -> None:
+            told.append(writer.waiting())
+            all_told.set()
+
+        writer = IntakeWriter(
+            services.events,
+            services.clock,
+            services.site,
+            services.identity,
+            services.layers,
+            application.site.platform.intake,
+            tell,
+        )
+        writer.start()
+        try:
+            with services.store.write():  # so that the first is being committed while the others wait
+                futures = [writer.submit(_about(names[0]), "test")]
+                rig.until(lambda: writer.waiting() == 0, "the first to be taken")
+                futures += [writer.submit(_about(name), "test") for name in names[1:]]
+            for future in futures:
+                assert future.result(rig.DEADLINE).new == 1
+            assert all_told.wait(rig.DEADLINE)
+            # The first commit was told of together with the second, and nobody waited then.
+            assert told == [0]
+            writer.submit(_about("web0", "Other"), "test").result(rig.DEADLINE)
+            rig.until(lambda: told == [0, 0], "the runs to be told of one that came alone")
+        finally:
+            writer.stop()
+
+
+def _about(program: str, name: str = "Down") -> Notification:
+    alerts = (rig.alert(program, name),)
+    return Notification(receiver="uici", group_key="{}", external_url="", alerts=alerts, truncated_alerts=0)
