@@ -31,20 +31,34 @@ def rates(folder: Path) -> Result:
         key = {"Authorization": f"Bearer {uici.tokens[Role.ALERTMANAGER]}"}
         wave = sent = 0
         for size, count, goal in _SIZES:
-            own, beside = [], []
+            own: list[float] = []
+            beside: list[float] = []
+            cost: list[float] = []
+            cost_beside: list[float] = []
+            cost_of_sending: list[float] = []
             for _ in range(_ROUNDS):
                 wave += 1
                 bodies = ground.bodies(count, size, _TARGETS, wave)
                 sent += count * size
                 requests = [served.request(_WEBHOOK, body, key) for body in bodies]
-                seconds, _ = served.volley(bare, requests, connections=_CONNECTIONS, wanted=202)
-                beside.append(count * size / seconds)
-                seconds, _ = served.volley(uici.port, requests, connections=_CONNECTIONS, wanted=202)
-                own.append(count * size / seconds)
+                for port, pid, reached, costs in (
+                    (bare.port, bare.pid, beside, cost_beside),
+                    (uici.port, uici.process.pid, own, cost),
+                ):
+                    used, sent_by = served.processor_seconds(pid), time.process_time()
+                    seconds, _ = served.volley(port, requests, connections=_CONNECTIONS, wanted=202)
+                    reached.append(count * size / seconds)
+                    costs.append((served.processor_seconds(pid) - used) * 1e6 / (count * size))
+                    cost_of_sending.append((time.process_time() - sent_by) * 1e6 / (count * size))
                 _settle(config)
             ratios.append(
                 Ratio(f"alerts of notifications of {size}", max(own), "a route and a commit", max(beside), "/s", goal)
             )
+            alone += [
+                (f"accepting and what it starts, notifications of {size}", min(cost)),
+                (f"the same by a route and a commit, notifications of {size}", min(cost_beside)),
+                (f"sending, notifications of {size}", min(cost_of_sending)),
+            ]
             begun = time.thread_time()
             read = [parse_notification(body, max_depth=32) for body in bodies]
             alone.append((f"parsing, notifications of {size}", (time.thread_time() - begun) * 1e6 / (count * size)))
@@ -72,7 +86,7 @@ def first_call(folder: Path) -> Result:
     with Server(config, entry=served.UICI) as uici, served.bare_service(folder) as bare:
         key = {"Authorization": f"Bearer {uici.tokens[Role.ALERTMANAGER]}"}
         requests = [served.request(_WEBHOOK, ground.bodies(1, 1, 1, wave)[0], key) for wave in range(105)]
-        beside = served.Connection(bare)
+        beside = served.Connection(bare.port)
         own = served.Connection(uici.port)
         bare_answers = timed(lambda: beside.send(requests[0]), count=100)
         answers = []
@@ -111,7 +125,7 @@ def while_hanging(folder: Path) -> Result:
         try:
             key = {"Authorization": f"Bearer {uici.tokens[Role.ALERTMANAGER]}"}
             requests = [served.request(_WEBHOOK, body, key) for body in ground.bodies(targets, 1, targets)]
-            _, beside = served.volley(bare, requests, connections=4, wanted=202)
+            _, beside = served.volley(bare.port, requests, connections=4, wanted=202)
             _, own = served.volley(uici.port, requests, connections=4, wanted=202)
         finally:
             uici.kill()  # its threads hang for ever

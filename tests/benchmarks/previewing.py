@@ -35,7 +35,7 @@ def measure(folder: Path) -> Result:
         key = {"Authorization": f"Bearer {uici.tokens[Role.OPERATOR]}"}
         made = served.request(_PREVIEW, body, key)
         seconds, each = served.volley(uici.port, [made] * _COUNT, connections=2, wanted=200)
-        bare_seconds, _ = served.volley(bare, [made] * _COUNT, connections=2, wanted=200)
+        bare_seconds, _ = served.volley(bare.port, [made] * _COUNT, connections=2, wanted=200)
     own = 1000 / inside.median
     return Result(
         name="previews",

@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -74,15 +76,23 @@ def bare(port: int, state: str) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False)
 
 
+@dataclass(frozen=True)
+class Bare:
+    """The barest service, in a process of its own."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def bare_service(folder: Path) -> Iterator[int]:
-    """The barest service in a process of its own; gives its port."""
+def bare_service(folder: Path) -> Iterator[Bare]:
+    """The barest service while the block runs."""
     port = free_port()
     entry = f"from tests.benchmarks.served import bare; bare({port}, {str(folder / 'bare.db')!r})"
     process = Popen([sys.executable, "-c", entry], cwd=REPOSITORY)
     try:
         _until_listening(port)
-        yield port
+        yield Bare(port, process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -149,6 +159,12 @@ def volley(port: int, requests: Sequence[bytes], *, connections: int, wanted: in
     with ThreadPoolExecutor(connections) as pool:
         each = [value for values in pool.map(worker, range(connections)) for value in values]
     return time.perf_counter() - begun, each
+
+
+def processor_seconds(pid: int) -> float:
+    """The processor time that a process has used so far."""
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
 
 
 def _until_listening(port: int) -> None:
