@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from executors.oci.simulator import tokens
+from executors.oci.simulator.metadata import InstanceIdentity
 from executors.oci.simulator.orders import TROUBLES, Order
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def application(simulator: Simulator) -> Starlette:
     """The admin channel of a simulator."""
-    return Starlette(routes=[Route(path, handler(simulator), methods=[method]) for method, path, handler in _ROUTES])
+    routes = [Route(path, handler(simulator), methods=[method]) for method, path, handler in _ROUTES]
+    return Starlette(routes=[*routes, *InstanceIdentity(simulator.cloud, simulator.credentials).routes()])
 
 
 Handler = Callable[[Request], Awaitable[Response]]

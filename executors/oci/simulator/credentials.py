@@ -30,7 +30,8 @@ class Credentials:
     def __init__(self, cloud: Cloud, folder: Path) -> None:
         self._cloud = cloud
         self._folder = folder
-        self._issuer = _key_in(folder / "issuer.pem")
+        self.issuer = _key_in(folder / "issuer.pem")
+        """Of the identity service: signs tokens, and the certificates of instances."""
         self._user = _key_in(folder / "key.pem")
         self.user_id = str(cloud.state.fact("user"))
         self._write_config()
@@ -79,12 +80,12 @@ class Credentials:
             **claims,
         }
         text = f"{_encoded({'alg': 'RS256', 'typ': 'JWT'})}.{_encoded(payload)}"
-        return f"{text}.{_text(self._issuer.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+        return f"{text}.{_text(self.issuer.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
     def _of_token(self, token: str) -> rsa.RSAPublicKey | None:
         try:
             text, signature = token.rsplit(".", 1)
-            self._issuer.public_key().verify(_bytes(signature), text.encode(), padding.PKCS1v15(), hashes.SHA256())
+            self.issuer.public_key().verify(_bytes(signature), text.encode(), padding.PKCS1v15(), hashes.SHA256())
             claims = json.loads(_bytes(text.split(".")[1]))
             jwk = json.loads(claims["jwk"])
             numbers = rsa.RSAPublicNumbers(e=_whole(jwk["e"]), n=_whole(jwk["n"]))

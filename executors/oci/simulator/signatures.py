@@ -44,8 +44,11 @@ class SignedRequest:
     body: bytes
 
 
-def authenticate(request: SignedRequest, keys: KeyFinder, now: datetime) -> str:
-    """The key id that signed the request; a `RefusedError` with 401 when anything is wrong."""
+def authenticate(request: SignedRequest, keys: KeyFinder, now: datetime, *, with_host: bool = True) -> str:
+    """The key id that signed the request; a `RefusedError` with 401 when anything is wrong.
+
+    Only the federation of instance principals takes signatures that do not cover the host.
+    """
     scheme, _, rest = request.headers.get("authorization", "").partition(" ")
     given = dict(_PARAMETER.findall(rest))
     signed = given.get("headers", "date").lower().split()
@@ -53,7 +56,7 @@ def authenticate(request: SignedRequest, keys: KeyFinder, now: datetime) -> str:
         scheme.lower() != "signature"
         or given.get("version") != "1"
         or given.get("algorithm", "").lower() != "rsa-sha256"
-        or not _covers_enough(request, set(signed))
+        or not _covers_enough(request, set(signed) | (set() if with_host else {"host"}))
         or not _is_fresh(request, now)
         or not _is_whole(request, set(signed))
     ):

@@ -186,6 +186,8 @@ class Simulator:
         """Let a container's or machine's program suffer from an ailment; for an instance, its first container's."""
         with self.cloud.state.transaction():
             found = self._program(resource)
+            if "on" in details:
+                details["on"] = self._program(str(details["on"])).id
             workloads.ail(self.cloud, found, kind, cure=cure, **details)
             self.cloud.state.put(found)
             self.cloud.record(None, found.id, f"ordered to suffer: {kind}")

@@ -117,6 +117,7 @@ def end(cloud: Cloud, resource: Resource, code: int) -> None:
     run = resource.hidden.setdefault("run", {})
     run.update(running=False, code=code, ended=cloud.moment())
     cloud.state.cancel("workload.ends", resource.id)
+    cloud.state.cancel("workload.checked", resource.id)
     cloud.state.cancel("workload.begins", resource.id)
 
 
@@ -139,13 +140,27 @@ def heal(resource: Resource, *kinds: str) -> None:
 
 
 def _strike(cloud: Cloud, resource: Resource, ailment: JsonObject) -> None:
+    waits = max(0.0, ailment["since"] - cloud.clock()) * cloud.speed
     if ailment["kind"] in {"exit", "oom"}:
         code = KILLED if ailment["kind"] == "oom" else int(ailment.get("code", 1))
         oom = ailment["kind"] == "oom"
         say(cloud, resource, "out of memory: killed" if oom else f"fatal: giving up with exit code {code}")
-        cloud.later(_EXIT_SECONDS, "workload.ends", resource.id, code=code, oom=oom)
+        cloud.later(waits + _EXIT_SECONDS, "workload.ends", resource.id, code=code, oom=oom)
     elif ailment["kind"] in _SAYS:
         say(cloud, resource, _SAYS[ailment["kind"]])
+        patience = resource.hidden.get("program", {}).get("killed_after")
+        if patience is not None:
+            cloud.later(waits + patience, "workload.checked", resource.id)
+
+
+@step("workload.checked")
+def _checked(cloud: Cloud, id: str, data: JsonObject) -> None:
+    """The platform kills what its health check has found unwell for too long."""
+    resource = cloud.state.any(id)
+    if resource is not None and is_running(resource) and condition(cloud, resource) != "well":
+        say(cloud, resource, "killed: the health check failed")
+        cloud.state.put(resource)
+        _ends(cloud, id, {"code": KILLED, "oom": False})
 
 
 @step("workload.ends")

@@ -75,7 +75,8 @@ def _create(cloud: Cloud, call: Call) -> Answer:
     if asked["shape"] not in _SHAPES:
         raise invalid_parameter(f"shape must be one of {', '.join(_SHAPES)}")
     living = [one for one in cloud.state.find(_INSTANCE) if one.wire["lifecycleState"] != "DELETED"]
-    if len(living) >= int(cloud.state.fact("container_instance_limit") or _LIMIT):
+    limit = cloud.state.fact("container_instance_limit")
+    if len(living) >= (_LIMIT if limit is None else limit):
         raise limit_exceeded("The limit of container instances for this tenancy has been reached")
     made = Resource(_INSTANCE, cloud.new_id("computecontainerinstance"), {})
     vnics = [network.add_vnic(cloud, asked["compartmentId"], vnic, made.id) for vnic in asked["vnics"]]
@@ -140,8 +141,18 @@ def _new_container(cloud: Cloud, call: Call, instance: str, asked: JsonObject, v
         "environment": environment,
         "address": vnic.wire["privateIp"],
         "port": int(environment.get("PORT", network.DEFAULT_PORT)),
+        "killed_after": _patience(asked.get("healthChecks") or []),
     }
     return made
+
+
+def _patience(checks: list[JsonObject]) -> float | None:
+    """After how many seconds the platform kills a container that is unwell: KILL is a check's default action."""
+    killing = [check for check in checks if check.get("failureAction") in {None, "KILL"}]
+    return min(
+        (float((one.get("intervalInSeconds") or 10) * (one.get("failureThreshold") or 3)) for one in killing),
+        default=None,
+    )
 
 
 @serves(f"{_CLIENT}.update_container_instance")
