@@ -50,8 +50,26 @@ _TELLING = re.compile(r"[=:\s]")
 
 _QUOTES = re.compile(r"""\\?["']""")
 
+_LONGEST_REMEMBERED = 200
+_MOST_REMEMBERED = 8192
+
+
+class _Known:
+    """Secrets, the longest first, and short texts that were found to hold none of them nor anything like one.
+
+    What is shown repeats itself: names, states, sentences of the guards.
+    """
+
+    __slots__ = ("clean", "secrets")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # One secret may hold another, of which a rest would be left otherwise.
+        self.secrets = tuple(sorted(secrets, key=lambda secret: (-len(secret), secret)))
+        self.clean: set[str] = set()
+
+
 _registering = threading.Lock()
-_registered: tuple[str, ...] = ()
+_registered = _Known()
 
 
 def register_secret(value: str) -> None:
@@ -65,7 +83,7 @@ def register_secret(value: str) -> None:
     forms = {form for part in parts if len(part) >= SHORTEST_REGISTERED for form in _forms(part)}
     with _registering:
         # Replaced as a whole, so that readers need no lock.
-        _registered = _longest_first({*_registered, *forms})
+        _registered = _Known({*_registered.secrets, *forms})
 
 
 @lru_cache(maxsize=4096)
@@ -85,11 +103,13 @@ def mask(value: JsonValue, secrets: Collection[str] = ()) -> JsonValue:
     known = _registered
     if secrets:
         given = {form for secret in secrets if len(secret) >= _SHORTEST_GIVEN for form in _forms(secret)}
-        known = _longest_first({*known, *given})
+        known = _Known({*known.secrets, *given})
     return _masked(value, known)
 
 
-def _masked(value: JsonValue, known: tuple[str, ...]) -> JsonValue:
+def _masked(value: JsonValue, known: _Known) -> JsonValue:
+    if isinstance(value, str):
+        return value if value in known.clean else _text(value, known)
     if isinstance(value, dict):
         return {
             _text(str(key), known): _hide(item, known) if is_secret_key(str(key)) else _masked(item, known)
@@ -97,12 +117,10 @@ def _masked(value: JsonValue, known: tuple[str, ...]) -> JsonValue:
         }
     if isinstance(value, list | tuple):
         return _items(value, known)
-    if isinstance(value, str):
-        return _text(value, known)
     return value
 
 
-def _items(items: Iterable[JsonValue], known: tuple[str, ...]) -> list[JsonValue]:
+def _items(items: Iterable[JsonValue], known: _Known) -> list[JsonValue]:
     """A list; it may be a command, in which an option's value is the item after it."""
     shown: list[JsonValue] = []
     named = False
@@ -113,8 +131,19 @@ def _items(items: Iterable[JsonValue], known: tuple[str, ...]) -> list[JsonValue
     return shown
 
 
-def _text(text: str, known: tuple[str, ...]) -> str:
-    for secret in known:
+def _text(text: str, known: _Known) -> str:
+    if text in known.clean:
+        return text
+    shown = _shown(text, known.secrets)
+    if shown == text and len(text) <= _LONGEST_REMEMBERED:
+        if len(known.clean) >= _MOST_REMEMBERED:
+            known.clean.clear()
+        known.clean.add(text)
+    return shown
+
+
+def _shown(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
         text = text.replace(secret, MASK)
     if _TELLING.search(text) is None:
         return text
@@ -136,7 +165,7 @@ def _replaced(found: re.Match[str]) -> str:
     return f"{found['name']}{mark}{MASK}{mark}{found.groupdict().get('end') or ''}"
 
 
-def _hide(value: JsonValue, known: tuple[str, ...]) -> JsonValue:
+def _hide(value: JsonValue, known: _Known) -> JsonValue:
     if isinstance(value, dict):
         return {_text(str(key), known): _hide(item, known) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -153,8 +182,3 @@ def _tells_nothing(text: str) -> bool:
 def _forms(secret: str) -> set[str]:
     """The secret as it is, as a part of an URL, and inside a JSON text."""
     return {secret, quote(secret, safe="", errors="surrogatepass"), json.dumps(secret)[1:-1]}
-
-
-def _longest_first(secrets: set[str]) -> tuple[str, ...]:
-    """One secret may hold another, of which a rest would be left otherwise."""
-    return tuple(sorted(secrets, key=lambda secret: (-len(secret), secret)))
