@@ -27,6 +27,8 @@ from uici.translation.builtin import BUILTIN_SPECS
 from uici.translation.selections import complete, operation_result
 from uici.translation.translating import prepare
 
+_READINGS_KEPT = 2048
+
 
 class Platforms:
     """Executors by environment. An environment that cannot be reached degrades alone."""
@@ -46,6 +48,7 @@ class Platforms:
         self._state_directory = state_directory
         self._lock = threading.Lock()
         self._executors: dict[tuple[str, str], BoundedExecutor] = {}
+        self._readings: dict[tuple[str, ...], tuple[tuple[object, ...], PreparedStep]] = {}
 
     @property
     def site(self) -> Site:
@@ -115,7 +118,19 @@ class Platforms:
         Raises CallError when the platform cannot answer (after a few tries when that may help), and Problem
         when the operation is unknown, mutates, or does not fit the target.
         """
-        step = Step(operation=operation, target=target, parameters=parameters or {})
+        return self.perform_reads(environment, self._reading(environment, target, operation, parameters or {}))
+
+    def _reading(self, environment: str, target: str, operation: str, parameters: JsonObject) -> PreparedStep:
+        """A prepared read. The same one is asked for again and again: it is kept as long as what it was made of is
+        the configuration that is looked through.
+        """
+        site = self._site()
+        made_of = (site.operations.get(operation), site.environments.get(environment), site.targets.get(target))
+        key = (environment, target, operation, canonical_json(parameters) if parameters else "")
+        known = self._readings.get(key)
+        if known is not None and all(a is b or a == b for a, b in zip(known[0], made_of, strict=True)):
+            return known[1]
+        step = Step(operation=operation, target=target, parameters=parameters)
         plan = Plan(environment=environment, steps=(step,), origin=Origin.RULE, reason="look")
         prepared = self.prepare(plan).steps[0]
         if prepared.operation.mutates or any(call.mutates for call in prepared.calls):
@@ -124,7 +139,10 @@ class Platforms:
                 "not_read_only",
                 f"{operation} may change something, so it is not used for looking",
             )
-        return self.perform_reads(environment, prepared)
+        if len(self._readings) >= _READINGS_KEPT:
+            self._readings.clear()
+        self._readings[key] = (made_of, prepared)
+        return prepared
 
     def perform_reads(
         self,
