@@ -13,7 +13,7 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def site(folder: Path, targets: int, *, autonomy: str = "auto") -> Path:
-    """One strategy that restarts, verified by one look; no limit stands in the way."""
+    """One strategy that restarts, verified by one look; the limits are as wide as they go."""
     verify = {"within": 5, "stable_for": 0, "confirm_within": 0, "interval": 0.05}
     remedy = {"name": "restart", "steps": ["restart_service"], "verify": verify}
     strategy = {"match": ['alertname=~"Down.*"'], "diagnose": ["get_service_status"], "remedies": [remedy]}

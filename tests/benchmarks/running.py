@@ -27,8 +27,10 @@ from uici.runs.journal import JsonSerializer
 from uici.store.database import Store
 from uici.store.schema import runs
 
-STEPS = 5
-"""Entries of a healing in the engine's journal: begin, send, confirm, verify, close."""
+STAGES, WRITTEN = 5, 3
+"""What a healing does, one by one: look and judge, send, confirm, verify, close; and how often the run is written down
+on its way: announced, settled, closed.
+"""
 _AT_ONCE = 200
 _ROUNDS = 3
 _THREADS = 32
@@ -39,15 +41,21 @@ _DEADLINE = 120.0
 
 
 def rates(folder: Path) -> Result:
-    """Rounds of healings and of bare workflows of as many steps in turn, on the same settings of SQLite."""
-    own, beside = [], []
+    """Rounds of healings and of bare workflows in turn, on the same settings of SQLite: workflows with a step for each
+    thing that a healing does, and with one for each time that it is written down.
+    """
+    own = []
+    beside: dict[int, list[float]] = {STAGES: [], WRITTEN: []}
     for number in range(_ROUNDS):
-        beside.append(_bare(folder / f"bare{number}"))
+        for steps, found in beside.items():
+            found.append(_bare(folder / f"bare{number}-{steps}", steps))
         own.append(_healings(folder / f"own{number}"))
-    name = f"workflows of {STEPS} steps on the bare engine"
     return Result(
         name="runs",
-        ratios=(Ratio("incidents healed", max(own), name, max(beside), "/s", max(beside) / 2),),
+        ratios=tuple(
+            Ratio("incidents healed", max(own), f"bare workflows of {steps} steps", max(found), "/s", max(found) / 2)
+            for steps, found in beside.items()
+        ),
         facts={"runs in a round": _AT_ONCE, "rounds": _ROUNDS},
     )
 
@@ -132,7 +140,7 @@ def _running(config: Path, folder: Path) -> Iterator[Application]:
         application.stop()
 
 
-def _bare(folder: Path) -> float:
+def _bare(folder: Path, steps: int) -> float:
     folder.mkdir()
     store = Store(f"sqlite:///{folder / 'bench.db'}")
     store.migrate()
@@ -153,7 +161,7 @@ def _bare(folder: Path) -> float:
 
     def part(run_id: str) -> str:
         state = {"run_id": run_id, "data": "x" * 800}  # as long as what a run keeps between two stages
-        for number in range(STEPS):
+        for number in range(steps):
             state = DBOS.run_step({"name": f"step{number}"}, step, state)
         return "ended"
 

@@ -1,6 +1,6 @@
 """A `uici serve` that kills itself at one boundary of a run, given by UICI_TEST_CRASH_AT.
 
-`<stage>:before` and `<stage>:after` are the boundaries of a stage, the latter before the engine has journalled it;
+`<stage>:before` and `<stage>:after` are the boundaries of a stage, the latter before the run's row says so;
 `begin:before` lies between the engine's start of a part and its first look at the run; `call:announced` and
 `call:performed` are those around a mutating call.
 Faults are injected from outside; the code under test has no hook for them.
@@ -51,8 +51,8 @@ def main() -> None:
             die()
         return begin(self, run_id, part)
 
-    begin = Engine._begin
-    Engine._begin = crashing_begin  # type: ignore[method-assign]  # a fault, injected
+    begin = Engine._taken_up
+    Engine._taken_up = crashing_begin  # type: ignore[method-assign]  # a fault, injected
     stages.one_stage = crashing_stage
     acting._announce = crashing_announce  # type: ignore[assignment]  # a fault, injected
     acting._settle = crashing_settle

@@ -254,7 +254,8 @@ def test_a_run_that_cannot_be_closed_in_order_still_ends_and_frees_its_target(
         (message,) = told(application)
         assert "could not be closed in order" in message["title"]
         with application.store.read() as connection:
-            assert slots.holder(connection, "local", "web") is None
+            here = {"place": "local", "aim": "web"}
+            assert connection.execute(slots.SLOT, here).one().run_id is None
 
 
 def test_a_ladder_that_tells_people_tells_them_once(tmp_path: Path, world: World) -> None:

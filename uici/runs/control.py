@@ -182,9 +182,9 @@ class Control:
         catalogue = self._services.pins.pin(site, plan.environment, None, operations)
         now = self._services.clock.now()
         run_id = new_id("run", now)
-        target = plan.steps[0].target
+        target, cid = plan.steps[0].target, prepared.cid
         with self._services.events.writing() as connection:
-            cid = records.keep_plan(connection, prepared, now)
+            records.keep_plan(connection, cid, prepared, now)
             data = RunData(
                 run_id=run_id,
                 part=0,

@@ -28,8 +28,9 @@ from uici.model.base import JsonObject
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.journal import JsonSerializer, forget_ended_parts
 from uici.runs.lease import Lease
+from uici.runs.records import StalePartError
 from uici.runs.services import Services
-from uici.runs.stages import REPEATABLE, StalePartError, advance
+from uici.runs.stages import StageFailedError, advance
 from uici.runs.stages.closing import end_plainly
 from uici.store.schema import approvals, runs
 
@@ -136,44 +137,42 @@ class Engine:
     # --- one part -------------------------------------------------------------------------------------------
 
     def _run_part(self, run_id: str, part: int) -> str:
+        """Take a run through one part, from where its row says. The row is its journal: the engine below knows only
+        that the part was begun and has not ended, and calls this again after a crash.
+        """
         try:
-            state: JsonObject | None = DBOS.run_step({"name": "begin"}, self._begin, run_id, part)
-            while state is not None:
-                data = RunData.model_validate(state)
-                if data.wait is not None or data.stage is Stage.ENDED:
-                    return data.stage.value
-                state = DBOS.run_step({"name": data.stage.value}, self._advance, state)
-            return "stale"
+            data = self._taken_up(run_id, part)
+            while data is not None and data.wait is None and data.stage is not Stage.ENDED:
+                data = self._advance(data)
+            return "stale" if data is None else data.stage.value
         finally:
             with self._active_lock:
                 self._active.pop(f"{run_id}:{part}", None)
             self._tick.set()
 
-    def _begin(self, run_id: str, part: int) -> JsonObject | None:
-        """Take the run up where its row says; for a part that begins by looking, go on at once with that."""
+    def _taken_up(self, run_id: str, part: int) -> RunData | None:
+        """The run as its row says; None when this is not its present part."""
         with self._services.store.read() as connection:
             row = connection.execute(_RUN, {"run": run_id}).one_or_none()
         if row is None or row.part != part or row.state == RunState.ENDED:
             return None
-        state: JsonObject = row.data or _beginning(row)
-        return self._advance(state) if state["stage"] in REPEATABLE else state
+        return RunData.model_validate(row.data or _beginning(row))
 
-    def _advance(self, state: JsonObject) -> JsonObject | None:
-        data = RunData.model_validate(state)
+    def _advance(self, data: RunData) -> RunData | None:
+        """The run some stages further; None when somebody else has taken it further. A database that cannot be
+        written ends the part: the sweep finds the run when it is back.
+        """
         try:
-            after = advance(self._services, data)
+            return advance(self._services, data)
         except StalePartError:
             return None
-        except SQLAlchemyError:
-            raise  # the journal below cannot be written either; the sweep finds the run when the state is back
-        except Exception as error:  # a defect of ours must end in people's hands, not in a stuck run
-            log.exception("stage_failed", run_id=data.run_id, stage=data.stage.value)
-            if data.stage is Stage.CLOSE:
+        except StageFailedError as failed:  # a defect of ours must end in people's hands, not in a stuck run
+            stage, cause = failed.data.stage, failed.__cause__
+            log.error("stage_failed", run_id=data.run_id, stage=stage.value, exc_info=cause)
+            if stage is Stage.CLOSE:
                 raise
-            after = data.ending(
-                AlertOutcome.ESCALATED, f"internal_error: {type(error).__name__} in stage {data.stage.value}: {error}"
-            )
-        return after.model_dump(mode="json", exclude_defaults=True)
+            why = f"internal_error: {type(cause).__name__} in stage {stage.value}: {cause}"
+            return failed.data.ending(AlertOutcome.ESCALATED, why)
 
     # --- the ticker -----------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from uici.model.learning import Veto
 from uici.model.plan import PreparedPlan
 from uici.model.site import Site
 from uici.model.thresholds import usable
-from uici.runs import records, slots
+from uici.runs import records
 from uici.runs.outcomes import vetoes_in_force
 from uici.runs.services import Services
 
@@ -42,11 +42,7 @@ def context_of(
             vetoes: tuple[Veto, ...] | None = vetoes_in_force(connection)
         except SQLAlchemyError:
             vetoes = None
-        holder = slots.holder(connection, environment, target)
-        acting = slots.acting(connection, environment, except_run=run_id)
-        last = records.last_run_ended(connection, environment, target)
-        ineffective = records.ineffective_runs(connection, environment, target, now - window)
-        started = records.begun_since(connection, environment, now - HOUR, except_run=run_id)
+        standing = records.standing(connection, environment, target, run_id, window=now - window, since=now - HOUR)
     spec = site.targets.get(target)
     members, healthy = _group(services, site, environment, target)
     return GuardContext(
@@ -62,13 +58,13 @@ def context_of(
         frozen=frozen,
         freeze_known=freeze_known,
         vetoes=vetoes,
-        holder=holder if holder != run_id else None,
-        last_run_ended=last,
-        ineffective_runs=ineffective,
+        holder=standing.holder if standing.holder != run_id else None,
+        last_run_ended=standing.last_run_ended,
+        ineffective_runs=standing.ineffective_runs,
         group_members=members,
         group_healthy=healthy,
-        acting=acting,
-        started_last_hour=started,
+        acting=standing.acting,
+        started_last_hour=standing.begun_since,
         approved=approved,
         first_rung=first_rung,
     )

@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, bindparam, select
 
 from uici.model.base import JsonObject
 from uici.model.learning import Choice, LearningPolicy, Outcome, Veto, Word, finding_set
@@ -19,12 +19,13 @@ from uici.model.verdict import Verdict
 from uici.planning.evidence import relevant_since
 from uici.runs import records
 from uici.runs.data import RunData, RunState
-from uici.store.inserting import insert_into
+from uici.store.inserting import insert_into, insert_or_leave
 from uici.store.schema import choices, feedback, outcomes, runs, vetoes
 
 _REWARDS = {Verdict.EFFECTIVE: 1.0, Verdict.INEFFECTIVE: 0.0}
 
 
+_CHOICE = select(choices.c.document).where(choices.c.run_id == bindparam("run"), choices.c.rung == bindparam("place"))
 _IN_FORCE = select(vetoes).where(vetoes.c.lifted_at.is_(None)).order_by(vetoes.c.id)
 
 
@@ -48,8 +49,8 @@ def keep_outcome(connection: Connection, data: RunData, now: datetime) -> None:
     choice = choice_of(connection, data.run_id, rung)
     environment, target = data.place
     connection.execute(
-        insert_into(connection, outcomes)
-        .values(
+        insert_or_leave(connection, outcomes, "run_id", "rung"),
+        dict(
             run_id=data.run_id,
             rung=rung,
             at=now,
@@ -66,8 +67,7 @@ def keep_outcome(connection: Connection, data: RunData, now: datetime) -> None:
             policy=choice.policy if choice else None,
             propensity=choice.propensity if choice else None,
             position=choice.position if choice else None,
-        )
-        .on_conflict_do_nothing(index_elements=["run_id", "rung"])
+        ),
     )
 
 
@@ -117,9 +117,7 @@ def outcomes_of_run(connection: Connection, run_id: str) -> list[JsonObject]:
 
 def choice_of(connection: Connection, run_id: str, rung: int) -> Choice | None:
     """How the alternative of this rung was chosen; None when it was not chosen among any."""
-    document = connection.execute(
-        select(choices.c.document).where(choices.c.run_id == run_id, choices.c.rung == rung)
-    ).scalar_one_or_none()
+    document = connection.execute(_CHOICE, {"run": run_id, "place": rung}).scalar_one_or_none()
     return None if document is None else Choice.model_validate(document)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, literal_column, or_, select
 
@@ -14,7 +14,8 @@ from uici.model.plan import Origin, PreparedPlan
 from uici.model.verdict import Verdict
 from uici.runs import slots
 from uici.runs.data import RunData, RunState
-from uici.store.inserting import insert_into
+from uici.store.database import Store
+from uici.store.inserting import insert_or_leave
 from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs
 from uici.store.schema import slots as slot_rows
 
@@ -71,7 +72,8 @@ _LAST_RUN_ENDED = select(func.max(runs.c.ended_at)).where(
         runs.c.acted_at.is_not(None),
         and_(
             runs.c.origin != Origin.HUMAN,
-            runs.c.outcome.not_in([AlertOutcome.SELF_RESOLVED, AlertOutcome.SUPERSEDED]),
+            runs.c.outcome != AlertOutcome.SELF_RESOLVED,
+            runs.c.outcome != AlertOutcome.SUPERSEDED,
         ),
     ),
 )
@@ -79,9 +81,9 @@ _INEFFECTIVE = (
     *_HERE,
     runs.c.state == RunState.ENDED,
     runs.c.acted_at.is_not(None),
-    runs.c.verdict.in_([Verdict.INEFFECTIVE, Verdict.INCONCLUSIVE]),
+    or_(runs.c.verdict == Verdict.INEFFECTIVE, runs.c.verdict == Verdict.INCONCLUSIVE),
 )
-_INEFFECTIVE_RUNS = select(func.count()).select_from(runs).where(*_INEFFECTIVE, runs.c.ended_at >= bindparam("since"))
+_INEFFECTIVE_RUNS = select(func.count()).select_from(runs).where(*_INEFFECTIVE, runs.c.ended_at >= bindparam("window"))
 _LAST_INEFFECTIVE_RUN = select(runs.c.id).where(*_INEFFECTIVE).order_by(runs.c.ended_at.desc()).limit(1)
 _ACTED = and_(runs.c.environment == bindparam("place"), runs.c.acted_at >= bindparam("since"))
 # Counted in the index alone, this run with them, which is then taken off.
@@ -98,6 +100,14 @@ _BEGUN_SINCE = select(
         runs.c.id != bindparam("run"),
     )
     .scalar_subquery()
+)
+# The fields of `Standing`, in one statement.
+_STANDING = select(
+    slots.SLOT.with_only_columns(slot_rows.c.run_id).scalar_subquery().label("holder"),
+    slots.ACTING.scalar_subquery().label("acting"),
+    _LAST_RUN_ENDED.scalar_subquery().label("last_run_ended"),
+    _INEFFECTIVE_RUNS.scalar_subquery().label("ineffective_runs"),
+    _BEGUN_SINCE.scalar_subquery().label("begun_since"),
 )
 _FREEZE = select(freezes.c.frozen, freezes.c.actor, freezes.c.reason).where(freezes.c.id == 1)
 # A literal, so that the index of those who wait for a slot is used.
@@ -131,6 +141,27 @@ _WOKEN_AT = select(runs.c.due_at).where(_PRESENT)
 
 _plans: OrderedDict[str, PreparedPlan] = OrderedDict()
 _plans_lock = threading.Lock()
+
+
+class Standing(NamedTuple):
+    """How a target and its environment stand, beside the run that asks."""
+
+    holder: str | None
+    """The run that holds the target's slot."""
+    acting: int
+    """How many other runs of the environment are acting now."""
+    last_run_ended: datetime | None
+    """When the last run on the target ended that counts for its rest: one that changed something, or in which UICI
+    came to an end of its own. Not one whose alerts went silent, and not a person's that was refused.
+    """
+    ineffective_runs: int
+    """How many runs on the target changed something and did not heal it, since the beginning of a window."""
+    begun_since: int
+    """How many other runs of the environment began to act since a moment, or are about to."""
+
+
+class StalePartError(Exception):
+    """Somebody else has taken the run further; whoever holds this part must stop quietly."""
 
 
 def firing_alerts(connection: Connection, incident_id: str) -> list[Alert]:
@@ -204,25 +235,27 @@ def begun(connection: Connection, data: RunData) -> bool:
     return connection.execute(_BEGUN, {"run": data.run_id, "position": position}).first() is not None
 
 
-def keep_plan(connection: Connection, plan: PreparedPlan, now: datetime) -> str:
-    """Store the snapshot of a plan under its `cid`, and return it."""
-    cid = plan.cid
-    connection.execute(
-        insert_into(connection, plans)
-        .values(cid=cid, document=plan.model_dump(mode="json", exclude_unset=True), created_at=now)
-        .on_conflict_do_nothing(index_elements=["cid"])
-    )
-    return cid
+def keep_plan(connection: Connection, cid: str, plan: PreparedPlan, now: datetime) -> None:
+    """Store the snapshot of a plan under its `cid`."""
+    document = plan.model_dump(mode="json", exclude_unset=True)
+    values = {"cid": cid, "document": document, "created_at": now}
+    connection.execute(insert_or_leave(connection, plans, "cid"), values)
+    _remember(cid, plan)
 
 
-def load_plan(connection: Connection, cid: str) -> PreparedPlan:
+def load_plan(store: Store, cid: str) -> PreparedPlan:
     """The snapshot of a plan, as it was when the run made it. Parsed once: a `cid` is the hash of what it names."""
     with _plans_lock:
         known = _plans.get(cid)
         if known is not None:
             _plans.move_to_end(cid)
             return known
-    plan = PreparedPlan.model_validate(connection.execute(_PLAN, {"cid": cid}).scalar_one())
+    with store.read() as connection:
+        document = connection.execute(_PLAN, {"cid": cid}).scalar_one()
+    return _remember(cid, PreparedPlan.model_validate(document))
+
+
+def _remember(cid: str, plan: PreparedPlan) -> PreparedPlan:
     with _plans_lock:
         _plans[cid] = plan
         while len(_plans) > _PLANS_KEPT:
@@ -231,21 +264,19 @@ def load_plan(connection: Connection, cid: str) -> PreparedPlan:
 
 
 def last_run_ended(connection: Connection, environment: str, target: str) -> datetime | None:
-    """When the last run on the target ended that counts for its rest.
-
-    That is one that changed something, or in which UICI came to an end of its own: not one whose alerts went silent,
-    and not a person's that was refused.
-    """
+    """As `Standing.last_run_ended`."""
     found: datetime | None = connection.execute(
         _LAST_RUN_ENDED, {"place": environment, "aim": target}
     ).scalar_one_or_none()
     return found
 
 
-def ineffective_runs(connection: Connection, environment: str, target: str, since: datetime) -> int:
-    """How many runs on the target since then changed something and did not heal it."""
-    here = {"place": environment, "aim": target, "since": since}
-    return connection.execute(_INEFFECTIVE_RUNS, here).scalar_one()
+def standing(
+    connection: Connection, environment: str, target: str, run_id: str, *, window: datetime, since: datetime
+) -> Standing:
+    """What the guards ask of a target and its environment, beside the run itself."""
+    known = {"place": environment, "aim": target, "run": run_id, "window": window, "since": since}
+    return Standing(*connection.execute(_STANDING, known).one())
 
 
 def last_ineffective_run(connection: Connection, environment: str, target: str) -> str | None:
@@ -255,7 +286,7 @@ def last_ineffective_run(connection: Connection, environment: str, target: str) 
 
 
 def begun_since(connection: Connection, environment: str, since: datetime, *, except_run: str) -> int:
-    """How many other runs of the environment began to act since then, or are about to."""
+    """As `Standing.begun_since`."""
     known = {"place": environment, "since": since, "run": except_run}
     return int(connection.execute(_BEGUN_SINCE, known).scalar_one())
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
 from uici.events.log import EventLog
 from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.plan import PreparedPlan
 from uici.model.site import Site
 from uici.ports import Clock
+from uici.runs import records
 from uici.runs.data import RunData
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
 from uici.store.database import Store
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is written with the next transaction of a run."""
+
+    writes: list[Callable[[Connection], object]] = field(default_factory=list)
+    plans: dict[str, PreparedPlan] = field(default_factory=dict)
+    """Plans among it, by `cid`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Services:
     rehearses: bool = True
     """Whether previews ask the platforms what they themselves would say."""
 
-    draft: list[Callable[[Connection], object]] | None = None
+    draft: Draft | None = None
     """What the stages under way have still to write, see `later`; None where there are none."""
 
     def platforms_of(self, run: RunData) -> Platforms:
@@ -49,17 +60,18 @@ class Services:
 
     def drafting(self) -> Services:
         """The same collaborators, for stages that share their transactions."""
-        return replace(self, draft=[])
+        return replace(self, draft=Draft())
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A writing transaction, which begins with what was to be written later; followers of events are woken."""
         with self.events.writing() as connection:
-            for write in self.draft or ():
+            for write in self.draft.writes if self.draft is not None else ():
                 write(connection)
             yield connection
-        if self.draft:
-            self.draft.clear()
+        if self.draft is not None:
+            self.draft.writes.clear()
+            self.draft.plans.clear()
 
     def later(self, write: Callable[[Connection], object]) -> None:
         """Write with the next transaction of the run, which comes before anything is sent, parked or ended.
@@ -67,7 +79,7 @@ class Services:
         For what only tells of the run: a crash before it leaves no trace, and the stage is gone through again.
         """
         if self.draft is not None:
-            self.draft.append(write)
+            self.draft.writes.append(write)
             return
         with self.events.writing() as connection:
             write(connection)
@@ -76,6 +88,19 @@ class Services:
         """Write what was to be written later."""
         with self.writing():
             pass
+
+    def keep_plan(self, plan: PreparedPlan) -> str:
+        """Store the snapshot of a plan later, and return its `cid`."""
+        cid, now = plan.cid, self.clock.now()
+        self.later(lambda connection: records.keep_plan(connection, cid, plan, now))
+        if self.draft is not None:
+            self.draft.plans[cid] = plan
+        return cid
+
+    def plan(self, cid: str | None) -> PreparedPlan:
+        """The snapshot of a plan, as it was when the run made it."""
+        drafted = self.draft.plans.get(cid or "") if self.draft is not None else None
+        return drafted or records.load_plan(self.store, cid or "")
 
     def note(self, connection: Connection, run: RunData, type_: str, **more: object) -> None:
         """Add an event of the run to the transaction."""

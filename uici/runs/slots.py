@@ -11,15 +11,15 @@ from sqlalchemy import Connection, bindparam, func, select, true
 from uici.store.schema import slots
 
 _HERE = (slots.c.environment == bindparam("place"), slots.c.target == bindparam("aim"))
-_SLOT = select(slots.c.run_id, slots.c.fence).where(*_HERE)
-_ACTING = (
+SLOT = select(slots.c.run_id, slots.c.fence).where(*_HERE)
+ACTING = (
     select(func.count())
     .select_from(slots)
     .where(
         slots.c.environment == bindparam("place"),
         slots.c.run_id.is_not(None),
         slots.c.acting.is_(true()),
-        slots.c.run_id != bindparam("other"),
+        slots.c.run_id != bindparam("run"),
     )
 )
 _FIRST = slots.insert()
@@ -36,15 +36,9 @@ class FencedError(Exception):
     """The slot was taken over since: this run may not act any more."""
 
 
-def holder(connection: Connection, environment: str, target: str) -> str | None:
-    """The run that holds the target's slot."""
-    row = connection.execute(_SLOT, {"place": environment, "aim": target}).one_or_none()
-    return row.run_id if row is not None else None
-
-
-def acting(connection: Connection, environment: str, *, except_run: str | None = None) -> int:
+def acting(connection: Connection, environment: str, *, except_run: str) -> int:
     """How many runs of the environment are acting now."""
-    return connection.execute(_ACTING, {"place": environment, "other": except_run or ""}).scalar_one()
+    return connection.execute(ACTING, {"place": environment, "run": except_run}).scalar_one()
 
 
 def take(connection: Connection, environment: str, target: str, run_id: str, now: datetime) -> int | None:
@@ -52,7 +46,7 @@ def take(connection: Connection, environment: str, target: str, run_id: str, now
     returns its number (a repeated stage is not a second holder).
     """
     here = {"place": environment, "aim": target}
-    row = connection.execute(_SLOT, here).one_or_none()
+    row = connection.execute(SLOT, here).one_or_none()
     if row is None:
         first = {"environment": environment, "target": target, "fence": 1, "run_id": run_id}
         connection.execute(_FIRST, first | {"acting": True, "taken_at": now})
@@ -66,7 +60,7 @@ def take(connection: Connection, environment: str, target: str, run_id: str, now
 
 def check(connection: Connection, environment: str, target: str, run_id: str, fence: int | None) -> None:
     """Raise FencedError unless `run_id` still holds the slot under `fence`."""
-    row = connection.execute(_SLOT, {"place": environment, "aim": target}).one_or_none()
+    row = connection.execute(SLOT, {"place": environment, "aim": target}).one_or_none()
     if row is None or row.run_id != run_id or row.fence != fence:
         raise FencedError(f"{run_id} no longer holds the slot of {environment}/{target}")
 

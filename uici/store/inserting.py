@@ -40,3 +40,14 @@ def _prepared(
     return str(compiled), tuple(
         (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in ordered
     )
+
+
+def insert_or_leave(connection: Connection, table: Table, *key: str) -> postgresql.Insert | sqlite.Insert:
+    """An insert that changes nothing where a row of this key is there already; built once for each table."""
+    return _leaving(connection.dialect.name, table, key)
+
+
+@lru_cache(maxsize=64)
+def _leaving(dialect: str, table: Table, key: tuple[str, ...]) -> postgresql.Insert | sqlite.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(table).on_conflict_do_nothing(index_elements=key)

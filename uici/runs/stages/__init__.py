@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from uici.runs import records
 from uici.runs.data import RunData, Stage
+from uici.runs.records import StalePartError
 from uici.runs.services import Services
 from uici.runs.stages.acting import capture, confirm, send
 from uici.runs.stages.closing import close
@@ -42,31 +43,46 @@ STAGES: dict[Stage, StageFunction] = {
 _BEFORE_ACTING = frozenset(
     {Stage.TARGET, Stage.HOLD, Stage.DIAGNOSE, Stage.PLAN, Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
 )
-REPEATABLE = _BEFORE_ACTING | {Stage.CAPTURE}
-"""Stages that only look, or whose writing can simply be repeated: several of them share one entry in the journal."""
+_RECORDED = frozenset({Stage.SEND, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
+"""Stages after which the run is written down at once. The others only look, or write what can be written again, so
+they are gone through together: until a call is announced, the run waits, or one of these has ended.
+"""
 # While a call may be in flight, or state is being put back, stopping would leave things worse than going on.
 _NOT_TO_INTERRUPT = frozenset({Stage.SEND, Stage.CONFIRM, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
 
 
-class StalePartError(Exception):
-    """Somebody else has taken the run further; whoever holds this part must stop quietly."""
+class StageFailedError(Exception):
+    """A defect of ours in one stage; `data` is the run as that stage found it, and the cause is what went wrong."""
+
+    def __init__(self, data: RunData) -> None:
+        super().__init__(f"{data.run_id} at stage {data.stage.value}")
+        self.data = data
 
 
 def advance(services: Services, data: RunData) -> RunData:
-    """Take a run through its next stage, and on through those that may be repeated; write what it has become.
+    """Take a run through its next stage, and on as far as nothing has to be written down; write what it has become.
 
-    Raises StalePartError.
+    Raises StalePartError, and StageFailedError for a defect of ours.
     """
     services = services.drafting()
+    after, looked = data, False
     try:
-        after = one_stage(services, data)
-        while after.wait is None and after.stage in REPEATABLE:
-            after = one_stage(services, after)
-    except SQLAlchemyError:
+        while True:
+            before = after
+            # An announcement asks again in its own transaction. In between it matters after what may have taken long.
+            if not looked or before.stage in (Stage.PLAN, Stage.VERIFY):
+                after = _interruption(services, before) or before
+            if after is before:
+                after = one_stage(services, before)
+            looked = True
+            if after.wait is not None or after.stage is Stage.ENDED or before.stage in _RECORDED:
+                break
+    except (SQLAlchemyError, StalePartError):
         raise
-    except Exception:
-        services.write_now()  # what was found until then helps whoever looks for the defect
-        raise
+    except Exception as error:
+        with services.writing() as connection:  # what was found until then helps whoever looks for the defect
+            records.save(connection, data, before, services.clock.now())
+        raise StageFailedError(before) from error
     if after.stage is Stage.ENDED:
         return after
     with services.writing() as connection:
@@ -80,7 +96,7 @@ def advance(services: Services, data: RunData) -> RunData:
 
 def one_stage(services: Services, data: RunData) -> RunData:
     """What the run is after one stage; nothing of the run itself is written, except by the stage."""
-    return _interruption(services, data) or STAGES[data.stage](services, data)
+    return STAGES[data.stage](services, data)
 
 
 def _interruption(services: Services, data: RunData) -> RunData | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
@@ -23,7 +23,7 @@ from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
 from uici.notify.messages import asked_message
-from uici.runs import records, slots
+from uici.runs import records
 from uici.runs.bounded import BoundedCalls
 from uici.runs.changes import difference
 from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage
@@ -31,7 +31,7 @@ from uici.runs.keeping import note_step
 from uici.runs.looking import effect, kept_state, unmet
 from uici.runs.platforms import Platforms
 from uici.runs.proposing import propose_change
-from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
+from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN, StalePartError
 from uici.runs.services import Services
 from uici.store.outbox import enqueue
 from uici.translation.selections import operation_result
@@ -44,9 +44,7 @@ _PROOF_PATIENCE = timedelta(minutes=10)
 
 def plan_of(services: Services, data: RunData) -> PreparedPlan:
     """The plan under way: the undo plan while undoing."""
-    cid = data.undo_cid if data.undoing else data.cid
-    with services.store.read() as connection:
-        return records.load_plan(connection, cid or "")
+    return services.plan(data.undo_cid if data.undoing else data.cid)
 
 
 def capture(services: Services, data: RunData) -> RunData:
@@ -186,6 +184,9 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
         forbidden = records.forbidden(connection, data)
         if forbidden is not None:
             return forbidden
+        # The run goes no further than its announcement tells: what proof and undo need is written with it.
+        if not records.save(connection, data, data, now):
+            raise StalePartError(f"{data.run_id} part {data.part}")
         announced = {
             "run_id": data.run_id,
             "position": position,
@@ -289,13 +290,6 @@ def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData
         return data.ending(AlertOutcome.ESCALATED, "by_rule: the remedy tells a human")
     if data.origin is Origin.HUMAN and plan.health_gate is None:
         return data.to(Stage.CLOSE, verdict=Verdict.EFFECTIVE, reason="every step was carried out and confirmed")
-    environment, _ = data.place
-
-    def rest(connection: Connection) -> None:
-        slots.rest(connection, data.run_id)
-        records.wake_queued(connection, environment, None, services.clock.now())
-
-    services.later(rest)
     return data.to(Stage.VERIFY, verify_started_at=services.clock.now(), health=HealthTrack(), looks=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.background import Background
@@ -13,7 +13,7 @@ from uici.model.incident import Incident, IncidentState
 from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
 from uici.notify.messages import Tried, incident_message, outcome_message, run_message
-from uici.runs import outcomes, reading, records, slots
+from uici.runs import outcomes, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.runs.stages.opening import choose_strategy
@@ -24,14 +24,39 @@ from uici.verification.judging import HealthTrack
 _TELLING = {AlertOutcome.ESCALATED: MessageKind.ESCALATION, AlertOutcome.REFUSED: MessageKind.REFUSED}
 _GOOD = frozenset({AlertOutcome.HEALED, AlertOutcome.SELF_RESOLVED})
 
+_STATE = select(runs.c.state).where(runs.c.id == bindparam("run"))
+_ACTED_AT = select(runs.c.acted_at).where(runs.c.id == bindparam("run"))
+_END = (
+    runs.update()
+    .where(runs.c.id == bindparam("run"))
+    .values(state=RunState.ENDED, stage=Stage.ENDED, due_at=None, waiting_for="")
+    .values({name: bindparam(f"new_{name}") for name in ("ended_at", "outcome", "verdict", "reason", "data")})
+)
+_WITHDRAW = (
+    approvals.update()
+    .where(approvals.c.run_id == bindparam("run"), approvals.c.state == "pending")
+    .values(state="withdrawn", decided_at=bindparam("now"))
+)
+_CLOSE_INCIDENT = (
+    incidents.update()
+    .where(incidents.c.id == bindparam("incident"), incidents.c.state == IncidentState.OPEN)
+    .values(state=IncidentState.CLOSED, closed_at=bindparam("now"))
+    .values({name: bindparam(f"new_{name}") for name in ("outcome", "reason")})
+)
+_CLOSE_ALERTS = (
+    alerts.update()
+    .where(alerts.c.incident_id == bindparam("incident"), alerts.c.outcome.is_(None))
+    .values({name: bindparam(f"new_{name}") for name in ("outcome", "reason")})
+)
+
 
 def close(services: Services, data: RunData) -> RunData:
     """End the run and its incident in one transaction."""
     now = services.clock.now()
     with services.writing() as connection:
-        if reading.run_row(connection, data.run_id).state == RunState.ENDED:
+        if connection.execute(_STATE, {"run": data.run_id}).scalar_one() == RunState.ENDED:
             return data.to(Stage.ENDED)  # before a crash
-        again = _joined_since(connection, data, now)
+        again = _joined_since(connection, services, data, now)
         if again is not None:
             return again
         outcomes.keep_outcome(connection, data, now)
@@ -61,28 +86,19 @@ def _end(connection: Connection, services: Services, data: RunData) -> None:
     slots.release(connection, data.run_id)
     if data.environment is not None:
         records.wake_queued(connection, data.environment, data.target, now)
-    connection.execute(
-        runs.update()
-        .where(runs.c.id == data.run_id)
-        .values(
-            state=RunState.ENDED,
-            stage=Stage.ENDED,
-            ended_at=now,
-            due_at=None,
-            waiting_for="",
-            outcome=data.outcome,
-            verdict=data.verdict,
-            reason=data.reason,
-            data=data.model_dump(mode="json", exclude_defaults=True),
-        )
-    )
-    connection.execute(
-        approvals.update()
-        .where(approvals.c.run_id == data.run_id, approvals.c.state == "pending")
-        .values(state="withdrawn", decided_at=now)
-    )
+    ended = {
+        "new_ended_at": now,
+        "new_outcome": data.outcome,
+        "new_verdict": data.verdict,
+        "new_reason": data.reason,
+        "new_data": data.model_dump(mode="json", exclude_defaults=True),
+    }
+    connection.execute(_END, {"run": data.run_id} | ended)
+    connection.execute(_WITHDRAW, {"run": data.run_id, "now": now})
     if data.incident_id is not None:
-        _close_incident(connection, services, data)
+        told = {"incident": data.incident_id, "new_outcome": data.outcome, "new_reason": data.reason}
+        connection.execute(_CLOSE_INCIDENT, told | {"now": now})
+        connection.execute(_CLOSE_ALERTS, told)
     services.note(
         connection,
         data,
@@ -93,7 +109,7 @@ def _end(connection: Connection, services: Services, data: RunData) -> None:
     )
 
 
-def _joined_since(connection: Connection, data: RunData, now: datetime) -> RunData | None:
+def _joined_since(connection: Connection, services: Services, data: RunData, now: datetime) -> RunData | None:
     """Where an alert joined on the way to this transaction, of which the outcome knows nothing: the run, looking again.
 
     The other outcomes are told to people with all that fires, or say of the target that nothing is done there.
@@ -105,24 +121,10 @@ def _joined_since(connection: Connection, data: RunData, now: datetime) -> RunDa
         begin = Stage.TARGET if data.target is None else Stage.HOLD
         return data.to(begin, outcome=None, reason="", tried=data.tried if data.acted else ())
     if data.outcome is AlertOutcome.HEALED and firing - set(data.discounted):
-        verifying = records.load_plan(connection, data.cid or "").health_gate
+        verifying = services.plan(data.cid).health_gate
         if verifying is not None and verifying.confirm_within > 0:
             return data.to(Stage.VERIFY, outcome=None, verdict=None, verify_started_at=now, health=HealthTrack())
     return None
-
-
-def _close_incident(connection: Connection, services: Services, data: RunData) -> None:
-    now = services.clock.now()
-    connection.execute(
-        incidents.update()
-        .where(incidents.c.id == data.incident_id, incidents.c.state == IncidentState.OPEN)
-        .values(state=IncidentState.CLOSED, outcome=data.outcome, reason=data.reason, closed_at=now)
-    )
-    connection.execute(
-        alerts.update()
-        .where(alerts.c.incident_id == data.incident_id, alerts.c.outcome.is_(None))
-        .values(outcome=data.outcome, reason=data.reason)
-    )
 
 
 def _tell(connection: Connection, services: Services, data: RunData) -> None:
@@ -131,6 +133,9 @@ def _tell(connection: Connection, services: Services, data: RunData) -> None:
         kind = MessageKind.PROPOSAL
     if kind is None and data.verdict is Verdict.INEFFECTIVE:
         kind = MessageKind.ESCALATION
+    wanted = services.site().platform.notify.outcomes_wanted
+    if kind is None and not wanted:
+        return
     incident = _incident(connection, data)
     # What the plan itself told people is not told again; nor is having given up, until it was tried and failed again.
     if kind is not None and not (data.told and not data.acted and data.outcome is AlertOutcome.ESCALATED):
@@ -138,7 +143,7 @@ def _tell(connection: Connection, services: Services, data: RunData) -> None:
         if data.gave_up:
             key = f"gave_up:{records.last_ineffective_run(connection, *data.place)}"
         _enqueue(connection, services, data, key, kind, _message(connection, services, data, kind, incident))
-    if incident is not None and services.site().platform.notify.outcomes_wanted:
+    if incident is not None and wanted:
         _tell_outcome(connection, services, data, incident, kind)
 
 
@@ -154,7 +159,7 @@ def _tell_outcome(
         why=data.reason,
         tried=_tried(data),
         ended_at=services.clock.now(),
-        acted_at=reading.run_row(connection, data.run_id).acted_at,
+        acted_at=connection.execute(_ACTED_AT, {"run": data.run_id}).scalar_one(),
         told_as=told_as,
     )
     _enqueue(connection, services, data, f"outcome:{data.run_id}", MessageKind.OUTCOME, message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import CallError
 from uici.model.errors import Problem
@@ -27,8 +29,8 @@ _SILENCE_POLL_SECONDS = 5.0
 def verify(services: Services, data: RunData) -> RunData:
     """Look at the target's health and at the alert until a verdict can be given."""
     environment, target_name = data.place
+    plan = services.plan(data.cid)
     with services.store.read() as connection:
-        plan = records.load_plan(connection, data.cid or "")
         firing = records.firing_alerts(connection, data.incident_id or "")
     settings = plan.health_gate or VerifySettings()
     platforms = services.platforms_of(data)
@@ -38,6 +40,8 @@ def verify(services: Services, data: RunData) -> RunData:
     track = track.seen(now, health)
     verdict = judge_track(settings, track, started_at=started, now=now, alert_firing=_firing(services, data, firing))
     if verdict is None:
+        if data.looks == 0:
+            _rest(services, data)
         stable = track.stable(settings)
         pause = max(settings.interval, _SILENCE_POLL_SECONDS) if stable else settings.interval
         return data.parked(
@@ -74,6 +78,17 @@ def verify(services: Services, data: RunData) -> RunData:
     return data.to(Stage.UNDO, verdict=verdict, reason=reason)
 
 
+def _rest(services: Services, data: RunData) -> None:
+    """From now on the run only looks whether it worked: another of its environment may act."""
+    environment, _ = data.place
+
+    def rest(connection: Connection) -> None:
+        slots.rest(connection, data.run_id)
+        records.wake_queued(connection, environment, None, services.clock.now())
+
+    services.later(rest)
+
+
 def _since(data: RunData, settings: VerifySettings, now: datetime) -> tuple[datetime, HealthTrack]:
     """When `within` began, and what was seen since. Time in which nobody looked does not count against the remedy:
     UICI was away, or the clock was set.
@@ -91,8 +106,7 @@ def _since(data: RunData, settings: VerifySettings, now: datetime) -> tuple[date
 
 def undo(services: Services, data: RunData) -> RunData:
     """Restore configuration, newest step first; only where the state is still the one we left."""
-    with services.store.read() as connection:
-        plan = records.load_plan(connection, data.cid or "")
+    plan = services.plan(data.cid)
     platforms = services.platforms_of(data)
     if data.undoing:
         data = _undone(services, data, plan)
@@ -118,9 +132,7 @@ def undo(services: Services, data: RunData) -> RunData:
             prepared = platforms.prepare(inverse)
         except Problem as problem:
             return data.ending(AlertOutcome.ESCALATED, f"undo cannot be translated: {problem.detail}")
-        with services.writing() as connection:
-            cid = records.keep_plan(connection, prepared, services.clock.now())
-        return data.to(Stage.CAPTURE, **FIRST_CALL, undoing=True, undo_cid=cid, step=0)
+        return data.to(Stage.CAPTURE, **FIRST_CALL, undoing=True, undo_cid=services.keep_plan(prepared), step=0)
     return data.to(Stage.NEXT)
 
 
@@ -128,9 +140,12 @@ def next_rung(services: Services, data: RunData) -> RunData:
     """On to the next remedy, with a fresh diagnosis; the slot goes back and is taken again under the live policy."""
     if data.origin is not Origin.RULE:
         return data.to(Stage.CLOSE)
-    with services.store.write() as connection:
+
+    def give_back(connection: Connection) -> None:
         slots.release(connection, data.run_id)
         outcomes.keep_outcome(connection, data, services.clock.now())
+
+    services.later(give_back)
     return data.to(Stage.DIAGNOSE, fence=None)
 
 

@@ -80,21 +80,20 @@ def plan(services: Services, data: RunData) -> RunData:
         # What cannot be done to this target here is no reason to leave out what can.
         services.note_alone(data, "remedy_impossible", remedy=remedy, code=problem.code, reason=why)
         return data.to(Stage.PLAN, impossible=(*data.impossible, (remedy, why)))
-    with services.writing() as connection:
-        cid = records.keep_plan(connection, prepared, services.clock.now())
-        if choice is not None and is_new:
-            outcomes.keep_choice(connection, data.run_id, situation.rung, choice, services.clock.now())
-            services.note(connection, data, "remedy_chosen", **choice.model_dump(mode="json"))
-        services.note(
-            connection,
-            data,
-            "planned",
-            strategy=data.strategy,
-            remedy=chosen.remedy,
-            cid=cid,
-            risk=prepared.risk,
-            steps=[step.step.operation for step in prepared.steps],
-        )
+    cid = services.keep_plan(prepared)
+    if choice is not None and is_new:
+        now = services.clock.now()
+        services.later(lambda connection: outcomes.keep_choice(connection, data.run_id, situation.rung, choice, now))
+        services.note_alone(data, "remedy_chosen", **choice.model_dump(mode="json"))
+    services.note_alone(
+        data,
+        "planned",
+        strategy=data.strategy,
+        remedy=chosen.remedy,
+        cid=cid,
+        risk=prepared.risk,
+        steps=[step.step.operation for step in prepared.steps],
+    )
     return data.to(
         Stage.GUARD,
         cid=cid,
@@ -162,9 +161,8 @@ def acquire(services: Services, data: RunData) -> RunData:
     """Take the target's slot, and ask the guards once more under the policy that is in force now."""
     environment, target_name = data.place
     now = services.clock.now()
-    with services.store.read() as connection:
-        if not records.load_plan(connection, data.cid or "").mutates:
-            return data.to(Stage.CAPTURE)  # looking needs no slot, and must not wait for one
+    if not services.plan(data.cid).mutates:
+        return data.to(Stage.CAPTURE)  # looking needs no slot, and must not wait for one
     limits = services.site().policies.blast_radius
     with services.writing() as connection:
         # Counted where it is taken: of many that the guards let through at once only so many may begin.
@@ -188,11 +186,9 @@ def acquire(services: Services, data: RunData) -> RunData:
 
 
 def _judged(services: Services, data: RunData) -> tuple[GuardContext, tuple[Decision, ...]]:
-    with services.store.read() as connection:
-        prepared = records.load_plan(connection, data.cid or "")
     context = context_of(
         services,
-        prepared,
+        services.plan(data.cid),
         run_id=data.run_id,
         approved=data.approved_cid == data.cid,
         first_rung=len(data.tried) <= 1,
