@@ -117,10 +117,11 @@ class Catalogue:
         if fresh:
             self._read_tables(draft)
         report.extend(self._table_problems)
-        verbs = self._all_verbs(look, report)
+        verbs = self._all_verbs(look, report, fresh=fresh)
         check_table(draft.translation_entries, verbs, report)
         for verb in verbs.values():
-            report.extend(verb.diagnostics)
+            if verb.diagnostics:
+                report.extend(verb.diagnostics)
         self._check_meaning(draft, verbs, fresh=fresh)
         self._draft, self._verbs, self._covered = draft, verbs, draft.platforms
         for problems in self._unsound.values():
@@ -150,7 +151,7 @@ class Catalogue:
         self._table = table_verbs(draft, self._tabled, report)
         self._table_problems = tuple(report)
 
-    def _all_verbs(self, look: Look, report: Report) -> dict[str, Verb]:
+    def _all_verbs(self, look: Look, report: Report, *, fresh: bool) -> dict[str, Verb]:
         """Every verb by name, those of operations.yml first. A name that two places define is an error naming both."""
         for folder in self.tree.verb_folders():
             is_readable(folder, report)
@@ -158,13 +159,14 @@ class Catalogue:
         files: dict[str, tuple[Stamp, VerbReading]] = {}
         for path, stamp in look.verbs.items():
             kept = self._files.get(path)
-            tabled = self._tabled.get(os.path.basename(path).removesuffix(".yml"), NOTHING_TABLED)
-            if kept is None or kept[0] != stamp or kept[1].tabled is not tabled:
-                kept = (stamp, read_verb_file(path, self._executors, tabled))
+            if fresh or kept is None or kept[0] != stamp:
+                tabled = self._tabled.get(os.path.basename(path).removesuffix(".yml"), NOTHING_TABLED)
+                if kept is None or kept[0] != stamp or kept[1].tabled is not tabled:
+                    kept = (stamp, read_verb_file(path, self._executors, tabled))
             files[path] = kept
-            verb, problems = kept[1].verb, kept[1].diagnostics
-            report.extend(problems)
+            verb = kept[1].verb
             if verb is None:
+                report.extend(kept[1].diagnostics)
                 continue
             first = verbs.setdefault(verb.name, verb)
             if first is not verb:

@@ -64,16 +64,14 @@ class Tree:
 
     def digest(self, look: Look) -> str:
         """Content hash of all files of `look`: their paths and what they hold. Reads only what changed since."""
-        total = hashlib.sha256()
         hashed: dict[str, tuple[Stamp, bytes]] = {}
         for path, stamp in look:
             kept = self._hashed.get(path)
             if kept is None or kept[0] != stamp:
                 kept = (stamp, _hash(path))
             hashed[path] = kept
-            total.update(kept[1])
         self._hashed = hashed
-        return "sha256:" + total.hexdigest()
+        return "sha256:" + hashlib.sha256(b"".join([each for _, each in hashed.values()])).hexdigest()
 
 
 def _hash(path: str) -> bytes:
@@ -89,12 +87,13 @@ def _hash(path: str) -> bytes:
 
 def _listed(folder: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> dict[str, Stamp]:
     found: dict[str, Stamp] = {}
+    # As pathlib writes it: of the folder `.` the entry's own path would begin with `./`.
+    before = str(folder / "x")[:-1]
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.endswith(suffixes):
-                    # As pathlib writes it: of the folder `.` the entry's own path would begin with `./`.
-                    found[str(folder / entry.name)] = _stamp(entry)
+                    found[before + entry.name] = _stamp(entry)
     except OSError:
         # Gone, or not for us to see: loading says which.
         return {}

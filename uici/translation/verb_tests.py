@@ -54,18 +54,20 @@ class VerbProver:
     def failures(self, site: Site) -> list[VerbTestFailure]:
         """Translate every test of every verb and return what failed; nothing is sent."""
         failures: list[VerbTestFailure] = []
-        passed: dict[str, tuple[Operation, tuple[VerbTest, ...]]] = {}
+        for name in self._passed.keys() - site.verb_tests.keys():
+            del self._passed[name]
         for name, tests in site.verb_tests.items():
             operation = site.operations[name]
             before = self._passed.get(name)
             # A translation depends on nothing that a reload changes but the operation itself.
-            if before is None or before[0] is not operation or before[1] is not tests:
-                found = self._failures_of(site, name, tests)
-                if found:
-                    failures += found
-                    continue
-            passed[name] = (operation, tests)
-        self._passed = passed
+            if before is not None and before[0] is operation and before[1] is tests:
+                continue
+            found = self._failures_of(site, name, tests)
+            if found:
+                failures += found
+                self._passed.pop(name, None)
+            else:
+                self._passed[name] = (operation, tests)
         return failures
 
     def _failures_of(self, site: Site, name: str, tests: tuple[VerbTest, ...]) -> list[VerbTestFailure]:
