@@ -1,4 +1,4 @@
-"""The rig of the platform `oci`: a container instance of the simulated Oracle Cloud, reached with the SDK's own clients.
+"""The rig of the platform `oci`: a container instance of the simulated Oracle Cloud, behind the SDK's own clients.
 
 The platform's side of it is the simulator's own state, which the executor never sees.
 """
@@ -19,6 +19,7 @@ from executors.oci.recreate import MARKS
 from executors.oci.simulator import Simulator
 from executors.oci.simulator.network import remove_vnic
 from executors.oci.simulator.state import Resource
+from executors.oci.simulator.workloads import DEFAULT_BEHAVIOURS
 from tests.contract.local_rig import diagnostics, until
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from uici.model.base import JsonObject, JsonValue
@@ -67,6 +68,8 @@ class OciRig:
         self.speed = speed
         self.simulator = Simulator(folder, speed=speed)
         self.simulator.start()
+        unknown = {"image": "*:no-such-*", "then": "pull_failure"}
+        self.simulator.cloud.state.set_fact("behaviours", [unknown, *DEFAULT_BEHAVIOURS])
         self.config = oci.config.from_file(str(self.simulator.credentials.config_file))
         self._clients: dict[str, Any] = {}
         self._executors: list[OciExecutor] = []
@@ -107,18 +110,21 @@ class OciRig:
         return self.client("container_instances.ContainerInstanceClient")
 
     def binding(self) -> JsonObject:
-        balancer = self._balancer.id if self._balancer is not None else "ocid1.loadbalancer.oc1.phx.none"
+        assert self._balancer is not None, "it is made by the first reset"
         return {
             "container_instances": {"tags": {"service": SERVICE}},
             "health": {"port": 8080, "path": "/health", "timeout": 1.0},
             "diagnostics": diagnostics("sh", "sleep"),
-            "backend": {"load_balancer": balancer, "backend_set": _BACKEND_SET, "backend": _BACKEND},
+            "backend": {"load_balancer": self._balancer.id, "backend_set": _BACKEND_SET, "backend": _BACKEND},
         }
 
     def reset(self) -> JsonObject:
         self.simulator.cloud.orders.clear()
         self._remove_all()
         self._made = self.make()
+        if self._balancer is None:
+            client = self.client("load_balancer.LoadBalancerClient")
+            self._balancer = OciBalancer(client, self._new_balancer(client))
         return self.binding()
 
     def make(self, image: str = f"{REPOSITORY}:good", name: str = NAME, policy: str = "NEVER") -> str:
@@ -142,17 +148,18 @@ class OciRig:
             vnics=[models.CreateContainerVnicDetails(subnet_id=self.simulator.subnet)],
         )
         made = str(self.containers.create_container_instance(details).data.id)
-        until(lambda: self.simulator.cloud.need("container_instance", made).wire["lifecycleState"] == "ACTIVE", "it runs")
+        until(
+            lambda: self.simulator.cloud.need("container_instance", made).wire["lifecycleState"] == "ACTIVE", "it runs"
+        )
         return made
 
     def balancer(self) -> OciBalancer:
-        client = self.client("load_balancer.LoadBalancerClient")
-        if self._balancer is None:
-            self._balancer = OciBalancer(client, self._new_balancer(client))
+        client, made = self.client("load_balancer.LoadBalancerClient"), self._balancer
+        assert made is not None, "it is made by the first reset"
         plain = oci.load_balancer.models.UpdateBackendDetails(weight=1, backup=False, drain=False, offline=False)
-        client.update_backend(plain, self._balancer.id, _BACKEND_SET, _BACKEND)
-        until(lambda: self._balancer is not None and self._balancer.admin_state("a") == 0, "the backend is ready")
-        return self._balancer
+        client.update_backend(plain, made.id, _BACKEND_SET, _BACKEND)
+        until(lambda: made.admin_state("a") == 0, "the backend is ready")
+        return made
 
     def _new_balancer(self, client: Any) -> str:
         models = oci.load_balancer.models
@@ -296,4 +303,3 @@ class OciRig:
                     cloud.state.remove(container["containerId"])
                 cloud.state.remove(instance.id)
         self.simulator.settle()
-

@@ -49,7 +49,9 @@ class HAProxy:
     def settings(self) -> list[list[str]]:
         """What is set of every server; operational state, health checks and times are not."""
         said = self.ask("show servers state web")
-        return [line.split()[3:5] + line.split()[6:9] for line in said.splitlines() if line[:1].isdigit() and " " in line]
+        return [
+            line.split()[3:5] + line.split()[6:9] for line in said.splitlines() if line[:1].isdigit() and " " in line
+        ]
 
 
 @contextmanager
