@@ -310,7 +310,7 @@ def test_a_compute_instance_is_looked_at_and_restarted(hand: Hand) -> None:
         "health": {"port": 8080, "path": "/health"},
         "diagnostics": {"disk": ["df", "-P", "/"], "say": ["echo", "a b", "$(id)"], "none": ["no-such-program"]},
     }
-    machine = Hand(hand.rig, hand.executor, binding)
+    machine = Hand(hand.rig, hand.rig.another({"limits": {"diagnostic_seconds": 60.0}}), binding)
     status = machine.do("status")
     assert (status["state"], status["instances"][0]["id"]) == ("running", made)
     assert machine.do("health")["healthy"]
