@@ -15,8 +15,6 @@ from executors.kubernetes.workloads import Workloads, controller
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
-ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
-"""Kinds whose pods follow their template."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 2.0
 
 

@@ -35,6 +35,11 @@ CASES: dict[str, Callable[[Rig], tuple[Steps, JsonObject]]] = {
     "drain_backend": lambda rig: ([], {}),
     "undrain_backend": lambda rig: ([("set_backend_state", {"state": "maint"})], {}),
     "set_backend_state": lambda rig: ([("drain_backend", {})], {"state": "maint", "weight": 9}),
+    "cordon_node": lambda rig: ([], {}),
+    "uncordon_node": lambda rig: ([("cordon_node", {})], {}),
+    "drain_node": lambda rig: ([], {}),
+    "suspend_schedule": lambda rig: ([], {}),
+    "resume_schedule": lambda rig: ([("suspend_schedule", {})], {}),
 }
 AT_THE_BALANCER = ("drain_backend", "undrain_backend", "set_backend_state")
 SITE: Site = load_site(None, executors=EXECUTORS)
