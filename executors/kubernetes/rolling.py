@@ -11,11 +11,14 @@ from executors.deadline import Deadline
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.revisions import Revision, current, revisions_of
 from executors.kubernetes.rollouts import Progress, Trouble, is_ready, progress_of, troubles_of
+from executors.kubernetes.watching import changed
 from executors.kubernetes.workloads import Workloads, controller
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 2.0
+ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
+"""Kinds whose pods follow their template."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.3, 5.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Rollouts:
         stuck for too long, `rollout_unfinished` when time is over before that. The template stays as it is.
         """
         resource, metadata = self._cluster.resource(workload["kind"]), workload["metadata"]
-        until, pause, stuck_since = Deadline(min(patience.seconds, deadline.left())), _FIRST_PAUSE, 0.0
+        until, stuck_since = Deadline(min(patience.seconds, deadline.left())), 0.0
         while True:
             present = self._cluster.get(resource, metadata["namespace"], metadata["name"], deadline)
             progress = progress_of(present)
@@ -60,8 +63,9 @@ class Rollouts:
                 raise _given_up(present, "rollout_failed", progress, troubles)
             if until.left() == 0:
                 raise _given_up(present, "rollout_unfinished", progress, troubles)
-            time.sleep(min(pause, until.left()))
-            pause = min(pause * 1.3, _LONGEST_PAUSE)
+            time.sleep(min(_SHORTEST_PAUSE, until.left()))
+            # What becomes of the pods shows in the workload's status; why one does not get ready shows in the pod only.
+            changed(self._cluster, resource, present, min(_LONGEST_PAUSE, until.left()), deadline)
 
     def free(self, workload: JsonObject, deadline: Deadline) -> list[str]:
         """Delete the pods of a StatefulSet that are broken and of another template; their names.
