@@ -28,7 +28,7 @@ from uici.catalogue.overlaying import FILES
 KINDS = ("yaml", "console", "console test", "json", "text")
 # Commands that are not ours and that a reader of a walk through may be told to type.
 FOREIGN = frozenset(
-    "apt-get cat cd cp curl docker echo export git jq kill ls mkdir pip printf python3 rm sleep sudo".split()
+    "apt-get cat cd cp curl docker echo export git jq kill kubectl ls mkdir pip printf python3 rm sleep sudo".split()
 )
 CHECKERS = {"alertmanager.yml": ("amtool", "check-config"), "prometheus.yml": ("promtool", "check", "config")}
 # Words of the shell before a command: a walk may wait in a loop.

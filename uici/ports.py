@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, Protocol
 
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallSpec, Happened, Risk
 from uici.model.checkup import Check
+from uici.model.grants import Account, Grants
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.rehearsal import Rehearsal
 
@@ -60,6 +61,14 @@ class Executor(Protocol):
         For a named call the published values. For an open call at most the published upper bound; whatever
         is not surely read-only is the upper bound. Raises CallError(PERMANENT, `unknown_call`) for a name
         that the executor does not publish.
+        """
+
+    @classmethod
+    def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> Grants | None:
+        """What the platform's own access control has to allow the account for these calls; pure, needs no SDK.
+
+        None where the platform has none that could be told. Arguments may hold references, as texts, in place of
+        values that only a run knows.
         """
 
     def perform(self, call: Call) -> JsonObject:

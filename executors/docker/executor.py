@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, cast
 
@@ -49,6 +49,7 @@ from executors.docker.settings import DockerBinding
 from executors.probes import run_probe
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.grants import Account
 from uici.ports import ConnectionReport, ExecutorContext
 
 _RECREATING = frozenset({"container.configure", "container.deploy", "container.rollback"})
@@ -86,6 +87,10 @@ class DockerExecutor:
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
         """Whether this call mutates, and its risk. Raises CallError(PERMANENT, `unknown_call`)."""
         return calls.classify(name, arguments)
+
+    @classmethod
+    def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> None:
+        """The Engine API lets everybody do everything who reaches it."""
 
     def perform(self, call: Call) -> JsonObject:
         """Carry out one call and return its result. Raises CallError; never retries."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from pydantic import ValidationError
 
 from executors.deadline import Deadline
 from executors.kubernetes import calls
+from executors.kubernetes.access import grants
 from executors.kubernetes.calls import CALL_SPECS
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.deploying import Deploying
-from executors.kubernetes.nodes import Nodes
 from executors.kubernetes.open_guard import OpenGuard
 from executors.kubernetes.opening import Opening
 from executors.kubernetes.parts import Part
@@ -20,13 +20,12 @@ from executors.kubernetes.publishing import parsed
 from executors.kubernetes.read_calls import SET_BACKEND
 from executors.kubernetes.reading import Reading
 from executors.kubernetes.rehearsing import rehearse
-from executors.kubernetes.replacing import Replacing
-from executors.kubernetes.schedules import Schedules
 from executors.kubernetes.self_guard import SelfGuard
 from executors.kubernetes.settings import KubernetesBinding, KubernetesSettings
 from executors.kubernetes.workloads import Workloads
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.grants import Account, Grants
 from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, ExecutorContext
 
@@ -59,6 +58,11 @@ class KubernetesExecutor:
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
         """Whether this call mutates, and its risk. Raises CallError(PERMANENT, `unknown_call`)."""
         return calls.classify(name, arguments)
+
+    @classmethod
+    def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> Grants:
+        """The account with the roles that RBAC needs for these calls, and no more."""
+        return grants(calls, account)
 
     def perform(self, call: Call) -> JsonObject:
         """Carry out one call and return its result. Raises CallError; never retries."""
@@ -120,9 +124,6 @@ class KubernetesExecutor:
         parts: tuple[Part, ...] = (
             Reading(cluster, workloads, guard),
             Deploying(cluster, workloads, guard),
-            Replacing(cluster, workloads, guard),
-            Schedules(cluster, workloads, guard),
-            Nodes(cluster, guard),
             Opening(cluster, workloads, guard, OpenGuard(cluster, self._identity, self._guards)),
         )
         return {name: part for part in parts for name in part.published}

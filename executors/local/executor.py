@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -28,6 +28,7 @@ from executors.local.supervisor import Supervisor
 from executors.probes import ProbeResult, run_probe
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.grants import Account
 from uici.ports import ConnectionReport, ExecutorContext
 
 _LINE_LIMIT = 4096
@@ -55,6 +56,10 @@ class LocalExecutor:
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
         """Reads of supervisord's interface are low; everything else of the open call is high and mutates."""
         return calls.classify(name, arguments)
+
+    @classmethod
+    def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> None:
+        """The operating system's own rights hold."""
 
     def perform(self, call: Call) -> JsonObject:
         """See `uici.ports.Executor.perform`."""

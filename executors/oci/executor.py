@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 from pydantic import ValidationError
@@ -39,6 +39,7 @@ from executors.oci.settings import OciBinding, OciSettings
 from executors.oci.work import Work
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.grants import Account
 from uici.ports import ConnectionReport, ExecutorContext
 
 _RECREATING = frozenset({"oci.configure", "oci.deploy", "oci.rollback", "oci.update"})
@@ -69,7 +70,7 @@ class OciExecutor:
         self._recreation = Recreation(self._cloud, self._lookup, self._work)
         self._containers = ContainerChanges(self._cloud, self._lookup, self._work, self._recreation)
         self._machines = MachineChanges(self._cloud, self._lookup, self._work)
-        self._functions = FunctionChanges(self._cloud, self._work)
+        self._functions = FunctionChanges(self._cloud)
         self._balancing = Balancing(self._cloud, self._work)
         self._proof = Proof(self._lookup, self._work)
         self._looks = Looks(self._cloud, self._lookup, self._work, self._guard, self._balancing)
@@ -78,6 +79,10 @@ class OciExecutor:
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
         """Whether this call mutates, and its risk. Raises CallError(PERMANENT, `unknown_call`)."""
         return calls.classify(name, arguments)
+
+    @classmethod
+    def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> None:
+        """Policies are written for compartments, which a binding does not name."""
 
     def perform(self, call: Call) -> JsonObject:
         """Carry out one call and return its result. Raises CallError; never repeats a change."""
@@ -155,7 +160,7 @@ class OciExecutor:
         if binding.is_container:
             return self._change_containers(call, arguments, members, deadline)
         if binding.kind == "function":
-            return self._change_function(arguments, members[0], deadline)
+            return self._change_function(arguments, members[0])
         if isinstance(arguments, Update):
             return self._machines.update(members[0], arguments, call.key, deadline)
         verb, stop = call.name.removeprefix("oci."), arguments if isinstance(arguments, Stop) else None
@@ -189,12 +194,12 @@ class OciExecutor:
             return self._containers.configure(members, arguments, terms)
         return self._containers.deploy(members, arguments, terms)
 
-    def _change_function(self, arguments: Any, one: Facts, deadline: Deadline) -> JsonObject:
+    def _change_function(self, arguments: Any, one: Facts) -> JsonObject:
         if isinstance(arguments, Update):
-            return self._functions.update(one, arguments, deadline)
+            return self._functions.update(one, arguments)
         if isinstance(arguments, Configure):
-            return self._functions.configure(one, arguments, deadline)
-        return self._functions.deploy(one, arguments, deadline)
+            return self._functions.configure(one, arguments)
+        return self._functions.deploy(one, arguments)
 
     def _recover(self, arguments: OnTarget, deadline: Deadline) -> bool:
         seconds = arguments.health_timeout_seconds if isinstance(arguments, Recreate) else 300.0

@@ -120,7 +120,8 @@ def _body(answer: Answer) -> JsonValue:
     data: Any = answer.data
     if data is None or isinstance(data, dict | list | str | int | float | bool):
         return data
-    return answer.content[:MAX_BODY].decode("utf-8", "replace")
+    content = bytes(data.content) if hasattr(data, "content") else bytes(data)
+    return content[:MAX_BODY].decode("utf-8", "replace")
 
 
 def _bad(why: str) -> CallError:

@@ -7,7 +7,7 @@ told to fail, to be slow, or to lose an answer, by a hook that every call goes t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from executors.local import LocalExecutor
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
 from uici.model.checkup import ok
+from uici.model.grants import Account
 from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, Executor, ExecutorContext
 
@@ -92,6 +93,10 @@ class _MemoryExecutor:
     @classmethod
     def classify(cls, name: str, arguments: JsonObject) -> tuple[bool, Risk]:
         return LocalExecutor.classify(name, arguments)
+
+    @classmethod
+    def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> None:
+        return None
 
     def perform(self, call: Call) -> JsonObject:
         if call.name not in self.call_specs:

@@ -22,6 +22,7 @@ from uici.cli import (
     notify,
     operations,
     previewing,
+    rbac,
     remote,
     watching,
 )
@@ -109,6 +110,7 @@ local.register(app)
 previewing.register(app)
 looking.register(app)
 doctor.register(app)
+rbac.register(app)
 operations.register(app)
 watching.register(app)
 remote.register(app)
