@@ -17,12 +17,13 @@ from tests.real.docker import IMAGE, DockerEngine
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
-from uici.model.call import CallError
+from uici.model.call import CallError, FailureKind
+from uici.model.condition import all_hold
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, PreparedStep, Step
 from uici.model.site import Site, TargetSpec
 from uici.ports import Executor, ExecutorContext
-from uici.translation.selections import operation_result, resolve_selections
+from uici.translation.selections import complete, operation_result
 from uici.translation.translating import prepare
 
 SHELL = "trap 'echo reloaded' HUP; trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done"
@@ -52,8 +53,15 @@ def prepared(environment: str, operation: str, binding: JsonObject) -> PreparedS
 def perform(executor: Executor, step: PreparedStep) -> JsonObject:
     results: dict[str, Any] = {}
     for call in step.calls:
-        ready = call.model_copy(update={"arguments": resolve_selections(call.arguments, results)})
+        specs = executor.call_specs[call.name]
+        ready = complete(call, results, specs, executor.classify)
+        deadline = time.monotonic() + (ready.poll.within_seconds if ready.poll is not None else 0)
         results[call.id] = executor.perform(ready)
+        while ready.poll is not None and not all_hold(ready.poll.until, results[call.id]):
+            if time.monotonic() >= deadline:
+                raise CallError(FailureKind.PERMANENT, "not_yet", f"{call.name}: {ready.poll.until}")
+            time.sleep(min(0.1, ready.poll.every_seconds))
+            results[call.id] = executor.perform(ready)
     return operation_result(step, results)
 
 

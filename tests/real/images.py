@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.real.components import (
+    HAPROXY_BINARIES,
     NGINX_BINARIES,
     REDIS_BINARIES,
     binary,
@@ -32,6 +33,16 @@ http {
   uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s;
   server { listen 127.0.0.1:8080; location / { return 200 "first\\n"; } }
 }
+"""
+HAPROXY_CONF = """
+defaults
+  mode http
+  timeout client 5s
+  timeout server 5s
+  timeout connect 5s
+frontend web
+  bind 127.0.0.1:8080
+  http-request return status 200 content-type text/plain string first
 """
 
 
@@ -56,6 +67,16 @@ def nginx_image(engine: DockerEngine) -> str:
     return _image(
         engine, "uici-test/nginx", _root({"/bin/nginx": server}, files), ["/bin/nginx", "-g", "daemon off; user root;"]
     )
+
+
+def haproxy_image(engine: DockerEngine) -> str:
+    """An image that runs HAProxy on loopback as master and workers. Skips without HAProxy."""
+    require_component("haproxy")
+    server = binary(HAPROXY_BINARIES)
+    assert server is not None
+    files = {"usr/local/etc/haproxy/haproxy.cfg": HAPROXY_CONF}
+    command = ["/bin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]
+    return _image(engine, "uici-test/haproxy", _root({"/bin/haproxy": server}, files), command)
 
 
 def postgres_image(engine: DockerEngine) -> str:
@@ -115,7 +136,7 @@ def _root(
         for path in sorted(wanted | libraries):
             archive.add(path.resolve(), str(path), recursive=False)
         archive.add(busybox, "bin/busybox")
-        for applet in ("sh", "cat", "sleep", "echo", "ls", "id", "wget", "kill", "env", "touch"):
+        for applet in ("sh", "cat", "sleep", "echo", "ls", "id", "wget", "kill", "env", "touch", "mv"):
             _link(archive, f"bin/{applet}", "busybox")
         for place, source in programs.items():
             _link(archive, place.lstrip("/"), source)
