@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.kubernetes import open_calls, read_calls, rolling_calls
+from executors.kubernetes import node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
+from executors.kubernetes.possible import refuse_impossible
 from executors.kubernetes.publishing import Published
 from uici.model.base import JsonObject
 from uici.model.call import CallError, CallSpec, FailureKind, Risk
 
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
-    {**read_calls.PUBLISHED, **rolling_calls.PUBLISHED, **open_calls.PUBLISHED}
+    {
+        **read_calls.PUBLISHED,
+        **rolling_calls.PUBLISHED,
+        **upkeep_calls.PUBLISHED,
+        **node_calls.PUBLISHED,
+        **open_calls.PUBLISHED,
+    }
 )
 CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({name: one.spec for name, one in PUBLISHED.items()})
 
@@ -29,8 +36,12 @@ def published_of(name: str) -> Published:
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
-    """Whether the call mutates, and its risk; an open call by its verb. Raises CallError as `published_of`."""
+    """Whether the call mutates, and its risk; an open call by its verb.
+
+    Raises CallError as `published_of`, and for what the target's kind says cannot work.
+    """
     spec = published_of(name).spec
     if spec.open:
         return open_calls.classify(arguments)
+    refuse_impossible(name, arguments)
     return spec.mutates, spec.risk

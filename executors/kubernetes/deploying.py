@@ -13,10 +13,11 @@ from executors.docker.facts import repository_of, tag_of
 from executors.kubernetes.changing import Changed, change
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.gitops import refuse_owned
+from executors.kubernetes.possible import refuse_kind
 from executors.kubernetes.publishing import Published
 from executors.kubernetes.quantities import cores, whole_bytes
 from executors.kubernetes.revisions import NOTE, Note, Revision, current, note_of, previous
-from executors.kubernetes.rolling import ROLLED, Patience, Rollouts
+from executors.kubernetes.rolling import Patience, Rollouts
 from executors.kubernetes.rolling_calls import (
     CONFIGURE,
     DEPLOY,
@@ -75,7 +76,7 @@ class Deploying:
         roll = cast(Roll, arguments)
         binding = roll.target
         self._guard.check_binding(binding)
-        self._refuse_kind(roll)
+        refuse_kind(name, roll.target)
         resource, namespace = self._cluster.resource(binding.kind), self._workloads.namespace(binding)
 
         def how(found: JsonObject) -> JsonObject:
@@ -98,7 +99,7 @@ class Deploying:
     def before(self, name: str, arguments: Frozen, deadline: Deadline) -> JsonObject:
         """Which template there is, and which the call will make of it. Raises CallError where it would be refused."""
         roll = cast(Roll, arguments)
-        self._refuse_kind(roll)
+        refuse_kind(name, roll.target)
         found = self._workloads.required(roll.target, deadline)
         wanted = self._wanted(name, roll, found, deadline)
         return {
@@ -122,14 +123,6 @@ class Deploying:
                 self._rollouts.wait(found, Patience(seconds, roll.stuck_seconds), deadline)
             return Happened.YES
         return Happened.NO if present == before["template"] else Happened.UNKNOWN
-
-    def _refuse_kind(self, roll: Roll) -> None:
-        if roll.target.kind not in ROLLED:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "no_rollout",
-                f"{roll.target} has no template that rolls out; bind one of {', '.join(ROLLED)}",
-            )
 
     def _wanted(self, name: str, roll: Roll, found: JsonObject, deadline: Deadline) -> JsonObject:
         """The object as the call wants it; the same object when it is so already."""

@@ -13,6 +13,7 @@ from executors.kubernetes.access import grants
 from executors.kubernetes.calls import CALL_SPECS
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.deploying import Deploying
+from executors.kubernetes.nodes import Nodes
 from executors.kubernetes.open_guard import OpenGuard
 from executors.kubernetes.opening import Opening
 from executors.kubernetes.parts import Part
@@ -20,6 +21,8 @@ from executors.kubernetes.publishing import parsed
 from executors.kubernetes.read_calls import SET_BACKEND
 from executors.kubernetes.reading import Reading
 from executors.kubernetes.rehearsing import rehearse
+from executors.kubernetes.replacing import Replacing
+from executors.kubernetes.schedules import Schedules
 from executors.kubernetes.self_guard import SelfGuard
 from executors.kubernetes.settings import KubernetesBinding, KubernetesSettings
 from executors.kubernetes.workloads import Workloads
@@ -124,6 +127,9 @@ class KubernetesExecutor:
         parts: tuple[Part, ...] = (
             Reading(cluster, workloads, guard),
             Deploying(cluster, workloads, guard),
+            Replacing(cluster, workloads, guard),
+            Schedules(cluster, workloads, guard),
+            Nodes(cluster, guard),
             Opening(cluster, workloads, guard, OpenGuard(cluster, self._identity, self._guards)),
         )
         return {name: part for part in parts for name in part.published}

@@ -32,6 +32,8 @@ def refused(where: str, request: str, status: int, content: bytes, mutates: bool
     kind, code = _classed(status, reason, message, mutates, _causes(said))
     if token := (said.get("metadata") or {}).get("continue"):
         detail["continue"] = token
+    if causes := _causes(said, "message"):
+        detail["causes"] = causes
     if retry_after := (said.get("details") or {}).get("retryAfterSeconds"):
         detail["retry_after_seconds"] = retry_after
     return CallError(
@@ -173,8 +175,8 @@ def _without(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _causes(said: JsonObject) -> list[str]:
-    return [str(cause.get("reason")) for cause in (said.get("details") or {}).get("causes") or ()]
+def _causes(said: JsonObject, part: str = "reason") -> list[str]:
+    return [str(cause.get(part)) for cause in (said.get("details") or {}).get("causes") or ()]
 
 
 def chain(error: BaseException | None) -> list[BaseException]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from executors.deadline import Deadline
 from executors.kubernetes.changing import change
 from executors.kubernetes.cluster import Cluster
+from executors.kubernetes.node_calls import PUBLISHED, STATE, UNCORDON, Drain
+from executors.kubernetes.possible import refuse_kind
+from executors.kubernetes.publishing import OnTarget, Published
+from executors.kubernetes.self_guard import SelfGuard
 from executors.kubernetes.workloads import controller
-from uici.model.base import JsonObject
+from uici.model.base import Frozen, JsonObject
 from uici.model.call import CallError, FailureKind, Happened
 
 _MIRROR = "kubernetes.io/config.mirror"
@@ -65,16 +69,48 @@ def fate_of(pod: Mapping[str, Any], allowed: Allowed) -> Verdict:
 
 
 class Nodes:
-    """The nodes of one cluster. All methods raise CallError."""
+    """The calls on a node. Implements `executors.kubernetes.parts.Part`."""
 
-    def __init__(self, cluster: Cluster, refuse_own: Callable[[Mapping[str, Any]], None]) -> None:
-        """`refuse_own` raises CallError for a pod that is UICI itself."""
+    published: ClassVar[Mapping[str, Published]] = PUBLISHED
+
+    def __init__(self, cluster: Cluster, guard: SelfGuard) -> None:
         self._cluster = cluster
-        self._refuse_own = refuse_own
+        self._guard = guard
+
+    def perform(self, name: str, arguments: Frozen, deadline: Deadline) -> JsonObject:
+        """Look at the node, or change whether it gets pods. Raises CallError."""
+        binding = cast(OnTarget, arguments).target
+        refuse_kind(name, binding)
+        if name == STATE:
+            return self.state(binding.name, deadline)
+        self._guard.check_binding(binding)
+        if isinstance(arguments, Drain):
+            return self._drain(binding.name, arguments, deadline)
+        return self._schedulable(binding.name, deadline, wanted=name == UNCORDON)
+
+    def before(self, name: str, arguments: Frozen, deadline: Deadline) -> JsonObject:
+        """Whether the node gets pods now. Raises CallError."""
+        binding = cast(OnTarget, arguments).target
+        refuse_kind(name, binding)
+        node = self._node(binding.name, deadline)
+        return {"uid": node["metadata"]["uid"], "schedulable": not node["spec"].get("unschedulable", False)}
+
+    def happened(self, name: str, arguments: Frozen, before: JsonObject, deadline: Deadline) -> Happened:
+        """YES when the node is as wanted; else NO, since what is set again does no harm, and a drain goes on."""
+        binding = cast(OnTarget, arguments).target
+        node = self._node(binding.name, deadline)
+        if node["metadata"]["uid"] != before.get("uid"):
+            return Happened.UNKNOWN
+        schedulable = not node["spec"].get("unschedulable", False)
+        fits = schedulable is (name == UNCORDON)
+        if isinstance(arguments, Drain) and fits:
+            fates = (fate_of(pod, _allowed(arguments)).fate for pod in self._pods(binding.name, deadline))
+            fits = all(fate is Fate.LEAVE for fate in fates)
+        return Happened.YES if fits else Happened.NO
 
     def state(self, name: str, deadline: Deadline) -> JsonObject:
         """Whether the node is ready and gets pods, what is wrong with it, and what runs on it."""
-        node = self._cluster.get(self._cluster.resource("Node"), None, name, deadline)
+        node = self._node(name, deadline)
         conditions = {one["type"]: one for one in (node.get("status") or {}).get("conditions") or ()}
         ready = conditions.get("Ready") or {}
         bad = [
@@ -91,27 +127,28 @@ class Nodes:
             "version": ((node.get("status") or {}).get("nodeInfo") or {}).get("kubeletVersion"),
         }
 
-    def schedulable(self, name: str, deadline: Deadline, *, wanted: bool) -> JsonObject:
+    def _schedulable(self, name: str, deadline: Deadline, *, wanted: bool) -> JsonObject:
         """Let the node get new pods, or none."""
         if not wanted:
-            self._refuse_own_node(self._pods(name, deadline))
+            self._refuse_own(self._pods(name, deadline))
 
         def set_to(node: JsonObject) -> JsonObject:
+            self._guard.check_object(node)
             spec = {key: value for key, value in node["spec"].items() if key != "unschedulable"}
             return {**node, "spec": spec if wanted else {**spec, "unschedulable": True}}
 
         done = change(self._cluster, self._cluster.resource("Node"), None, name, set_to, deadline)
         return {"changed": done.changed, "schedulable": wanted}
 
-    def drain(self, name: str, allowed: Allowed, seconds: float, deadline: Deadline) -> JsonObject:
+    def _drain(self, name: str, drain: Drain, deadline: Deadline) -> JsonObject:
         """Keep new pods away, and evict those that are there, as far as PodDisruptionBudgets let them go.
 
         Nothing is changed when there is a pod that may not be evicted. Raises CallError(PERMANENT): `drain_refused`
         naming such pods, `drain_blocked` naming what did not go in time, and why.
         """
         pods = list(self._pods(name, deadline))
-        self._refuse_own_node(pods)
-        fates = [(pod, fate_of(pod, allowed)) for pod in pods]
+        self._refuse_own(pods)
+        fates = [(pod, fate_of(pod, _allowed(drain))) for pod in pods]
         refused = [f"{_name(pod)}: {verdict.why}" for pod, verdict in fates if verdict.fate is Fate.REFUSE]
         if refused:
             raise CallError(
@@ -120,49 +157,38 @@ class Nodes:
                 f"node {name!r} is not drained, nothing was changed; {len(refused)} of its pods may not be moved: "
                 + "; ".join(refused[:10]),
             )
-        cordoned = bool(self.schedulable(name, deadline, wanted=False)["changed"])
+        cordoned = bool(self._schedulable(name, deadline, wanted=False)["changed"])
         going = {_name(pod): pod for pod, verdict in fates if verdict.fate is Fate.EVICT}
-        until = Deadline(min(seconds, deadline.left()))
-        evicted = self._evicted(name, dict(going), until)
         left = [f"{_name(pod)}: {verdict.why}" for pod, verdict in fates if verdict.fate is Fate.LEAVE]
+        evicted = self._evicted(name, going, Deadline(drain.timeout_seconds), deadline)
         return {"changed": cordoned or bool(evicted), "cordoned": cordoned, "evicted": evicted, "left": left}
 
-    def before_drain(self, name: str, deadline: Deadline) -> JsonObject:
-        """What `drained` compares with."""
-        node = self._cluster.get(self._cluster.resource("Node"), None, name, deadline)
-        return {"uid": node["metadata"]["uid"], "schedulable": not node["spec"].get("unschedulable", False)}
-
-    def drained(self, name: str, allowed: Allowed, deadline: Deadline) -> Happened:
-        """YES when the node gets no pods and has none to evict; else NO, since draining goes on where it was."""
-        node = self._cluster.get(self._cluster.resource("Node"), None, name, deadline)
-        if not node["spec"].get("unschedulable", False):
-            return Happened.NO
-        left = [pod for pod in self._pods(name, deadline) if fate_of(pod, allowed).fate is not Fate.LEAVE]
-        return Happened.NO if left else Happened.YES
+    def _node(self, name: str, deadline: Deadline) -> JsonObject:
+        return self._cluster.get(self._cluster.resource("Node"), None, name, deadline)
 
     def _pods(self, node: str, deadline: Deadline) -> Iterable[JsonObject]:
         resource = self._cluster.resource("Pod")
         return self._cluster.list(resource, None, fields=f"spec.nodeName={node}", deadline=deadline)
 
-    def _refuse_own_node(self, pods: Iterable[JsonObject]) -> None:
+    def _refuse_own(self, pods: Iterable[JsonObject]) -> None:
         for pod in pods:
-            self._refuse_own(pod)
+            self._guard.check_object(pod)
 
-    def _evicted(self, node: str, waiting: dict[str, JsonObject], until: Deadline) -> list[str]:
-        evicted, why = sorted(waiting), dict.fromkeys(waiting, "it has not ended yet")
-        asked: set[str] = set()
+    def _evicted(self, node: str, waiting: dict[str, JsonObject], until: Deadline, deadline: Deadline) -> list[str]:
+        evicted, why = sorted(waiting), dict.fromkeys(waiting, "it was going away before, and has not ended yet")
+        unasked = {name for name, pod in waiting.items() if not pod["metadata"].get("deletionTimestamp")}
         while True:
-            for name in sorted(waiting):
-                if name not in asked and not waiting[name]["metadata"].get("deletionTimestamp"):
-                    refusal = self._evict(waiting[name], until)
-                    why[name] = refusal or "it was evicted, and has not ended yet"
-                    if refusal is None:
-                        asked.add(name)
-            present = {_name(pod): pod["metadata"]["uid"] for pod in self._pods(node, until)}
+            for name in sorted(unasked & waiting.keys()):
+                refusal = self._evict(waiting[name], deadline)
+                why[name] = refusal or "it was evicted, and has not ended yet"
+                if refusal is None:
+                    unasked.remove(name)
+            self._cluster.api.now_waits()
+            present = {_name(pod): pod["metadata"]["uid"] for pod in self._pods(node, deadline)}
             waiting = {name: pod for name, pod in waiting.items() if present.get(name) == pod["metadata"]["uid"]}
             if not waiting:
                 return evicted
-            if until.left() < _RETRY_SECONDS:
+            if min(until.left(), deadline.left()) < _RETRY_SECONDS:
                 raise CallError(
                     FailureKind.PERMANENT,
                     "drain_blocked",
@@ -173,25 +199,24 @@ class Nodes:
                 )
             time.sleep(_RETRY_SECONDS)
 
-    def _evict(self, pod: JsonObject, until: Deadline) -> str | None:
+    def _evict(self, pod: JsonObject, deadline: Deadline) -> str | None:
         """Ask for one eviction; why it was refused for now, None when it was granted or the pod has gone."""
         metadata = pod["metadata"]
         body = {
-            "apiVersion": self._eviction_version(until),
+            "apiVersion": self._eviction_version(deadline),
             "kind": "Eviction",
             "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
             "deleteOptions": {"preconditions": {"uid": metadata["uid"]}},
         }
         resource = self._cluster.resource("Pod")
         try:
-            self._cluster.subresource(resource, metadata["namespace"], metadata["name"], "eviction", body, until)
+            self._cluster.subresource(resource, metadata["namespace"], metadata["name"], "eviction", body, deadline)
         except CallError as error:
             if error.code in ("object_not_found", "conflict"):
                 return None  # it has gone; the list shows it
             if error.code == "disruption_budget":
-                causes = "; ".join((error.detail or {}).get("causes") or ())
-                return causes or error.message
-            if error.code in ("kubernetes_busy", "deadline_exceeded"):
+                return "; ".join((error.detail or {}).get("causes") or ()) or error.message
+            if error.code == "kubernetes_busy":
                 return error.message
             raise
         return None
@@ -201,6 +226,10 @@ class Nodes:
         listed = self._cluster.api.get(("api", "v1"), deadline=deadline).json()
         served = next(one for one in listed["resources"] if one["name"] == "pods/eviction")
         return f"{served['group']}/{served['version']}"
+
+
+def _allowed(drain: Drain) -> Allowed:
+    return Allowed(drain.local_data, drain.unmanaged_pods)
 
 
 def _name(pod: Mapping[str, Any]) -> str:

@@ -16,8 +16,6 @@ from executors.kubernetes.workloads import Workloads, controller
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
-ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
-"""Kinds whose pods follow their template."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.3, 5.0
 
 

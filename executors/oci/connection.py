@@ -25,6 +25,7 @@ CLIENTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "work": ("work_requests", "WorkRequestClient"),
         "agent": ("compute_instance_agent", "ComputeInstanceAgentClient"),
         "functions": ("functions", "FunctionsManagementClient"),
+        "function_work": ("functions", "WorkRequestManagementClient"),
         "balancer": ("load_balancer", "LoadBalancerClient"),
         "monitoring": ("monitoring", "MonitoringClient"),
         "logs": ("loggingsearch", "LogSearchClient"),
@@ -43,6 +44,14 @@ class Answer:
         self.status = int(response.status)
         self.headers = {str(name).lower(): str(value) for name, value in dict(response.headers or {}).items()}
         self.data: JsonValue = oci.util.to_dict(response.data) if _is_model(response.data) else response.data
+
+    @property
+    def content(self) -> bytes:
+        """The body of an answer that is no JSON: a stream, bytes or text."""
+        data = self.raw
+        if isinstance(data, str):
+            return data.encode("utf-8", "surrogatepass")
+        return bytes(data.content if hasattr(data, "content") else data)
 
     @property
     def etag(self) -> str | None:

@@ -70,7 +70,7 @@ class OciExecutor:
         self._recreation = Recreation(self._cloud, self._lookup, self._work)
         self._containers = ContainerChanges(self._cloud, self._lookup, self._work, self._recreation)
         self._machines = MachineChanges(self._cloud, self._lookup, self._work)
-        self._functions = FunctionChanges(self._cloud)
+        self._functions = FunctionChanges(self._cloud, self._work)
         self._balancing = Balancing(self._cloud, self._work)
         self._proof = Proof(self._lookup, self._work)
         self._looks = Looks(self._cloud, self._lookup, self._work, self._guard, self._balancing)
@@ -160,7 +160,7 @@ class OciExecutor:
         if binding.is_container:
             return self._change_containers(call, arguments, members, deadline)
         if binding.kind == "function":
-            return self._change_function(arguments, members[0])
+            return self._change_function(arguments, members[0], deadline)
         if isinstance(arguments, Update):
             return self._machines.update(members[0], arguments, call.key, deadline)
         verb, stop = call.name.removeprefix("oci."), arguments if isinstance(arguments, Stop) else None
@@ -194,12 +194,12 @@ class OciExecutor:
             return self._containers.configure(members, arguments, terms)
         return self._containers.deploy(members, arguments, terms)
 
-    def _change_function(self, arguments: Any, one: Facts) -> JsonObject:
+    def _change_function(self, arguments: Any, one: Facts, deadline: Deadline) -> JsonObject:
         if isinstance(arguments, Update):
-            return self._functions.update(one, arguments)
+            return self._functions.update(one, arguments, deadline)
         if isinstance(arguments, Configure):
-            return self._functions.configure(one, arguments)
-        return self._functions.deploy(one, arguments)
+            return self._functions.configure(one, arguments, deadline)
+        return self._functions.deploy(one, arguments, deadline)
 
     def _recover(self, arguments: OnTarget, deadline: Deadline) -> bool:
         seconds = arguments.health_timeout_seconds if isinstance(arguments, Recreate) else 300.0

@@ -144,7 +144,8 @@ class Lookup:
         except ValueError:
             return False  # no binding can have this text
         except CallError as error:
-            if error.code != "oci_ambiguous":
+            # Of several none is meant; and what UICI may not even list is none of its things.
+            if error.code not in ("oci_ambiguous", "oci_not_found"):
                 raise
             return False
 

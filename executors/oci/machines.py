@@ -132,17 +132,18 @@ class MachineChanges:
 class FunctionChanges:
     """Functions: their configuration, memory and image. All methods raise CallError."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, work: Work) -> None:
         self._cloud = cloud
+        self._work = work
 
-    def configure(self, one: Facts, arguments: Configure) -> JsonObject:
+    def configure(self, one: Facts, arguments: Configure, deadline: Deadline) -> JsonObject:
         """Set and remove keys of its configuration."""
         changed = not environment_fits(one, arguments)
         if changed:
-            self._update(one, {"config": environment_wanted(one, arguments.environment, arguments.remove)})
+            self._update(one, {"config": environment_wanted(one, arguments.environment, arguments.remove)}, deadline)
         return {"changed": changed, "instances": [one.id]}
 
-    def update(self, one: Facts, arguments: Update) -> JsonObject:
+    def update(self, one: Facts, arguments: Update, deadline: Deadline) -> JsonObject:
         """Set its memory. Raises CallError(PERMANENT, `not_possible`) for processors, which follow the memory."""
         if arguments.cpus is not None:
             raise CallError(
@@ -151,10 +152,10 @@ class FunctionChanges:
         wanted = arguments.memory_bytes
         changed = wanted is not None and wanted != one.memory_bytes
         if wanted is not None and changed:
-            self._update(one, {"memory_in_mbs": wanted // _MIB})
+            self._update(one, {"memory_in_mbs": wanted // _MIB}, deadline)
         return {"changed": changed, "instances": [one.id], "cpus": None, "memory_bytes": wanted}
 
-    def deploy(self, one: Facts, arguments: Deploy | Recreate) -> JsonObject:
+    def deploy(self, one: Facts, arguments: Deploy | Recreate, deadline: Deadline) -> JsonObject:
         """Set its image, and remember the one before."""
         image = image_wanted(one, arguments)
         changed = image != one.image
@@ -163,7 +164,8 @@ class FunctionChanges:
             if given.pop(TAG_STAMP, None):
                 given[TAG_DEPLOYED_AT] = datetime.now(UTC).isoformat(timespec="seconds")
             tags = {name: text for name, text in {**one.tags, **given}.items() if text}
-            self._update(one, {"image": image, "freeform_tags": tags})
+            source = {"source_details": {"source_type": "CONTAINER_IMAGE", "image": image}}
+            self._update(one, {**source, "freeform_tags": tags}, deadline)
         return {
             "changed": changed,
             "instances": [one.id],
@@ -172,6 +174,7 @@ class FunctionChanges:
             "previous_image": one.image if changed else None,
         }
 
-    def _update(self, one: Facts, wanted: JsonObject) -> None:
+    def _update(self, one: Facts, wanted: JsonObject, deadline: Deadline) -> None:
         details = build("functions", "UpdateFunctionDetails", wanted)
-        self._cloud.tell("functions", "update_function", one.id, details, if_match=one.etag)
+        answer = self._cloud.tell("functions", "update_function", one.id, details, if_match=one.etag)
+        self._work.done("functions", answer, f"change function {one.name!r}", deadline)

@@ -120,8 +120,7 @@ def _body(answer: Answer) -> JsonValue:
     data: Any = answer.data
     if data is None or isinstance(data, dict | list | str | int | float | bool):
         return data
-    content = bytes(data.content) if hasattr(data, "content") else bytes(data)
-    return content[:MAX_BODY].decode("utf-8", "replace")
+    return answer.content[:MAX_BODY].decode("utf-8", "replace")
 
 
 def _bad(why: str) -> CallError:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from executors.deadline import Deadline
 from executors.diagnostics import LookLimits, Output
@@ -44,7 +43,7 @@ def logs_of(cloud: Cloud, work: Work, binding: OciBinding, members: Sequence[Fac
 
 def _of_container(cloud: Cloud, one: Facts) -> str:
     answer = cloud.ask("containers", "retrieve_logs", one.container_id)
-    return bytes(answer.raw.content).decode("utf-8", "replace")
+    return answer.content.decode("utf-8", "replace")
 
 
 def _of_console(cloud: Cloud, work: Work, one: Facts) -> str:
@@ -63,8 +62,8 @@ def _of_console(cloud: Cloud, work: Work, one: Facts) -> str:
             return bool(state == "SUCCEEDED")
 
         work.until(made, f"the console of {one.name!r} is recorded", deadline)
-        data: Any = cloud.ask("compute", "get_console_history_content", record, length=_CONSOLE_BYTES).raw
-        return data if isinstance(data, str) else bytes(data.content).decode("utf-8", "replace")
+        answer = cloud.ask("compute", "get_console_history_content", record, length=_CONSOLE_BYTES)
+        return answer.content.decode("utf-8", "replace")
     finally:
         with suppress(CallError):  # Oracle Cloud deletes old records by itself
             cloud.tell("compute", "delete_console_history", record)
@@ -147,7 +146,7 @@ def diagnose(cloud: Cloud, one: Facts, argv: Sequence[str], limits: LookLimits, 
             "execution_time_out_in_seconds": seconds,
             "target": {"instance_id": one.id},
             "content": {
-                "source": {"source_type": "TEXT", "text": f"exec {shlex.join(argv)}\n"},
+                "source": {"source_type": "TEXT", "text": f"{shlex.join(argv)}\n"},
                 "output": {"output_type": "TEXT"},
             },
         },

@@ -271,7 +271,7 @@ class Recreation:
             return False
         for new in fresh:
             self._work.until(
-                lambda new=new: self._created(new.id, binding),  # type: ignore[misc]  # bound now, to this one
+                lambda new=new: self._created(new.id, binding),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
                 f"container instance {new.name!r} is being made",
                 terms.deadline,
             )

@@ -92,7 +92,7 @@ class Work:
 
 def _keeper(service: str) -> str:
     """Which client tells of a service's work."""
-    return service if service in ("containers", "balancer") else "work"
+    return {"containers": service, "balancer": service, "functions": "function_work"}.get(service, "work")
 
 
 def _concerns(request: JsonObject, resource: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.rig import Rig
 
 
-@pytest.fixture(scope="session", params=["local", "docker"])
+@pytest.fixture(scope="session", params=["local", "docker", "oci"])
 def session_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     rig: Rig
     if request.param == "docker":
@@ -17,6 +17,10 @@ def session_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         from tests.contract.docker_rig import DockerRig
 
         rig = DockerRig(engine)
+    elif request.param == "oci":
+        from tests.contract.oci_rig import OciRig
+
+        rig = OciRig(tmp_path_factory.mktemp("oci-rig"))
     else:
         from tests.contract.local_rig import LocalRig
 

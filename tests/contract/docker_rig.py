@@ -11,7 +11,7 @@ import signal
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class DockerRig:
 
     platform = "docker"
     prefix = "container"
+    cannot: Mapping[str, str] = {}
 
     def __init__(self, engine: DockerEngine, connection: JsonObject | None = None) -> None:
         """With `connection` the executors reach the engine that way; the rig itself uses its socket."""

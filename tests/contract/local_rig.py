@@ -13,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -113,6 +113,7 @@ class LocalRig:
 
     platform = "local"
     prefix = "program"
+    cannot: Mapping[str, str] = {}
 
     def __init__(self, folder: Path) -> None:
         self.directory = folder / "supervisor"

@@ -7,11 +7,11 @@ that only one platform could answer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from tests.real.haproxy import HAProxy
-from uici.model.base import JsonObject
+from uici.model.base import JsonObject, JsonValue
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import Executor
 
@@ -22,13 +22,26 @@ NOBODY = SelfIdentity()
 ALL_LAYERS = SelfGuardLayers()
 
 
+class Balancer(Protocol):
+    """The load balancer of a rig's binding, looked at behind the executor's back."""
+
+    def admin_state(self, server: str) -> int:
+        """0 while `server` gets traffic, with 0x08 in it while it is drained."""
+
+    def settings(self) -> JsonValue:
+        """Everything that is set of its servers."""
+
+
 class Rig(Protocol):
     """One real service with a health probe, in two versions, on one real platform."""
 
     platform: str
-    """`local` or `docker`."""
+    """`local`, `docker`, `oci`, …"""
     prefix: str
-    """What the named calls begin with: `program` or `container`."""
+    """What the named calls begin with: `program`, `container`, `oci`, …"""
+    cannot: Mapping[str, str]
+    """Short names of calls that the platform cannot carry out for this service -> the code of the refusal. Beside them
+    `pids` and `processes` -> "" where the platform does not show those: they are null in answers."""
 
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> Executor:
         """A new executor on the rig's platform, as bootstrap would make it. The rig closes it at its own end."""
@@ -45,8 +58,8 @@ class Rig(Protocol):
         is the server that `balancer` starts; where the platform needs it, `reclaim` names what `litter` leaves.
         """
 
-    def balancer(self) -> HAProxy:
-        """The HAProxy of the binding's `backend`, started when first asked for, its server ready. May skip."""
+    def balancer(self) -> Balancer:
+        """The load balancer of the binding's `backend`, started when first asked for, its server ready. May skip."""
 
     def litter(self) -> int:
         """Leave something that a reclaim removes, and much that it must not; returns how many things should go."""
@@ -74,7 +87,8 @@ class Rig(Protocol):
     def instances(self) -> dict[str, int]:
         """Id -> pid of the instances that really run now, by the platform's own tools (never by the executor).
 
-        The same ids that get_service_status reports.
+        The same ids that get_service_status reports. Where the platform shows no pids, another number that is never
+        the same again after a restart.
         """
 
     def crash(self) -> None:

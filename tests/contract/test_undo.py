@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rig import Rig
-from tests.real.haproxy import HAProxy
+from tests.contract.rig import Balancer, Rig
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject, JsonValue
 from uici.model.condition import select
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import Origin, Plan, PreparedStep, Step
-from uici.model.site import Site, TargetSpec
+from uici.model.site import Environment, Site, TargetSpec
 from uici.ports import Executor
 from uici.translation.selections import operation_result, resolve_selections
 from uici.translation.translating import inverse_step, prepare
@@ -36,6 +35,11 @@ CASES: dict[str, Callable[[Rig], tuple[Steps, JsonObject]]] = {
     "drain_backend": lambda rig: ([], {}),
     "undrain_backend": lambda rig: ([("set_backend_state", {"state": "maint"})], {}),
     "set_backend_state": lambda rig: ([("drain_backend", {})], {"state": "maint", "weight": 9}),
+    "cordon_node": lambda rig: ([], {}),
+    "uncordon_node": lambda rig: ([("cordon_node", {})], {}),
+    "drain_node": lambda rig: ([], {}),
+    "suspend_schedule": lambda rig: ([], {}),
+    "resume_schedule": lambda rig: ([("suspend_schedule", {})], {}),
 }
 AT_THE_BALANCER = ("drain_backend", "undrain_backend", "set_backend_state")
 SITE: Site = load_site(None, executors=EXECUTORS)
@@ -48,7 +52,8 @@ class Hand:
     def __init__(self, rig: Rig, executor: Executor, binding: JsonObject) -> None:
         self.rig = rig
         self.executor = executor
-        self.site = SITE.model_copy(update={"targets": {"it": TargetSpec(bindings={rig.platform: binding})}})
+        target, place = TargetSpec(bindings={rig.platform: binding}), Environment(platform=rig.platform)
+        self.site = SITE.model_copy(update={"targets": {"it": target}, "environments": {rig.platform: place}})
 
     def prepared(self, operation: str, parameters: JsonObject) -> PreparedStep:
         step = Step(operation=operation, target="it", parameters=parameters)
@@ -83,7 +88,7 @@ def hand(rig: Rig) -> Iterator[Hand]:
     executor.close()
 
 
-def state(hand: Hand, balancer: HAProxy | None) -> JsonObject:
+def state(hand: Hand, balancer: Balancer | None) -> JsonObject:
     """Everything configured: by the platform, by what people read, by the load balancer."""
     described = hand.do("describe_service", {})
     return {
@@ -91,13 +96,8 @@ def state(hand: Hand, balancer: HAProxy | None) -> JsonObject:
         "described": {name: value for name, value in described.items() if name != "status"},
         "state": described["status"]["state"],
         "running": described["status"]["running"],
-        # Operational state, health checks and times are not configured.
-        "balancer": _servers(balancer.ask("show servers state web")) if balancer is not None else None,
+        "balancer": balancer.settings() if balancer is not None else None,
     }
-
-
-def _servers(said: str) -> list[list[str]]:
-    return [line.split()[3:5] + line.split()[6:9] for line in said.splitlines() if line[:1].isdigit() and " " in line]
 
 
 def difference(before: JsonValue, now: JsonValue, at: str = "") -> list[str]:

@@ -202,3 +202,48 @@ def test_a_step_that_fails_while_looking_between_its_calls_is_undone(tmp_path: P
     assert incident["outcome"] == "escalated"
     assert world.changes("web") == ["program.scale", "program.scale"]
     assert world.service("web").replicas == 1
+
+
+OWNED = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    diagnose: [get_service_status]
+    remedies:
+      - name: configure
+        steps: [{scaled}{{operation: set_configuration, parameters: {{environment: {{LEVEL: "2"}}}}}}]
+        verify: {{within: 1, stable_for: 0.1, confirm_within: 60, interval: 0.1}}
+      - name: restart
+        steps: [restart_service]
+        verify: {{within: 1, stable_for: 0.1, confirm_within: 60, interval: 0.1}}
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "perform"])
+@pytest.mark.parametrize("scaled", ["", "{operation: scale_service, parameters: {replicas: 3}}, "])
+def test_what_somebody_else_decides_is_left_to_people_at_once(
+    moment: str, scaled: str, tmp_path: Path, world: World
+) -> None:
+    world.service("web").healthy_when_running = False
+    asked: list[str] = []
+
+    def owned(at: str, environment: str, call: Call) -> None:
+        if call.name == "program.configure" and at == moment:
+            asked.append(at)
+            raise CallError(
+                FailureKind.PERMANENT, "gitops_owned", "web is kept as Git says by Argo CD; change it there"
+            )
+
+    world.hook = owned
+    with running(site(tmp_path / "c", "web", strategies=OWNED.format(scaled=scaled)), world) as application:
+        incident = closed(application, send(application, alert("web")))
+        run = application.control.run(incident["run"])
+        (message,) = told(application)
+    assert incident["outcome"] == "escalated"
+    assert "gitops_owned: web is kept as Git says by Argo CD; change it there" in incident["reason"]
+    assert message["kind"] == "escalation"
+    assert asked == [moment], "it is asked once, not again and again"
+    # Neither the next remedy is tried, nor stays what was done before.
+    assert ("program.restart", "web") not in world.done
+    assert world.service("web").replicas == 1
+    assert [row["what"] for row in run["changes"]] == (["changed", "restored"] if scaled else [])

@@ -46,6 +46,13 @@ class HAProxy:
         rows = [line.split() for line in self.ask("show servers state web").splitlines()]
         return next(int(row[6]) for row in rows if len(row) > 6 and row[3] == server)
 
+    def settings(self) -> list[list[str]]:
+        """What is set of every server; operational state, health checks and times are not."""
+        said = self.ask("show servers state web")
+        return [
+            line.split()[3:5] + line.split()[6:9] for line in said.splitlines() if line[:1].isdigit() and " " in line
+        ]
+
 
 @contextmanager
 def haproxy(directory: Path, servers: Mapping[str, str], *, options: str = "check inter 100ms") -> Iterator[HAProxy]:

@@ -94,6 +94,10 @@ class FailureKind(StrEnum):
     UNKNOWN = "unknown"  # may have been carried out
 
 
+LEFT_TO_PEOPLE = frozenset({"gitops_owned"})
+"""Codes of refusals that are about who decides: no other remedy is tried after one, people are told."""
+
+
 class CallError(Exception):
     """A call failed. The message says what was wrong, where, and what to do; it never holds a secret."""
 

@@ -122,6 +122,8 @@ class RunData(Frozen):
     proposing: bool = False
     """People are to be told what would have been done."""
     undoing: bool = False
+    left_to_people: bool = False
+    """A step was refused for a reason that rules out every other remedy: after the undo people are told."""
     undo_cid: str | None = None
     undone: tuple[int, ...] = ()
 

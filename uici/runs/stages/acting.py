@@ -16,7 +16,7 @@ from sqlalchemy import Row
 from uici.model.alert import AlertOutcome
 from uici.model.base import JsonObject
 from uici.model.builtin import OF_THE_RUN, PROPOSE, WAIT
-from uici.model.call import Call, CallError, FailureKind, Happened
+from uici.model.call import LEFT_TO_PEOPLE, Call, CallError, FailureKind, Happened
 from uici.model.condition import all_hold
 from uici.model.errors import Problem
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
@@ -159,6 +159,16 @@ def _interrupted(services: Services, data: RunData) -> RunData | None:
         return records.interruption(connection, data, planning=False)
 
 
+def _left_to_people(services: Services, data: RunData, reason: str) -> RunData:
+    """A step is refused because somebody else decides here: what was done is undone, and people are told."""
+    if data.undoing or data.origin is Origin.HUMAN:
+        return failed(services, data, reason)
+    if not data.done:
+        services.note_alone(data, "step_failed", reason=reason)
+        return data.ending(AlertOutcome.ESCALATED, reason)
+    return failed(services, data.model_copy(update={"left_to_people": True}), reason)
+
+
 def _performer(services: Services, data: RunData, plan: PreparedPlan) -> BoundedCalls:
     return services.platforms_of(data).performer(plan.plan.environment, plan.steps[data.step])
 
@@ -264,6 +274,8 @@ def _unsuccessful(
         )
     if detail.startswith("self_target"):
         return data.ending(AlertOutcome.REFUSED, detail)
+    if detail.partition(":")[0] in LEFT_TO_PEOPLE:
+        return _left_to_people(services, data, detail)
     settings = services.site().platform.runs
     if outcome == NOT_DONE and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
@@ -298,6 +310,8 @@ def _again_or_failed(services: Services, data: RunData, reason: str, error: Call
     temporary = isinstance(error, CallError) and error.kind is not FailureKind.PERMANENT
     if isinstance(error, CallError) and error.code == "self_target":
         return data.ending(AlertOutcome.REFUSED, f"self_target: {error.message}")
+    if isinstance(error, CallError) and error.code in LEFT_TO_PEOPLE:
+        return _left_to_people(services, data, f"{error.code}: {error.message}")
     if temporary and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
         return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")

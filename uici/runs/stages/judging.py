@@ -138,6 +138,8 @@ def undo(services: Services, data: RunData) -> RunData:
 
 def next_rung(services: Services, data: RunData) -> RunData:
     """On to the next remedy, with a fresh diagnosis; the slot goes back and is taken again under the live policy."""
+    if data.left_to_people:
+        return data.ending(AlertOutcome.ESCALATED, data.reason)
     if data.origin is not Origin.RULE:
         return data.to(Stage.CLOSE)
 
