@@ -10,7 +10,7 @@ import oci
 import pytest
 
 from executors.oci.simulator import Order
-from tests.integration.oci_ground import CONTAINERS, Ground, until
+from tests.integration.oci_ground import CONTAINERS, SPEED, Ground
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,8 @@ def test_a_container_instance_comes_runs_and_goes(cloud: Ground) -> None:
     assert status(address) == 200
     assert "ready" in cloud.containers.retrieve_logs(container.id).data.text
 
-    cloud.simulator.order(Order("slow_work", seconds=600))
     stopped = cloud.containers.stop_container_instance(made.id)
     assert cloud.containers.get_container_instance(made.id).data.lifecycle_state == "UPDATING"
-    cloud.simulator.advance(601)
     work = cloud.finished(stopped.headers["opc-work-request-id"])
     assert (work.status, work.percent_complete, work.operation_type) == ("SUCCEEDED", 100, "STOP_CONTAINER_INSTANCE")
     assert cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE"
@@ -50,7 +48,7 @@ def test_a_container_instance_comes_runs_and_goes(cloud: Ground) -> None:
     deleted = cloud.containers.delete_container_instance(made.id)
     cloud.finished(deleted.headers["opc-work-request-id"])
     assert cloud.containers.get_container_instance(made.id).data.lifecycle_state == "DELETED"
-    cloud.simulator.advance(7200)
+    cloud.passes(7200)
     with pytest.raises(oci.exceptions.ServiceError) as missing:
         cloud.containers.get_container_instance(made.id)
     assert (missing.value.status, missing.value.code) == (404, "NotAuthorizedOrNotFound")
@@ -71,9 +69,9 @@ def test_an_images_tag_says_how_its_program_behaves(cloud: Ground, image: str, s
 def test_a_program_that_is_out_of_memory_is_killed_and_started_again(cloud: Ground) -> None:
     made = cloud.instance()
     cloud.simulator.ail(made.id, "oom", cure="once")
-    killed = until(lambda: c if (c := cloud.container(made)).exit_code == 137 else None)
+    killed = cloud.until(lambda: c if (c := cloud.container(made)).exit_code == 137 else None)
     assert (killed.lifecycle_state, killed.lifecycle_details) == ("INACTIVE", "OOMKilled")
-    again = until(lambda: c if (c := cloud.container(made)).lifecycle_state == "ACTIVE" else None)
+    again = cloud.until(lambda: c if (c := cloud.container(made)).lifecycle_state == "ACTIVE" else None)
     assert again.container_restart_attempt_count == 1
     previous = cloud.containers.retrieve_logs(again.id, is_previous=True).data.text
     assert "out of memory" in previous
@@ -81,17 +79,17 @@ def test_a_program_that_is_out_of_memory_is_killed_and_started_again(cloud: Grou
 
 def test_too_little_memory_kills_at_every_start(cloud: Ground) -> None:
     made = cloud.instance(MEMORY_DEMAND_GB="3", policy="NEVER")
-    until(lambda: cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE")
+    cloud.until(lambda: cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE")
     assert cloud.container(made).exit_code == 137
 
 
 def test_a_crash_loop_ends_only_with_an_asked_restart(cloud: Ground) -> None:
     made = cloud.instance()
     cloud.simulator.ail(made.id, "exit", code=3)
-    until(lambda: cloud.container(made).container_restart_attempt_count >= 2)
+    cloud.until(lambda: cloud.container(made).container_restart_attempt_count >= 2)
     assert cloud.container(made).exit_code == 3
     cloud.finished(cloud.containers.restart_container_instance(made.id).headers["opc-work-request-id"])
-    cloud.simulator.advance(600)
+    cloud.passes(600)
     assert cloud.container(made).container_restart_attempt_count == 0
     assert status(cloud.address(made)) == 200
 
@@ -172,6 +170,16 @@ def test_what_is_asked_is_checked_against_the_models(cloud: Ground) -> None:
     assert "requires vnics" in missing.value.message
 
 
+def test_lists_are_sorted_as_asked_and_the_newest_first_else(cloud: Ground) -> None:
+    made = [cloud.instance().id for _ in range(2)]
+    compartment, client = cloud.simulator.compartment, cloud.containers
+    assert [one.id for one in client.list_container_instances(compartment).data.items[:2]] == made[::-1]
+    oldest_first = client.list_container_instances(compartment, sort_by="timeCreated", sort_order="ASC").data.items
+    assert [one.id for one in oldest_first[-2:]] == made
+    names = [one.display_name for one in client.list_container_instances(compartment, sort_by="displayName").data.items]
+    assert names == sorted(names)
+
+
 TROUBLES: dict[str, Any] = {"throttle": (429, "TooManyRequests"), "fail": (500, "InternalServerError")}
 
 
@@ -224,14 +232,15 @@ def test_a_work_request_fails_as_ordered_and_says_why(cloud: Ground) -> None:
 
 def test_a_slow_work_request_shows_its_percentage(cloud: Ground) -> None:
     made = cloud.instance()
-    cloud.simulator.order(Order("slow_work", seconds=600))
+    cloud.simulator.order(Order("slow_work", seconds=980 / SPEED))  # and the usual twenty
     begun = cloud.containers.stop_container_instance(made.id).headers["opc-work-request-id"]
     assert cloud.containers.get_work_request(begun).data.status == "ACCEPTED"
-    cloud.simulator.advance(300)
+    cloud.passes(500)
     half = cloud.containers.get_work_request(begun).data
-    assert half.status == "IN_PROGRESS"
-    assert 45 <= half.percent_complete <= 55
-    cloud.simulator.advance(301)
+    assert (half.status, half.percent_complete) == ("IN_PROGRESS", 50)
+    cloud.passes(490)
+    assert cloud.containers.get_work_request(begun).data.percent_complete == 99
+    cloud.passes(11)
     assert cloud.containers.get_work_request(begun).data.status == "SUCCEEDED"
 
 

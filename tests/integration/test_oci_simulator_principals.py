@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.integration.oci_ground import Ground, until
+from tests.integration.oci_ground import Ground
 
 ORACLE = {"Authorization": "Bearer Oracle"}
 
@@ -33,7 +33,7 @@ def instance(cloud: Ground) -> str:
     )
     client = cloud.client("core.ComputeClient")
     made = client.launch_instance(details).data.id
-    until(lambda: client.get_instance(made).data.lifecycle_state == "RUNNING")
+    cloud.until(lambda: client.get_instance(made).data.lifecycle_state == "RUNNING")
     return str(made)
 
 

@@ -126,7 +126,7 @@ def test_what_is_no_query(text: str) -> None:
 def searched(cloud: Ground, query: str, **options: Any) -> Any:
     now = datetime.now(UTC)
     details = oci.loggingsearch.models.SearchLogsDetails(
-        time_start=now - timedelta(hours=1), time_end=now + timedelta(minutes=1), search_query=query
+        time_start=now - timedelta(days=1), time_end=now + timedelta(minutes=1), search_query=query
     )
     return cloud.client("loggingsearch.LogSearchClient").search_logs(details, **options)
 

@@ -10,7 +10,7 @@ import oci
 import pytest
 
 from executors.oci.simulator import Order
-from tests.integration.oci_ground import Ground, until
+from tests.integration.oci_ground import Ground
 
 COMPUTE = "core.ComputeClient"
 POOLS = "core.ComputeManagementClient"
@@ -44,7 +44,7 @@ def machine(cloud: Ground) -> Any:
 
 def in_state(cloud: Ground, id: str, state: str) -> Any:
     client = cloud.client(COMPUTE)
-    return until(lambda: found if (found := client.get_instance(id).data).lifecycle_state == state else None)
+    return cloud.until(lambda: found if (found := client.get_instance(id).data).lifecycle_state == state else None)
 
 
 def address(cloud: Ground, instance: str) -> str:
@@ -75,7 +75,8 @@ def test_a_hanging_machine_hears_no_soft_reset_for_a_quarter_of_an_hour(cloud: G
     cloud.simulator.ail(made.id, "hang")
     cloud.client(COMPUTE).instance_action(made.id, "SOFTRESET")
     assert cloud.client(COMPUTE).get_instance(made.id).data.lifecycle_state == "STOPPING"
-    cloud.simulator.advance(900)
+    cloud.passes(899)
+    assert cloud.client(COMPUTE).get_instance(made.id).data.lifecycle_state == "STOPPING"
     in_state(cloud, made.id, "RUNNING")
     assert httpx.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
 
@@ -85,7 +86,7 @@ def test_the_console_history_has_what_the_machine_said(cloud: Ground) -> None:
     client = cloud.client(COMPUTE)
     details = oci.core.models.CaptureConsoleHistoryDetails(instance_id=made.id)
     history = client.capture_console_history(details).data
-    until(lambda: client.get_console_history(history.id).data.lifecycle_state == "SUCCEEDED")
+    cloud.until(lambda: client.get_console_history(history.id).data.lifecycle_state == "SUCCEEDED")
     content = client.get_console_history_content(history.id)
     assert "ready" in str(content.data)
     part = client.get_console_history_content(history.id, length=4)
@@ -113,7 +114,7 @@ def execution(cloud: Ground, command: str, instance: str) -> Any:
 
 
 def ended(cloud: Ground, id: str, instance: str) -> Any:
-    return until(
+    return cloud.until(
         lambda: e if (e := execution(cloud, id, instance)).lifecycle_state not in {"ACCEPTED", "IN_PROGRESS"} else None
     )
 
@@ -178,7 +179,7 @@ def pool(cloud: Ground, size: int) -> Any:
 
 def pool_in_state(cloud: Ground, id: str, state: str) -> Any:
     client = cloud.client(POOLS)
-    return until(lambda: found if (found := client.get_instance_pool(id).data).lifecycle_state == state else None)
+    return cloud.until(lambda: found if (found := client.get_instance_pool(id).data).lifecycle_state == state else None)
 
 
 def members(cloud: Ground, id: str) -> list[Any]:
@@ -251,7 +252,7 @@ def balancer(cloud: Ground, backend: str) -> Any:
 
 def settled(cloud: Ground, work: str) -> Any:
     client = cloud.client(BALANCERS)
-    return until(lambda: w if (w := client.get_work_request(work).data).time_finished else None)
+    return cloud.until(lambda: w if (w := client.get_work_request(work).data).time_finished else None)
 
 
 def test_a_backend_is_drained_and_its_health_is_seen(cloud: Ground) -> None:
@@ -300,7 +301,7 @@ def test_a_functions_configuration_and_memory_are_changed(cloud: Ground) -> None
             compartment_id=cloud.simulator.compartment, display_name="shop", subnet_ids=[cloud.simulator.subnet]
         )
     ).data
-    until(lambda: client.get_application(application.id).data.lifecycle_state == "ACTIVE")
+    cloud.until(lambda: client.get_application(application.id).data.lifecycle_state == "ACTIVE")
     made = client.create_function(
         models.CreateFunctionDetails(
             display_name="pay",
@@ -310,7 +311,7 @@ def test_a_functions_configuration_and_memory_are_changed(cloud: Ground) -> None
             source_details=models.CreateContainerImageFunctionSourceDetails(image="phx.ocir.io/shop/pay:good"),
         )
     ).data
-    until(lambda: client.get_function(made.id).data.lifecycle_state == "ACTIVE")
+    cloud.until(lambda: client.get_function(made.id).data.lifecycle_state == "ACTIVE")
     endpoint = client.get_function(made.id).data.invoke_endpoint
     invoke = cloud.new_client("functions.FunctionsInvokeClient", service_endpoint=endpoint)
     with pytest.raises(oci.exceptions.ServiceError) as failed:
@@ -318,7 +319,7 @@ def test_a_functions_configuration_and_memory_are_changed(cloud: Ground) -> None
     assert (failed.value.status, failed.value.code) == (502, "FunctionInvokeContainerInitFail")
     changed = client.update_function(made.id, models.UpdateFunctionDetails(memory_in_mbs=256))
     works = cloud.client("functions.WorkRequestManagementClient")
-    until(lambda: works.get_work_request(changed.headers["opc-work-request-id"]).data.status == "SUCCEEDED")
+    cloud.until(lambda: works.get_work_request(changed.headers["opc-work-request-id"]).data.status == "SUCCEEDED")
     assert client.get_function(made.id).data.memory_in_mbs == 256
     assert "MEMORY_DEMAND_MB" in invoke.invoke_function(made.id).data.text
     with pytest.raises(oci.exceptions.ServiceError) as refused:

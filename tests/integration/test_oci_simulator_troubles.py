@@ -11,7 +11,7 @@ import pytest
 
 from executors.oci.simulator import Order
 from executors.oci.simulator.workloads import DEFAULT_BEHAVIOURS
-from tests.integration.oci_ground import CONTAINERS, Ground, until
+from tests.integration.oci_ground import CONTAINERS, Ground
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def log(cloud: Ground, instance: Any, *, previous: bool = False) -> str:
 
 def test_nothing_wrong(cloud: Ground) -> None:
     made = cloud.instance()
-    cloud.simulator.advance(3600)
+    cloud.passes(3600)
     assert (status(cloud, made), cloud.container(made).container_restart_attempt_count) == (200, 0)
 
 
 def test_a_bad_configuration_ends_the_program_at_every_start(cloud: Ground) -> None:
     made = cloud.instance(MODE="broken", policy="NEVER")
     for _ in range(2):
-        until(lambda: cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE")
+        cloud.until(lambda: cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE")
         assert cloud.container(made).exit_code == 78
         cloud.finished(cloud.containers.start_container_instance(made.id).headers["opc-work-request-id"])
     assert status(cloud, cloud.instance(MODE="plain")) == 200
@@ -51,7 +51,7 @@ def test_a_bad_configuration_ends_the_program_at_every_start(cloud: Ground) -> N
 def test_a_crash_is_left_to_whoever_looks_where_nothing_restarts(cloud: Ground) -> None:
     made = cloud.instance(policy="NEVER")
     cloud.simulator.ail(made.id, "exit", code=1)
-    until(lambda: cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE")
+    cloud.until(lambda: cloud.containers.get_container_instance(made.id).data.lifecycle_state == "INACTIVE")
     with pytest.raises(httpx.ConnectError):
         status(cloud, made)
     cloud.finished(cloud.containers.start_container_instance(made.id).headers["opc-work-request-id"])
@@ -61,8 +61,10 @@ def test_a_crash_is_left_to_whoever_looks_where_nothing_restarts(cloud: Ground) 
 
 def test_an_image_turns_bad_after_a_while(cloud: Ground) -> None:
     made = cloud.instance("web:late")
-    cloud.simulator.advance(0)
-    until(lambda: status(cloud, made) == 503)
+    cloud.passes(50)
+    assert status(cloud, made) == 200
+    cloud.passes(11)
+    assert status(cloud, made) == 503
 
 
 def test_a_full_disk_is_empty_after_a_restart(cloud: Ground) -> None:
@@ -110,8 +112,11 @@ def test_a_failing_health_check_kills_the_container_unless_it_says_not_to(
     cloud.simulator.ail(made.id, "unready", cure="once")
     if not killed:
         assert cloud.container(made).health_checks[0].status == "UNHEALTHY"
-    cloud.simulator.advance(5)
-    until(lambda: cloud.container(made).lifecycle_state == "ACTIVE")
+    cloud.passes(29)
+    assert cloud.container(made).lifecycle_state == "ACTIVE"
+    cloud.passes(2)
+    assert cloud.container(made).lifecycle_state == ("INACTIVE" if killed else "ACTIVE")
+    cloud.passes(60)
     assert cloud.container(made).container_restart_attempt_count == int(killed)
     assert status(cloud, made) == (200 if killed else 503)
 

@@ -18,14 +18,12 @@ from executors.oci.simulator.serving import HANDLERS, Answer
 from executors.oci.simulator.shapes import problems
 from tests.integration.oci_ground import CONTAINERS, Ground
 
-SLOW_ENOUGH = 1.0
-"""Nothing comes by itself: the walk puts the clock ahead."""
 LONG = 2000.0
 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    ground = Ground(tmp_path_factory.mktemp("oci"), speed=SLOW_ENOUGH)
+    ground = Ground(tmp_path_factory.mktemp("oci"))
     yield ground
     ground.simulator.gateway.faults.clear()  # the last test makes some
     ground.close()
@@ -46,7 +44,7 @@ class Walk:
         return answer
 
     def wait(self) -> None:
-        self.cloud.simulator.advance(LONG)
+        self.cloud.passes(LONG)
 
 
 def containers(walk: Walk) -> None:

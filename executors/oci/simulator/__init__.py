@@ -8,6 +8,13 @@ Does not belong here: anything that the executor of real Oracle Cloud needs, whi
 from __future__ import annotations
 
 from executors.oci.simulator.orders import Order
-from executors.oci.simulator.simulator import Simulator
+
+try:
+    from executors.oci.simulator.simulator import Simulator
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"the simulator of Oracle Cloud needs {missing.name}, which comes with: pip install 'uici[oci]'",
+        name=missing.name,
+    ) from missing
 
 __all__ = ["Order", "Simulator"]

@@ -112,7 +112,18 @@ def listed(call: Call, resources: Sequence[Resource], *filters: str) -> Answer:
         wanted = call.asked(name)
         if wanted is not None:
             resources = [resource for resource in resources if str(resource.wire.get(name)) == wanted]
-    return page(call, [resource.wire for resource in resources])
+    return page(call, [resource.wire for resource in _sorted(call, resources)])
+
+
+def _sorted(call: Call, resources: Sequence[Resource]) -> Sequence[Resource]:
+    """As asked; the newest first where nothing is asked, and by name from A to Z."""
+    if "sortBy" not in call.operation.queries:
+        return resources
+    by_name = (call.asked("sortBy") or "").lower() in {"displayname", "name"}
+    field = "displayName" if by_name else "timeCreated"
+    ordered = sorted(resources, key=lambda resource: str(resource.wire.get(field)))
+    descending = (call.asked("sortOrder") or ("ASC" if by_name else "DESC")).upper() == "DESC"
+    return ordered[::-1] if descending else ordered
 
 
 def page(call: Call, items: Sequence[Any]) -> Answer:

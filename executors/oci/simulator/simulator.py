@@ -178,6 +178,13 @@ class Simulator:
         self.cloud.advance(seconds)
         self.settle()
 
+    def skip(self) -> bool:
+        """Put the cloud's clock ahead to the next thing that is due, and let it happen. False when nothing is."""
+        due = self.cloud.state.next_due()
+        if due is not None:
+            self.advance(max(0.0, due - self.cloud.clock()))
+        return due is not None
+
     def order(self, order: Order) -> None:
         """Let something go wrong."""
         self.cloud.orders.add(order)
