@@ -76,7 +76,7 @@ class Endpoints:
         config = uvicorn.Config(_Program(self._cloud, place.resource), log_config=None, lifespan="off", ws="none")
         config.load()
         state = ServerState()
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((place.address, place.port))
