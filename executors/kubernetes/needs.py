@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from executors.kubernetes import open_calls, read_calls, rolling_calls
+from executors.kubernetes import node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ def _of(*kinds: str) -> frozenset[str]:
 
 _WITH_PODS = _of("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 _BOUND = (Need(("get",)),)
+_ON_NODE = Need(("list",), "Pod", of=_of("Node"), everywhere=True)
 _PODS = (
     Need(("list",), "ReplicaSet", of=_of("Deployment")),
     Need(("list",), "Job", of=_of("CronJob")),
     Need(("list",), "Pod", of=_WITH_PODS),
-    Need(("list",), "Pod", of=_of("Node"), everywhere=True),
+    _ON_NODE,
 )
 _SEEN = (
     *_BOUND,
@@ -85,6 +86,26 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
         rolling_calls.DEPLOY: _ROLLING,
         rolling_calls.ROLLBACK: _ROLLING,
         rolling_calls.UPDATE: _ROLLING,
+        upkeep_calls.REPLACE: (*_BOUND, *_PODS, Need(("delete",), "Pod")),
+        upkeep_calls.EVENTS: (
+            *_BOUND,
+            *_PODS,
+            Need(("list",), "Event", of=frozenset({*_WITH_PODS, "Pod"})),
+            Need(("list",), "Event", of=_of("Node"), everywhere=True),
+        ),
+        upkeep_calls.SCHEDULE: (*_BOUND, Need(("list",), "Job")),
+        upkeep_calls.SUSPEND: (*_BOUND, Need(("patch",))),
+        upkeep_calls.RESUME: (*_BOUND, Need(("patch",))),
+        upkeep_calls.RERUN: (*_BOUND, Need(("list", "create"), "Job")),
+        node_calls.STATE: (*_BOUND, _ON_NODE),
+        node_calls.CORDON: (*_BOUND, _ON_NODE, Need(("patch",))),
+        node_calls.UNCORDON: (*_BOUND, Need(("patch",))),
+        node_calls.DRAIN: (
+            *_BOUND,
+            _ON_NODE,
+            Need(("patch",)),
+            Need(("create",), "Pod", "eviction", everywhere=True),
+        ),
         open_calls.EXEC: (*_BOUND, *_PODS, *_EXEC),
         open_calls.REQUEST: (),
     }

@@ -192,9 +192,16 @@ def _made_again(found: JsonObject, shown: str) -> JsonObject:
     metadata, own = source.get("metadata") or {}, found["metadata"]
     kept = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _OF_ONE_JOB}
     annotations = {RERUN_OF: own["uid"], **({_MANUAL: "manual"} if is_schedule else {})}
+    owner = {"apiVersion": found["apiVersion"], "kind": found["kind"], "name": own["name"], "uid": own["uid"]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"generateName": f"{own['name'][:_LONGEST_STEM]}-", "labels": kept, "annotations": annotations},
+        "metadata": {
+            "generateName": f"{own['name'][:_LONGEST_STEM]}-",
+            "labels": kept,
+            "annotations": annotations,
+            # A schedule's own job: it is seen with the others, and cleared away with them.
+            **({"ownerReferences": [{**owner, "controller": True}]} if is_schedule else {}),
+        },
         "spec": spec,
     }
