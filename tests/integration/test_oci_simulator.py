@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -138,6 +139,22 @@ def test_the_same_retry_token_creates_once(cloud: Ground) -> None:
     with pytest.raises(oci.exceptions.ServiceError) as gone:
         cloud.containers.create_container_instance(details, opc_retry_token="one")
     assert (gone.value.status, gone.value.code) == (409, "InvalidatedRetryToken")
+
+
+def test_the_same_retry_token_creates_once_however_many_send_it_at_once(cloud: Ground) -> None:
+    details, client = cloud.details(), cloud.containers
+    before = len(cloud.simulator.requested())
+
+    def create(token: str) -> str:
+        return str(client.create_container_instance(details, opc_retry_token=token).data.id)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, ["same"] * 8 + ["a", "b", "c"]))
+    assert (len(set(made[:8])), len(set(made))) == (1, 4)
+    assert len(cloud.simulator.requested()) - before == 4
+    cloud.passes(100)
+    addresses = {cloud.address(client.get_container_instance(id).data) for id in made}
+    assert len(addresses) == 4
 
 
 def test_lists_come_in_pages(cloud: Ground) -> None:
