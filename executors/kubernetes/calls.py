@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.kubernetes import node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
+from executors.kubernetes import lifecycle_calls, node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
 from executors.kubernetes.possible import refuse_impossible
 from executors.kubernetes.publishing import Published
 from uici.model.base import JsonObject
@@ -14,6 +14,7 @@ from uici.model.call import CallError, CallSpec, FailureKind, Risk
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
     {
         **read_calls.PUBLISHED,
+        **lifecycle_calls.PUBLISHED,
         **rolling_calls.PUBLISHED,
         **upkeep_calls.PUBLISHED,
         **node_calls.PUBLISHED,
@@ -38,7 +39,7 @@ def published_of(name: str) -> Published:
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
     """Whether the call mutates, and its risk; an open call by its verb.
 
-    Raises CallError as `published_of`, and for what the target's kind says cannot work.
+    Raises CallError as `published_of`, and for what the target's binding says cannot work.
     """
     spec = published_of(name).spec
     if spec.open:

@@ -8,11 +8,12 @@ from typing import ClassVar
 from pydantic import ValidationError
 
 from executors.deadline import Deadline
-from executors.kubernetes import calls
+from executors.kubernetes import calls, checkup, finding
 from executors.kubernetes.access import grants
 from executors.kubernetes.calls import CALL_SPECS
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.deploying import Deploying
+from executors.kubernetes.lifecycle import Lifecycle
 from executors.kubernetes.nodes import Nodes
 from executors.kubernetes.open_guard import OpenGuard
 from executors.kubernetes.opening import Opening
@@ -105,16 +106,12 @@ class KubernetesExecutor:
         )
 
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
-        """Bindings of what an alert's labels name. Raises CallError."""
-        return ()
+        """Bindings of what an alert's labels name: workloads, else a pod's owner, else a node. Raises CallError."""
+        return finding.find(self._cluster, labels)
 
     def check(self) -> ConnectionReport:
         """Whether the API server answers, and what can be told of it; never raises."""
-        try:
-            said = self._cluster.version()
-        except CallError as error:
-            return ConnectionReport(ok=False, detail=error.message)
-        return ConnectionReport(ok=True, detail=f"{self._cluster.where} answers", version=str(said["gitVersion"]))
+        return checkup.report(self._cluster)
 
     def close(self) -> None:
         """Close the connections. Workloads keep running."""
@@ -126,6 +123,7 @@ class KubernetesExecutor:
         guard = SelfGuard(cluster, self._identity, self._guards)
         parts: tuple[Part, ...] = (
             Reading(cluster, workloads, guard),
+            Lifecycle(cluster, workloads, guard),
             Deploying(cluster, workloads, guard),
             Replacing(cluster, workloads, guard),
             Schedules(cluster, workloads, guard),

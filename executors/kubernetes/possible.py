@@ -1,4 +1,4 @@
-"""What a binding's kind rules out, said while a plan is made instead of when its calls are sent. Pure."""
+"""What a binding rules out, said while a plan is made instead of when its calls are sent. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from executors.diagnostics import argv_of
+from executors.haproxy import backend_of
+from executors.kubernetes import read_calls
 from executors.kubernetes.settings import Kind, KubernetesBinding
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
@@ -16,6 +19,9 @@ ROLLED = (Kind.DEPLOYMENT, Kind.STATEFUL_SET, Kind.DAEMON_SET)
 _KINDS: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
     {
         **dict.fromkeys(("workload.deploy", "workload.rollback", "workload.configure", "workload.update"), ROLLED),
+        "workload.restart": ROLLED,
+        "workload.scale": (Kind.DEPLOYMENT, Kind.STATEFUL_SET),
+        **dict.fromkeys(("workload.start", "workload.stop"), (Kind.DEPLOYMENT, Kind.STATEFUL_SET, Kind.CRON_JOB)),
         "workload.replace": (*ROLLED, Kind.JOB),
         "node": (Kind.NODE,),
         "schedule": (Kind.CRON_JOB,),
@@ -45,3 +51,7 @@ def refuse_impossible(name: str, arguments: JsonObject) -> None:
     except ValidationError:
         return
     refuse_kind(name, binding)
+    if name in (read_calls.BACKEND, read_calls.SET_BACKEND):
+        backend_of(binding.backend, binding)
+    elif name == read_calls.DIAGNOSE and isinstance(arguments.get("diagnostic"), str):
+        argv_of(binding.diagnostics, arguments["diagnostic"], binding)

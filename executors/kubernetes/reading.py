@@ -22,7 +22,7 @@ from executors.kubernetes.read_calls import Diagnose, ListAll, Logs, SetBackend,
 from executors.kubernetes.revisions import deployment_of, previous, revisions_of
 from executors.kubernetes.self_guard import SelfGuard
 from executors.kubernetes.settings import Kind, KubernetesBinding
-from executors.kubernetes.snapshots import details_of, processes_of
+from executors.kubernetes.snapshots import details_of
 from executors.kubernetes.usage import usage_of
 from executors.kubernetes.workloads import Workloads, container_of, template
 from executors.probes import run_probe
@@ -171,7 +171,12 @@ class Reading:
             }
 
         def processes() -> JsonValue:
-            return processes_of(self._cluster, *self._running(binding, pods()), deadline)
+            raise CallError(
+                FailureKind.PERMANENT,
+                "processes_unseen",
+                f"{self._cluster.where} tells nothing of processes, and no program is run only to see them: list one "
+                "among the binding's `diagnostics`, as ps: [ps, -ef]",
+            )
 
         sections: dict[str, Callable[[], JsonValue]] = {
             "status": lambda: self._read(read_calls.STATUS, arguments, deadline),

@@ -58,9 +58,9 @@ class Kind(StrEnum):
 class KubernetesBinding(Frozen):
     """A target's binding in a Kubernetes environment: one object, by kind and name."""
 
-    kind: Kind = Field(default=Kind.DEPLOYMENT, description="of the object that owns the pods, or Pod or Node itself")
+    kind: Kind = Field(description="of the object that owns the pods, or Pod or Node itself")
     name: Name
-    namespace: Label | None = Field(default=None, description="default: the connection's; a Node has none")
+    namespace: Label | None = Field(default=None, description="needed, but for a Node, which has none")
     container: Label | None = Field(
         default=None,
         description="which container of its pods is meant; default: the one that the annotation "
@@ -83,6 +83,9 @@ class KubernetesBinding(Frozen):
     def _fits(self) -> KubernetesBinding:
         if self.kind is Kind.NODE and (self.namespace is not None or self.container is not None):
             raise ValueError("a Node has no namespace and no container")
+        if self.kind is not Kind.NODE and self.namespace is None:
+            # A name alone would also be what is called so in another namespace.
+            raise ValueError(f"a {self.kind} needs its namespace")
         return self
 
     def __str__(self) -> str:
@@ -117,7 +120,8 @@ class KubernetesSettings(Frozen):
         default=False, description="for `server`: true accepts any server that answers there"
     )
     namespace: Label | None = Field(
-        default=None, description="of bindings that name none; default: the context's or the pod's own, else `default`"
+        default=None,
+        description="of open calls that name none; default: the context's or the pod's own, else `default`",
     )
     requests_per_second: float = Field(
         default=20.0, gt=0, le=1000, description="UICI asks the API server at most so often, over a longer time"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from executors.deadline import Deadline
 from executors.kubernetes.cluster import Cluster
-from executors.kubernetes.settings import Kind, KubernetesBinding
+from executors.kubernetes.settings import KubernetesBinding
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
@@ -21,8 +21,8 @@ class Workloads:
         self._cluster = cluster
 
     def namespace(self, binding: KubernetesBinding) -> str | None:
-        """The binding's namespace, or the connection's; None for a Node."""
-        return None if binding.kind is Kind.NODE else binding.namespace or self._cluster.namespace
+        """Where the bound object is; None for a Node."""
+        return binding.namespace
 
     def found(self, binding: KubernetesBinding, deadline: Deadline) -> JsonObject | None:
         """The bound object, or None when it is missing."""

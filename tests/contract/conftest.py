@@ -9,7 +9,7 @@ import pytest
 from tests.contract.rig import Rig
 
 
-@pytest.fixture(scope="session", params=["local", "docker", "oci"])
+@pytest.fixture(scope="session", params=["local", "docker", "oci", "kubernetes"])
 def session_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     rig: Rig
     if request.param == "docker":
@@ -17,6 +17,11 @@ def session_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         from tests.contract.docker_rig import DockerRig
 
         rig = DockerRig(engine)
+    elif request.param == "kubernetes":
+        cluster = request.getfixturevalue("real_cluster")
+        from tests.contract.kubernetes_rig import KubernetesRig
+
+        rig = KubernetesRig(cluster)
     elif request.param == "oci":
         from tests.contract.oci_rig import OciRig
 

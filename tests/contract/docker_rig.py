@@ -106,6 +106,7 @@ class DockerRig:
     platform = "docker"
     prefix = "container"
     cannot: Mapping[str, str] = {}
+    crashed = "exited"
 
     def __init__(self, engine: DockerEngine, connection: JsonObject | None = None) -> None:
         """With `connection` the executors reach the engine that way; the rig itself uses its socket."""

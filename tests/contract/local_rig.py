@@ -114,6 +114,7 @@ class LocalRig:
     platform = "local"
     prefix = "program"
     cannot: Mapping[str, str] = {}
+    crashed = "exited"
 
     def __init__(self, folder: Path) -> None:
         self.directory = folder / "supervisor"

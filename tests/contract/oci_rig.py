@@ -62,6 +62,7 @@ class OciRig:
         "pids": "",
         "processes": "",
     }
+    crashed = "exited"
 
     def __init__(self, folder: Path, speed: float = SPEED) -> None:
         self.folder = folder

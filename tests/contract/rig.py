@@ -42,6 +42,8 @@ class Rig(Protocol):
     cannot: Mapping[str, str]
     """Short names of calls that the platform cannot carry out for this service -> the code of the refusal. Beside them
     `pids` and `processes` -> "" where the platform does not show those: they are null in answers."""
+    crashed: str
+    """The state of a service that was killed, while nobody has healed it: a platform may try that by itself."""
 
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> Executor:
         """A new executor on the rig's platform, as bootstrap would make it. The rig closes it at its own end."""

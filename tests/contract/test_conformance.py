@@ -325,7 +325,7 @@ def test_a_missing_thing(driver: Driver) -> None:
 def test_a_crash_is_seen(driver: Driver) -> None:
     driver.rig.crash()
     status = driver.do("status")
-    assert status["state"] == "exited"
+    assert status["state"] == driver.rig.crashed
     assert status["running"] == 0
     assert status["exit_code"] == 137
     assert status["instances"][0]["pid"] is None

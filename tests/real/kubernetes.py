@@ -67,7 +67,7 @@ class RealCluster:
 
     def make_images(self) -> None:
         """The test service's images, on the engine that the kubelet uses; kept for the next tests."""
-        engine = DockerEngine(url=os.environ.get("UICI_TEST_DOCKER_HOST") or _DOCKER)
+        engine = DockerEngine(url=engine_url())
         client = engine.client()
         try:
             tags = {tag for image in client.images(REPOSITORY) for tag in image.get("RepoTags") or ()}
@@ -126,6 +126,14 @@ class RealCluster:
         file.write_bytes(b64decode(cluster["certificate-authority-data"]))
         return {"server": cluster["server"], "ca_file": str(file)}
 
+    def new_namespace(self, name: str) -> None:
+        """Make a namespace, and return when pods can be made in it."""
+        self.kubectl("create", "namespace", name)
+        until(
+            lambda: self.kubectl("-n", name, "get", "serviceaccount", "default", check=False) != "",
+            "the namespace has its service account",
+        )
+
     def clear(self, namespace: str) -> None:
         """Delete a namespace with all that is in it, its pods first: they may stay for as long as they like else."""
         workloads = "deployments,statefulsets,daemonsets,replicasets,jobs,cronjobs"
@@ -158,6 +166,11 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> No
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.1)
+
+
+def engine_url() -> str:
+    """The Docker engine that the kubelet uses."""
+    return os.environ.get("UICI_TEST_DOCKER_HOST") or _DOCKER
 
 
 def given_kubeconfig() -> str | None:
@@ -195,10 +208,6 @@ def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> RealCluster:
 def namespace(real_cluster: RealCluster) -> Iterator[str]:
     """A namespace for one test, gone after it."""
     name = f"{os.environ.get('UICI_TEST_NAMESPACES', 'uici-test')}-{secrets.token_hex(4)}"
-    real_cluster.kubectl("create", "namespace", name)
-    until(
-        lambda: real_cluster.kubectl("-n", name, "get", "serviceaccount", "default", check=False) != "",
-        "the namespace has its service account",
-    )
+    real_cluster.new_namespace(name)
     yield name
     real_cluster.clear(name)

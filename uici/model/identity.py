@@ -39,7 +39,10 @@ class SelfIdentity(Frozen):
         return None
 
     def is_reached_by(self, value: JsonValue) -> str | None:
-        """The first text anywhere in `value` (a binding, arguments) that names UICI or its state store, else None."""
+        """The first text anywhere in `value` (a binding, arguments) that names UICI or its state store, else None.
+
+        A namespace tells where a thing is, and may well be called as UICI is: what stands beside it is not UICI.
+        """
         for text in _texts(value):
             if self.is_named_by([text]) or text in self.state_paths or text in self.pods:
                 return text
@@ -50,25 +53,29 @@ class SelfIdentity(Frozen):
         by_name = self.is_named_by(names) or self.is_reached_by(binding)
         if by_name is not None or not isinstance(binding, dict):
             return by_name
+        if binding.get("kind") in _CONTAINING_KINDS and binding.get("name") in self.containing:
+            return str(binding["name"])
         # A binding that says no more than the project or the node means all that runs there.
         said = {key: value for key, value in binding.items() if key not in SETTINGS_OF_BINDINGS}
         if set(said) <= _CONTAINERS_OF_SERVICES:
-            return next((text for text in _texts(said) if text in self.containing), None)
+            return next((text for text in map(str, said.values()) if text in self.containing), None)
         return None
 
 
-SETTINGS_OF_BINDINGS = frozenset({"health", "stop_seconds", "diagnostics", "reclaim", "backend"})
+SETTINGS_OF_BINDINGS = frozenset({"health", "stop_seconds", "diagnostics", "reclaim", "backend", "gitops"})
 """Keys of a binding, the same on every platform, that do not help to say which thing is meant."""
 
 _CONTAINERS_OF_SERVICES = frozenset({"project", "namespace", "node", "host", "supervisor", "compartment", "cluster"})
+_CONTAINING_KINDS = frozenset({"Node", "Namespace"})
 
 
 def _texts(value: JsonValue) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
+        for key, item in value.items():
+            if key != "namespace":
+                yield from _texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)

@@ -1,0 +1,287 @@
+"""The rig of the platform `kubernetes`: a small HTTP service as a Deployment on a real cluster.
+
+Its pods use the node's own network, so that the probe reaches them on loopback. The executors reach the API server
+through a forwarder of the rig's own, which it can take away without stopping anybody's cluster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from executors.kubernetes import KubernetesExecutor
+from tests.contract.local_rig import diagnostics, sleepers
+from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from tests.real.components import free_port
+from tests.real.docker import DockerEngine
+from tests.real.haproxy import HAProxy, haproxy
+from tests.real.kubernetes import REPOSITORY, RealCluster, deployment, engine_url, until
+from uici.model.base import JsonObject, digest
+from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.ports import ExecutorContext
+
+NAME = "victim"
+
+
+class Forwarder:
+    """Hands connections on to the API server, until it is closed; then nobody listens there, and none is left."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._to = (host, port)
+        self._open: set[socket.socket] = set()
+        self._listener: socket.socket | None = None
+        self.port = free_port()
+
+    def start(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        for one in (self._listener, *self._open):
+            if one is not None:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+                one.close()
+        self._listener = None
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._to)
+                self._open |= {near, far}
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+class KubernetesRig:
+    """See tests.contract.rig.Rig."""
+
+    platform = "kubernetes"
+    prefix = "workload"
+    cannot: Mapping[str, str] = {"reclaim": "unknown_call", "pids": "", "processes": ""}
+    crashed = "restarting"
+
+    def __init__(self, cluster: RealCluster) -> None:
+        self._cluster = cluster
+        self._namespace = f"{os.environ.get('UICI_TEST_NAMESPACES', 'uici-test')}-rig-{secrets.token_hex(4)}"
+        cluster.new_namespace(self._namespace)
+        self._client = DockerEngine(url=engine_url()).client()
+        self._port = free_port()
+        self._executors: list[KubernetesExecutor] = []
+        self._stack = contextlib.ExitStack()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uici-rig-")))
+        server = urlsplit(cluster.server()["server"])
+        self._forwarder = Forwarder(server.hostname or "", server.port or 443)
+        self._forwarder.start()
+        self._kubeconfig = self._forwarded()
+        self._balancer: HAProxy | None = None
+        self._states: dict[str, str] = {}
+        self._changes = 0
+
+    def _forwarded(self) -> str:
+        """A kubeconfig whose server is the forwarder."""
+        config = json.loads(self._cluster.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self._forwarder.port}"
+        file = self._folder / "kubeconfig"
+        file.write_text(json.dumps(config))
+        return str(file)
+
+    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> KubernetesExecutor:
+        settings = {
+            "kubeconfig": self._kubeconfig,
+            "namespace": self._namespace,
+            "requests_per_second": 200,
+            "burst": 400,
+            "limits": {"diagnostic_seconds": 2.0},
+        }
+        context = ExecutorContext(environment="rig", settings=settings, identity=identity, layers=layers)
+        self._executors.append(KubernetesExecutor(context))
+        return self._executors[-1]
+
+    def binding(self) -> JsonObject:
+        return {
+            **self.named(NAME),
+            "health": {"http": f"http://127.0.0.1:{self._port}/health", "timeout": 1.0},
+            "diagnostics": diagnostics("sh", "sleep"),
+            "backend": {"haproxy": f"unix:{self._folder}/admin.sock", "backend": "web", "server": "a"},
+        }
+
+    def reset(self) -> JsonObject:
+        self._cluster.kubectl("-n", self._namespace, "delete", "deployments", "--all", "--cascade=foreground")
+        self._cluster.kubectl(
+            "-n", self._namespace, "delete", "pods", "--all", "--force", "--grace-period=0", check=False
+        )
+        until(lambda: not self.instances() and not self._pods(), "nothing is left of the former service")
+        self._cluster.apply(self._deployment())
+        until(lambda: self._answers() and len(self.instances()) == 1, "the service answers")
+        until(lambda: self._deployed()["status"].get("readyReplicas") == 1, "the cluster has noticed")
+        until(lambda: bool(self._deployed()["status"].get("observedGeneration")), "its controller has seen it")
+        self.mutations()
+        return self.binding()
+
+    def _deployment(self) -> JsonObject:
+        made = deployment(self._namespace, NAME, hostNetwork=True)
+        container = made["spec"]["template"]["spec"]["containers"][0]
+        variables = {"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue"}
+        container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+        container["command"] = ["/bin/serve"]
+        return made
+
+    def balancer(self) -> HAProxy:
+        if self._balancer is None:
+            self._balancer = self._stack.enter_context(haproxy(self._folder, {"a": f"127.0.0.1:{self._port}"}))
+        self._balancer.ask("set server web/a state ready")
+        return self._balancer
+
+    def litter(self) -> int:
+        raise AssertionError("a cluster's nodes reclaim their disks by themselves")
+
+    def littered(self) -> int:
+        raise AssertionError("a cluster's nodes reclaim their disks by themselves")
+
+    def configuration(self) -> JsonObject:
+        found = self._deployed()
+        template = found["spec"]["template"]
+        annotations = template["metadata"].get("annotations") or {}
+        template["metadata"]["annotations"] = {
+            name: value for name, value in annotations.items() if name != "kubectl.kubernetes.io/restartedAt"
+        }
+        for container in template["spec"]["containers"]:
+            container["env"] = sorted(container.get("env") or (), key=lambda one: one["name"])
+        return {"spec": found["spec"], "labels": found["metadata"]["labels"]}
+
+    def left_by(self, diagnostic: str) -> list[int]:
+        return sleepers(diagnostic)
+
+    def version(self, name: str) -> str:
+        return name
+
+    def version_now(self) -> str:
+        (only,) = self._containers()
+        image = self._client.inspect_image(only["ImageID"])
+        return next(str(tag).rpartition(":")[2] for tag in image["RepoTags"] if tag.startswith(f"{REPOSITORY}:"))
+
+    def environment_now(self) -> dict[str, str]:
+        pid = next(iter(self.instances().values()))
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+        return dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
+
+    def instances(self) -> dict[str, int]:
+        found = {}
+        for one in self._containers():
+            state = self._client.inspect_container(one["Id"])["State"]
+            if state["Running"]:
+                found[str(one["Labels"]["io.kubernetes.pod.uid"])] = int(state["Pid"])
+        return found
+
+    def crash(self) -> None:
+        def is_given_up() -> bool:
+            for pid in self.instances().values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            statuses = [one for pod in self._pods() for one in pod["status"].get("containerStatuses") or ()]
+            reasons = [(one["state"].get("waiting") or {}).get("reason") for one in statuses]
+            return reasons == ["CrashLoopBackOff"]
+
+        until(is_given_up, "the kubelet waits before it starts it again")
+
+    def hang(self) -> None:
+        for one in self._containers():
+            for process in self._client.top(one["Id"])["Processes"]:
+                os.kill(int(process[1]), signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def unreachable(self) -> Iterator[None]:
+        self._forwarder.stop()
+        try:
+            yield
+        finally:
+            self._forwarder.start()
+
+    def mutations(self) -> int:
+        """How often an object of the namespace was seen to have another specification, to be new or to have gone."""
+        found = self._cluster.get("-n", self._namespace, "deployments,replicasets,pods,configmaps")["items"]
+        now = {f"{one['kind']}/{one['metadata']['uid']}": digest(_meant(one)) for one in found}
+        self._changes += sum(self._states.get(name) != state for name, state in now.items())
+        self._changes += sum(name not in now for name in self._states)
+        self._states = now
+        return self._changes
+
+    def named(self, text: str) -> JsonObject:
+        return {"kind": "Deployment", "name": text, "namespace": self._namespace}
+
+    def self_by_name(self) -> SelfIdentity:
+        return SelfIdentity(names=frozenset({NAME}))
+
+    def self_by_id(self) -> SelfIdentity:
+        return SelfIdentity(pods=frozenset(f"{self._namespace}/{pod['metadata']['name']}" for pod in self._pods()))
+
+    def open_read(self) -> tuple[str, JsonObject]:
+        return "kubernetes.request", self._request("get")
+
+    def open_change(self) -> tuple[str, JsonObject]:
+        return "kubernetes.request", self._request("patch", body={"spec": {"replicas": 0}})
+
+    def _request(self, verb: str, **more: Any) -> JsonObject:
+        return {"verb": verb, "kind": "Deployment", "namespace": self._namespace, "name": NAME, **more}
+
+    def close(self) -> None:
+        for executor in self._executors:
+            executor.close()
+        self._forwarder.stop()
+        self._cluster.clear(self._namespace)
+        self._client.close()
+        self._stack.close()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/health", timeout=1.0, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _deployed(self) -> Any:
+        return self._cluster.get("-n", self._namespace, "deployment", NAME)
+
+    def _pods(self) -> list[Any]:
+        found: list[Any] = self._cluster.get("-n", self._namespace, "pods")["items"]
+        return found
+
+    def _containers(self) -> list[Any]:
+        """The containers of the service that run, by the kubelet's own labels on them."""
+        labels = [f"io.kubernetes.pod.namespace={self._namespace}", "io.kubernetes.docker.type=container"]
+        found: list[Any] = self._client.containers(filters={"label": labels, "status": "running"})
+        return found
+
+
+def _meant(thing: JsonObject) -> JsonObject:
+    metadata = thing["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return {
+        "spec": {name: value for name, value in (thing.get("spec") or {}).items() if name != "nodeName"},
+        "labels": metadata.get("labels"),
+        "annotations": {name: value for name, value in annotations.items() if not name.startswith("deployment.")},
+        "data": thing.get("data"),
+        "deleted": bool(metadata.get("deletionTimestamp")),
+    }
