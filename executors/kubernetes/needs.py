@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from executors.kubernetes import node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
+from executors.kubernetes import lifecycle_calls, node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,16 @@ _REVISIONS = (
     Need(("list",), "ReplicaSet", of=_of("Deployment")),
     Need(("list",), "ControllerRevision", of=_of("StatefulSet", "DaemonSet")),
 )
-_ROLLING = (
+_FOLLOWED = (
     *_BOUND,
     *_PODS,
     *_REVISIONS,
-    # Watched while the rollout goes on; a StatefulSet's broken pods stand in the way of those that follow.
+    # Watched while the rollout goes on.
     Need(("patch", "watch")),
+)
+_ROLLING = (
+    *_FOLLOWED,
+    # A StatefulSet's broken pods stand in the way of those that follow.
     Need(("delete",), "Pod", of=_of("StatefulSet")),
 )
 
@@ -82,6 +86,10 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
         # They ask a load balancer, which is none of the cluster's.
         read_calls.BACKEND: (),
         read_calls.SET_BACKEND: (),
+        lifecycle_calls.START: _FOLLOWED,
+        lifecycle_calls.STOP: _FOLLOWED,
+        lifecycle_calls.RESTART: _FOLLOWED,
+        lifecycle_calls.SCALE: (*_FOLLOWED, Need(("list",), "HorizontalPodAutoscaler")),
         rolling_calls.CONFIGURE: _ROLLING,
         rolling_calls.DEPLOY: _ROLLING,
         rolling_calls.ROLLBACK: _ROLLING,
@@ -111,5 +119,9 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
     }
 )
 """Call -> its needs. A request that reaches anything says itself what it is about."""
-FINDING: tuple[Need, ...] = ()
+FINDING: tuple[Need, ...] = (
+    *(Need(("get",), kind) for kind in (*_LISTED, "HorizontalPodAutoscaler", "PersistentVolumeClaim")),
+    Need(("list",), "Pod"),
+    Need(("get",), "Node", everywhere=True),
+)
 """Of looking up what an alert's labels name, in the namespaces of the targets."""

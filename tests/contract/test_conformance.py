@@ -74,7 +74,7 @@ class Driver:
         self.executor = executor
         self.binding = binding
 
-    def call(self, name: str, **arguments: Any) -> Call:
+    def call(self, name: str, /, **arguments: Any) -> Call:
         full = name if "." in name else f"{self.rig.prefix}.{name}"
         if "." not in name:
             arguments = {"target": self.binding, **arguments}
@@ -91,7 +91,7 @@ class Driver:
             provable=spec.provable,
         )
 
-    def do(self, name: str, **arguments: Any) -> JsonObject:
+    def do(self, name: str, /, **arguments: Any) -> JsonObject:
         return self.executor.perform(self.call(name, **arguments))
 
     def proof(self, name: str, **arguments: Any) -> tuple[Callable[[], JsonObject], Callable[[], Happened]]:
