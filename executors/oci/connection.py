@@ -105,6 +105,14 @@ class Cloud:
         config, signer = self._credentials()
         return str(config.get("region") or getattr(signer, "region", None) or "unknown")
 
+    def claims(self) -> dict[str, str]:
+        """What the token of a resource principal says of the resource that UICI runs in; empty for others."""
+        if self.settings.auth.kind != "resource_principal":
+            return {}
+        _, signer = self._credentials()
+        found = {name: signer.get_claim(name) for name in ("res_id", "res_compartment")}
+        return {name: str(text) for name, text in found.items() if text}
+
     def ask(self, service: str, operation: str, *arguments: Any, **options: Any) -> Answer:
         """Look; the SDK's own strategy asks again where that makes sense. Raises CallError."""
         return self.send(*CLIENTS[service], operation, arguments, options, mutates=False)
@@ -234,7 +242,9 @@ def _made(settings: OciSettings) -> tuple[JsonObject, Any]:
     region = {"region": settings.region} if settings.region else {}
     try:
         if auth.kind == "instance_principal":
-            return dict(region), oci.auth.signers.InstancePrincipalsSecurityTokenSigner()
+            at = settings.endpoints.get("auth")
+            given = {"federation_endpoint": f"{at}/v1/x509"} if at else {}
+            return dict(region), oci.auth.signers.InstancePrincipalsSecurityTokenSigner(**given)
         if auth.kind == "resource_principal":
             return dict(region), oci.auth.signers.get_resource_principals_signer()
         config = {**oci.config.from_file(auth.file, auth.profile), **region}

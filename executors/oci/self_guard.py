@@ -22,7 +22,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind
 from uici.model.identity import SelfIdentity
 
-_METADATA = "http://169.254.169.254"
+_METADATA = "http://169.254.169.254/opc/v2"
 _METADATA_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
@@ -97,17 +97,24 @@ class SelfGuard:
         return self._identity.is_named_by((one.id, one.name)) is not None or one.id in self._identity.containers
 
     @cached_property
-    def _here(self) -> JsonObject:
-        """What the instance metadata service says of where UICI runs; empty off Oracle Cloud."""
-        settings = self._cloud.settings
-        if settings.metadata is None and settings.auth.kind != "instance_principal":
-            return {}
+    def _here(self) -> tuple[frozenset[str], frozenset[str]]:
+        """OCIDs and names of what UICI runs in, and of what contains that, as Oracle Cloud itself says."""
+        auth, metadata = self._cloud.settings.auth.kind, self._cloud.settings.metadata
+        claims = self._cloud.claims()
+        own = {claims["res_id"]} if claims.get("res_id") else set()
+        containing = {claims["res_compartment"]} if claims.get("res_compartment") else set()
+        if auth == "instance_principal" or metadata is not None:
+            told = self._metadata(metadata or os.environ.get("OCI_METADATA_BASE_URL") or _METADATA)
+            own |= {str(told[name]) for name in ("id", "displayName") if told.get(name)}
+            containing |= {str(told["compartmentId"])} if told.get("compartmentId") else set()
+        return frozenset(text.lower() for text in own), frozenset(containing)
+
+    def _metadata(self, base: str) -> JsonObject:
         import httpx  # costs some 100 ms to load
 
-        url = f"{settings.metadata or _METADATA}/opc/v2/instance/"
         try:
             with httpx.Client(timeout=_METADATA_SECONDS, trust_env=False) as client:
-                answer = client.get(url, headers={"Authorization": "Bearer Oracle"})
+                answer = client.get(f"{base.rstrip('/')}/instance/", headers={"Authorization": "Bearer Oracle"})
                 return dict(answer.raise_for_status().json())
         except (httpx.HTTPError, ValueError) as error:
             # Fail closed: without knowing what it is, UICI cannot know what is not itself.
@@ -115,19 +122,14 @@ class SelfGuard:
             raise CallError(
                 FailureKind.TEMPORARY,
                 "self_unknown",
-                f"the instance metadata service at {url} does not say which instance UICI runs on, so nothing is "
+                f"the instance metadata service at {base} does not say which instance UICI runs on, so nothing is "
                 "changed; check that it can be reached from here",
             ) from None
 
     @property
     def _identity(self) -> SelfIdentity:
         with self._lock:
-            here = self._here
-        own = {str(here[name]).lower() for name in ("id", "displayName") if here.get(name)}
-        # A container instance tells what it is by a variable that its maker sets.
-        if resource := os.environ.get("OCI_RESOURCE_PRINCIPAL_RESOURCE_ID"):
-            own.add(resource.lower())
-        containing = {str(here["compartmentId"])} if here.get("compartmentId") else set()
+            own, containing = self._here
         return self._given.model_copy(
             update={"names": self._given.names | own, "containing": self._given.containing | containing}
         )

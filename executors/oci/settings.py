@@ -89,10 +89,13 @@ class OciSettings(Frozen):
     endpoints: dict[Annotated[str, Field(pattern=r"^[a-z_]{2,64}$")], Endpoint] = Field(
         default_factory=dict,
         max_length=50,
-        description="private endpoints, by the SDK's name of the service: {container_instances: https://...}",
+        description="private endpoints, by the SDK's name of the service: {container_instances: https://...}; `auth` "
+        "is who exchanges an instance's certificate for a token",
     )
     metadata: Endpoint | None = Field(
-        default=None, description="the instance metadata service; default: Oracle Cloud's own link-local address"
+        default=None,
+        description="the instance metadata service, to know which instance UICI itself is; asked for an "
+        "instance_principal, or when it is given. Default: OCI_METADATA_BASE_URL, else http://169.254.169.254/opc/v2",
     )
     connect_seconds: float = Field(default=5.0, gt=0, le=60, description="longest wait for a connection")
     read_seconds: float = Field(default=30.0, gt=0, le=300, description="longest wait for one answer")

@@ -474,3 +474,57 @@ def test_one_of_two_by_the_same_name_is_not_guessed(hand: Hand) -> None:
     error = hand.failure("status")
     assert (error.kind, error.code) == (FailureKind.PERMANENT, "oci_ambiguous")
     assert hand.executor.find({"name": NAME}) == ()
+
+
+def test_the_instance_that_uici_runs_on_is_not_touched(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = launched(hand, "uici-host"), launched(hand, "beside")
+    admin = hand.rig.simulator.admin_url
+    monkeypatch.setenv("OCI_METADATA_BASE_URL", f"{admin}/imds/{own}/opc/v2")
+    executor = hand.rig.another({"auth": {"kind": "instance_principal"}, "endpoints": {"auth": admin}})
+    for binding in ({"instance": "uici-host"}, {"instance": own}):
+        host = Hand(hand.rig, executor, binding)
+        assert host.do("status")["state"] == "running"
+        for verb in ("restart", "stop"):
+            error = host.failure(verb)
+            assert (error.kind, error.code) == (FailureKind.PERMANENT, "self_target")
+    action = {"instance_id": own, "action": "STOP"}
+    error = host.failure("request", service="core", operation="instance_action", arguments=action)
+    assert error.code == "self_target"
+    root = {"compartment_id": hand.rig.simulator.compartment}
+    error = host.failure("request", service="identity", operation="delete_compartment", arguments=root)
+    assert error.code == "self_target"
+    assert Hand(hand.rig, executor, {"instance": other}).do("restart")["changed"]
+    executor.close()
+
+
+def test_without_knowing_itself_nothing_is_changed(hand: Hand) -> None:
+    executor = hand.rig.another({"metadata": f"{hand.rig.simulator.admin_url}/imds/nowhere/opc/v2"})
+    unsure = Hand(hand.rig, executor, hand.binding)
+    assert unsure.do("status")["state"] == "running"
+    former = hand.rig.instances()
+    error = unsure.failure("restart")
+    assert (error.kind, error.code) == (FailureKind.TEMPORARY, "self_unknown")
+    assert hand.rig.instances() == former
+    executor.close()
+
+
+def test_a_container_instance_knows_itself_by_its_token(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = next(iter(hand.rig.instances()))
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    claims: dict[str, Any] = {
+        "res_tenant": hand.rig.simulator.cloud.tenancy,
+        "res_compartment": hand.rig.simulator.compartment,
+    }
+    token = hand.rig.simulator.credentials.token(key.public_key(), res_id=own, **claims)
+    monkeypatch.setenv("OCI_RESOURCE_PRINCIPAL_VERSION", "2.2")
+    monkeypatch.setenv("OCI_RESOURCE_PRINCIPAL_RPST", token)
+    monkeypatch.setenv("OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM", pem)
+    monkeypatch.setenv("OCI_RESOURCE_PRINCIPAL_REGION", "us-phoenix-1")
+    executor = hand.rig.another({"auth": {"kind": "resource_principal"}})
+    inside = Hand(hand.rig, executor, hand.binding)
+    assert inside.do("status")["state"] == "running"
+    assert inside.failure("restart").code == "self_target"
+    executor.close()
