@@ -105,11 +105,15 @@ class Cloud:
         config, signer = self._credentials()
         return str(config.get("region") or getattr(signer, "region", None) or "unknown")
 
+    def signer(self) -> Any:
+        """The SDK's signer of requests. Raises CallError(PERMANENT) without SDK or credentials."""
+        return self._credentials()[1]
+
     def claims(self) -> dict[str, str]:
         """What the token of a resource principal says of the resource that UICI runs in; empty for others."""
         if self.settings.auth.kind != "resource_principal":
             return {}
-        _, signer = self._credentials()
+        signer = self.signer()
         found = {name: signer.get_claim(name) for name in ("res_id", "res_compartment")}
         return {name: str(text) for name, text in found.items() if text}
 

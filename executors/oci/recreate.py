@@ -9,8 +9,9 @@ A container instance cannot be changed. The way of one named `web`, each step re
     rename web.uici-new    to web, and take its marks away
     delete web.uici-old
 
-For a group the renaming begins when all new ones are well. When one does not get well, the new ones are deleted and
-the old ones started. A process that dies on the way leaves one of these states, and `recover` goes on or back.
+For a group the renaming begins when all new ones are well, and all are renamed before any is deleted. When one does
+not get well, the new ones are deleted and the old ones started. A process that dies on the way leaves one of these
+states, and `recover` goes on or back.
 """
 
 from __future__ import annotations
@@ -88,8 +89,7 @@ class Recreation:
                     )
         except CallError as error:
             raise self._taken_back(error, replacements) from None
-        for replacement, new in zip(replacements, made, strict=True):
-            self._commit(replacement.old, new, terms.deadline)
+        self._commit([(one.old, new) for one, new in zip(replacements, made, strict=True)], terms.deadline)
 
     def recover(self, binding: OciBinding, terms: Terms) -> bool:
         """End what an earlier process left unfinished: forward when all new ones are well, else back.
@@ -100,11 +100,11 @@ class Recreation:
         if not fresh and not aside:
             return False
         forward = bool(aside) or self._can_go_on(binding, fresh, terms)
-        for new in fresh:
-            old = self._lookup.container(new.tags[TAG_REPLACES], binding)
-            if forward:
-                self._commit(old, new, terms.deadline)
-            else:
+        if forward:
+            pairs = [(self._lookup.container(new.tags[TAG_REPLACES], binding), new) for new in fresh]
+            self._commit(pairs, terms.deadline)
+        else:
+            for new in fresh:
                 self._back(new.tags[TAG_REPLACES], new, Deadline(_BACK_SECONDS))
         for old in self._left(binding)[1]:
             self._delete(old.id)
@@ -178,16 +178,20 @@ class Recreation:
             )
         return found
 
-    def _commit(self, old: Facts | None, new: Facts, deadline: Deadline) -> None:
-        name = new.name.removesuffix(FRESH)
-        if old is not None and old.name == name:
-            self._rename(old, name + ASIDE, dict(old.tags), deadline)
-        tags = {tag: text for tag, text in new.tags.items() if tag not in MARKS}
-        if TAG_STAMP in new.tags:
-            tags[TAG_DEPLOYED_AT] = new.created
-        self._rename(new, name, tags, deadline)
-        if old is not None:
-            self._delete(old.id)
+    def _commit(self, pairs: Sequence[tuple[Facts | None, Facts]], deadline: Deadline) -> None:
+        """Each step for all of them before the next one: what is left of any tells that the way leads forward."""
+        for old, new in pairs:
+            name = new.name.removesuffix(FRESH)
+            if old is not None and old.name == name:
+                self._rename(old, name + ASIDE, dict(old.tags), deadline)
+        for _, new in pairs:
+            tags = {tag: text for tag, text in new.tags.items() if tag not in MARKS}
+            if TAG_STAMP in new.tags:
+                tags[TAG_DEPLOYED_AT] = new.created
+            self._rename(new, new.name.removesuffix(FRESH), tags, deadline)
+        for old, _ in pairs:
+            if old is not None:
+                self._delete(old.id)
 
     def _rename(self, one: Facts, name: str, tags: Mapping[str, str], deadline: Deadline) -> None:
         details = build(

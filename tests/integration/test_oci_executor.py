@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -237,6 +238,20 @@ OciExecutor(ExecutorContext(environment="rig", settings=settings, identity=SelfI
 """
 
 
+def killed(hand: Hand, call: Call, stage: str, skip: int) -> Happened:
+    """Let another process make the call, kill it when it asks for `stage`, and say what is then proved."""
+    before = json.loads(json.dumps(hand.executor.before(call)))
+    orders = hand.rig.simulator.cloud.orders
+    hand.rig.simulator.order(Order("hang", f"{CONTAINERS}.{stage}", skip=skip, seconds=60.0))
+    settings = hand.executor._cloud.settings.model_dump(mode="json")
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(settings), call.model_dump_json()])
+    until(lambda: orders.open() == [] or child.poll() is not None, "the child is there")
+    assert child.poll() is None, "the child ended before it could be killed"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    return hand.executor.happened(call, before)
+
+
 @pytest.mark.parametrize(
     ("stage", "skip", "image"),
     [
@@ -249,22 +264,35 @@ OciExecutor(ExecutorContext(environment="rig", settings=settings, identity=SelfI
 )
 def test_a_replacement_survives_the_death_of_its_maker(hand: Hand, stage: str, skip: int, image: str) -> None:
     rig = hand.rig
-    call = hand.call("deploy", key="run-2/step-1", version="other")
-    before = json.loads(json.dumps(hand.executor.before(call)))
-    rig.simulator.order(Order("hang", f"{CONTAINERS}.{stage}", skip=skip, seconds=60.0))
-    settings = hand.executor._cloud.settings.model_dump(mode="json")
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(settings), call.model_dump_json()])
-    until(lambda: rig.simulator.cloud.orders.open() == [] or child.poll() is not None, "the child is there")
-    assert child.poll() is None, "the child ended before it could be killed"
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    happened = hand.executor.happened(call, before)
+    happened = killed(hand, hand.call("deploy", key="run-2/step-1", version="other"), stage, skip)
     assert happened is (Happened.YES if image == "other" else Happened.NO)
     (alive,) = rig.alive()
     assert alive.wire["displayName"] == NAME
     assert rig.containers_of(alive)[0].wire["imageUrl"] == f"{REPOSITORY}:{image}"
     assert not [tag for tag in alive.wire["freeformTags"] if tag in ("uici-replaces", "uici-batch")]
     assert hand.do("health")["healthy"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "skip", "image"),
+    [
+        ("create_container_instance", 1, "good"),  # one has its successor, the other has none
+        ("update_container_instance", 1, "other"),  # one is aside, the other is not
+        ("update_container_instance", 3, "other"),  # one of the new has its name
+        ("delete_container_instance", 1, "other"),  # one of the old is gone
+    ],
+)
+def test_a_group_is_replaced_as_a_whole_or_not_at_all(hand: Hand, stage: str, skip: int, image: str) -> None:
+    hand.rig.make(name=f"{NAME}-2")
+    group = Hand(hand.rig, hand.executor, hand.rig.binding())
+    call = group.call("deploy", key="run-3/step-1", version="other")
+    happened = killed(group, call, stage, skip)
+    assert happened is (Happened.YES if image == "other" else Happened.NO)
+    alive = hand.rig.alive()
+    assert sorted(one.wire["displayName"] for one in alive) == [NAME, f"{NAME}-2"]
+    images = {hand.rig.containers_of(one)[0].wire["imageUrl"] for one in alive}
+    assert images == {f"{REPOSITORY}:{image}"}
+    assert group.do("health")["healthy"]
 
 
 def test_what_does_not_get_well_gives_way_to_the_old_one(hand: Hand) -> None:
@@ -528,3 +556,19 @@ def test_a_container_instance_knows_itself_by_its_token(hand: Hand, monkeypatch:
     assert inside.do("status")["state"] == "running"
     assert inside.failure("restart").code == "self_target"
     executor.close()
+
+
+def test_a_cluster_takes_the_token_that_the_plugin_gives(hand: Hand) -> None:
+    simulator = hand.rig.simulator
+    cluster = simulator.add_cluster("one", "https://127.0.0.1:6443", "Q0E=")
+    argv = ["--cluster-id", cluster, "--region", "us-phoenix-1", "--config-file"]
+    plugin = [sys.executable, "-m", "executors.oci.oke", *argv]
+    done = subprocess.run([*plugin, str(simulator.credentials.config_file)], capture_output=True, text=True, check=True)
+    credential = json.loads(done.stdout)
+    assert (credential["kind"], credential["apiVersion"]) == ("ExecCredential", "client.authentication.k8s.io/v1beta1")
+    asked = {"spec": {"token": credential["status"]["token"]}}
+    review = httpx.post(f"{simulator.admin_url}/tokenreviews", json=asked).json()
+    assert review["status"]["authenticated"] is True
+    failed = subprocess.run([*plugin, "/nowhere"], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "profile 'DEFAULT' of /nowhere gives no credentials" in failed.stderr
