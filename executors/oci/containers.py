@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from executors.deadline import Deadline
 from executors.oci.arguments import Configure, Deploy, Recreate, Scale, Update
+from executors.oci.balancer import Balancing
 from executors.oci.blueprint import blueprint, environment_wanted
 from executors.oci.connection import Cloud, token
 from executors.oci.facts import TAG_DEPLOYED_AT, TAG_PREVIOUS_IMAGE, Facts, repository_of, tag_of
 from executors.oci.lookup import Lookup
 from executors.oci.possible import refuse_unscalable
 from executors.oci.recreate import TAG_STAMP, Recreation, Replacement, Terms, state_marks
-from executors.oci.work import Work
+from executors.oci.work import Work, each
 from uici.model.base import JsonObject, digest
 from uici.model.call import CallError, FailureKind
 
-_Member = TypeVar("_Member")
 _NUMBERED = re.compile(r"^(.*[-_])(\d{1,6})$")
 _MOST_TAG = 256
 
@@ -26,7 +25,8 @@ _MOST_TAG = 256
 class ContainerChanges:
     """One method for each mutating call. All raise CallError."""
 
-    def __init__(self, cloud: Cloud, lookup: Lookup, work: Work, recreation: Recreation) -> None:
+    def __init__(self, cloud: Cloud, lookup: Lookup, work: Work, recreation: Recreation, balancing: Balancing) -> None:
+        self._balancing = balancing
         self._cloud = cloud
         self._lookup = lookup
         self._work = work
@@ -65,6 +65,7 @@ class ContainerChanges:
             newest = sorted(members, key=lambda member: (member.created, member.name))[arguments.replicas :]
 
             def end(member: Facts) -> bool:
+                self._balancing.leave(arguments.target, member, deadline)
                 answer = self._cloud.tell("containers", "delete_container_instance", member.id, if_match=member.etag)
                 self._work.done("containers", answer, f"delete container instance {member.name!r}", deadline)
                 return True
@@ -156,7 +157,8 @@ class ContainerChanges:
             named = {**details, "display_name": name, "freeform_tags": state_marks(model.tags)}
             # Where it is in the whole, not its name: a repetition may find other names taken.
             once = token(key, f"scale/{len(members) + number + 1}")
-            self._recreation.create(arguments.target, named, once, deadline)
+            made = self._recreation.create(arguments.target, named, once, deadline)
+            self._balancing.join(arguments.target, made, model, deadline)
             return True
 
         return any(each(range(arguments.replicas - len(members)), make))
@@ -201,21 +203,3 @@ def version_tags(facts: Facts, arguments: Deploy | Recreate) -> dict[str, str]:
         }
     image = facts.image or ""
     return {TAG_PREVIOUS_IMAGE: image if len(image) <= _MOST_TAG else "", TAG_STAMP: "true"}
-
-
-def each(members: Sequence[_Member], act: Callable[[_Member], bool]) -> list[bool]:
-    """Act on one after another. When a later one fails, the call as a whole is no longer "not carried out"."""
-    done: list[bool] = []
-    for member in members:
-        try:
-            done.append(act(member))
-        except CallError as error:
-            if not any(done):
-                raise
-            raise CallError(
-                FailureKind.UNKNOWN,
-                error.code,
-                f"{error.message}; {len(done)} of {len(members)} were done before",
-                detail=error.detail,
-            ) from None
-    return done

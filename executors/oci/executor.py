@@ -31,7 +31,7 @@ from executors.oci.looking import Looks
 from executors.oci.lookup import Lookup
 from executors.oci.machines import FunctionChanges, MachineChanges
 from executors.oci.open_calls import oci_request
-from executors.oci.possible import backend_of, refuse_unfit
+from executors.oci.possible import refuse_unfit
 from executors.oci.proof import Proof
 from executors.oci.recreate import Recreation, Terms
 from executors.oci.self_guard import SelfGuard
@@ -67,11 +67,11 @@ class OciExecutor:
         self._lookup = Lookup(self._cloud)
         self._work = Work(self._cloud)
         self._guard = SelfGuard(self._cloud, self._lookup, context.identity, context.layers.executor)
-        self._recreation = Recreation(self._cloud, self._lookup, self._work)
-        self._containers = ContainerChanges(self._cloud, self._lookup, self._work, self._recreation)
+        self._balancing = Balancing(self._cloud, self._lookup, self._work)
+        self._recreation = Recreation(self._cloud, self._lookup, self._work, self._balancing)
+        self._containers = ContainerChanges(self._cloud, self._lookup, self._work, self._recreation, self._balancing)
         self._machines = MachineChanges(self._cloud, self._lookup, self._work)
         self._functions = FunctionChanges(self._cloud, self._work)
-        self._balancing = Balancing(self._cloud, self._work)
         self._proof = Proof(self._lookup, self._work)
         self._looks = Looks(self._cloud, self._lookup, self._work, self._guard, self._balancing)
 
@@ -107,7 +107,7 @@ class OciExecutor:
             return {}
         arguments = cast(OnTarget, parsed(ARGUMENTS[call.name], call.name, call.arguments))
         if isinstance(arguments, SetBackend):
-            return self._balancing.remember(backend_of(arguments.target))
+            return self._balancing.remember(arguments.target)
         return self._proof.before(call.name, arguments, self._lookup.members(arguments.target))
 
     def happened(self, call: Call, before: JsonObject) -> Happened:
@@ -121,7 +121,7 @@ class OciExecutor:
             return Happened.UNKNOWN
         arguments = cast(OnTarget, parsed(ARGUMENTS[call.name], call.name, call.arguments))
         if isinstance(arguments, SetBackend):
-            return self._balancing.prove(backend_of(arguments.target), arguments.state, arguments.weight)
+            return self._balancing.prove(arguments.target, arguments.state, arguments.weight)
         if call.name in _RECREATING and arguments.target.is_container:
             self._guard.check_binding(arguments.target)
             self._recover(arguments, Deadline(spec.timeout_seconds))
@@ -146,8 +146,7 @@ class OciExecutor:
         binding = arguments.target
         if isinstance(arguments, SetBackend):
             self._guard.check_members(self._lookup.members(binding))
-            backend = backend_of(binding)
-            return self._balancing.change(backend, arguments.state, arguments.weight, call.key, deadline)
+            return self._balancing.change(binding, arguments.state, arguments.weight, call.key, deadline)
         members = self._lookup.members(binding)
         if binding.is_container and call.name in _RECREATING and self._recover(arguments, deadline):
             members = self._lookup.members(binding)

@@ -11,7 +11,7 @@ from executors.oci.balancer import Balancing
 from executors.oci.connection import Cloud
 from executors.oci.facts import GONE, TAG_DEPLOYED_AT, TAG_PREVIOUS_IMAGE, Facts, state_of, status_of, tag_of
 from executors.oci.lookup import Lookup
-from executors.oci.possible import backend_of, refuse_unfit
+from executors.oci.possible import refuse_unfit
 from executors.oci.readings import diagnose, logs_of, usage_of
 from executors.oci.self_guard import SelfGuard
 from executors.oci.settings import OciBinding
@@ -41,8 +41,7 @@ class Looks:
         if isinstance(arguments, Diagnose):
             return self._diagnosed(arguments, deadline)
         if name == "oci.backend":
-            self._lookup.members(binding)
-            return self._balancing.look(backend_of(binding))
+            return self._balancing.look(binding)
         if isinstance(arguments, Snapshot):
             return self._snapshot(arguments)
         return self._read(name, arguments)

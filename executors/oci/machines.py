@@ -9,12 +9,12 @@ from executors.deadline import Deadline
 from executors.oci.arguments import Configure, Deploy, Recreate, Scale, Stop, Update
 from executors.oci.blueprint import environment_wanted
 from executors.oci.connection import Cloud, token
-from executors.oci.containers import each, environment_fits, image_wanted, size_fits, version_tags
+from executors.oci.containers import environment_fits, image_wanted, size_fits, version_tags
 from executors.oci.facts import GIB, TAG_DEPLOYED_AT, Facts, tag_of
 from executors.oci.lookup import Lookup
 from executors.oci.models import build
 from executors.oci.recreate import TAG_STAMP
-from executors.oci.work import Work
+from executors.oci.work import Work, each
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 

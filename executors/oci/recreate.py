@@ -4,10 +4,10 @@ A container instance cannot be changed. The way of one named `web`, each step re
 
     create web.uici-new    it starts at once, tagged with what it replaces; what cannot be made changes nothing else
     stop web               kept as it is
-    wait until the new one is well
+    wait until the new one is well, and let it join the load balancer's backend set where the binding says so
     rename web             to web.uici-old: from here on the way leads forward only
     rename web.uici-new    to web, and take its marks away
-    delete web.uici-old
+    delete web.uici-old    after it has left the backend set
 
 For a group the renaming begins when all new ones are well, and all are renamed before any is deleted. When one does
 not get well, the new ones are deleted and the old ones started. A process that dies on the way leaves one of these
@@ -23,6 +23,7 @@ from typing import NamedTuple
 import structlog
 
 from executors.deadline import Deadline
+from executors.oci.balancer import Balancing
 from executors.oci.connection import Cloud, token
 from executors.oci.facts import TAG_DEPLOYED_AT, Facts
 from executors.oci.lookup import ASIDE, FRESH, Lookup
@@ -63,7 +64,8 @@ class Terms(NamedTuple):
 class Recreation:
     """Carries replacements out, and takes up those that were left unfinished."""
 
-    def __init__(self, cloud: Cloud, lookup: Lookup, work: Work) -> None:
+    def __init__(self, cloud: Cloud, lookup: Lookup, work: Work, balancing: Balancing) -> None:
+        self._balancing = balancing
         self._cloud = cloud
         self._lookup = lookup
         self._work = work
@@ -89,7 +91,8 @@ class Recreation:
                     )
         except CallError as error:
             raise self._taken_back(error, replacements) from None
-        self._commit([(one.old, new) for one, new in zip(replacements, made, strict=True)], terms.deadline)
+        pairs = [(one.old, new) for one, new in zip(replacements, made, strict=True)]
+        self._commit(binding, pairs, terms.deadline)
 
     def recover(self, binding: OciBinding, terms: Terms) -> bool:
         """End what an earlier process left unfinished: forward when all new ones are well, else back.
@@ -102,12 +105,12 @@ class Recreation:
         forward = bool(aside) or self._can_go_on(binding, fresh, terms)
         if forward:
             pairs = [(self._lookup.container(new.tags[TAG_REPLACES], binding), new) for new in fresh]
-            self._commit(pairs, terms.deadline)
+            self._commit(binding, pairs, terms.deadline)
         else:
             for new in fresh:
-                self._back(new.tags[TAG_REPLACES], new, Deadline(_BACK_SECONDS))
-        for old in self._left(binding)[1]:
-            self._delete(old.id)
+                self._back(binding, new, Deadline(_BACK_SECONDS))
+        for one in self._left(binding)[1]:
+            self._end(binding, one, terms.deadline)
         _log.info(
             "oci_recreate_recovered",
             environment=self._cloud.environment,
@@ -178,8 +181,11 @@ class Recreation:
             )
         return found
 
-    def _commit(self, pairs: Sequence[tuple[Facts | None, Facts]], deadline: Deadline) -> None:
+    def _commit(self, binding: OciBinding, pairs: Sequence[tuple[Facts | None, Facts]], deadline: Deadline) -> None:
         """Each step for all of them before the next one: what is left of any tells that the way leads forward."""
+        for old, new in pairs:
+            if old is not None:
+                self._balancing.join(binding, new, old, deadline)
         for old, new in pairs:
             name = new.name.removesuffix(FRESH)
             if old is not None and old.name == name:
@@ -191,7 +197,11 @@ class Recreation:
             self._rename(new, new.name.removesuffix(FRESH), tags, deadline)
         for old, _ in pairs:
             if old is not None:
-                self._delete(old.id)
+                self._end(binding, old, deadline)
+
+    def _end(self, binding: OciBinding, old: Facts, deadline: Deadline) -> None:
+        self._balancing.leave(binding, old, deadline)
+        self._delete(old.id)
 
     def _rename(self, one: Facts, name: str, tags: Mapping[str, str], deadline: Deadline) -> None:
         details = build(
@@ -236,10 +246,10 @@ class Recreation:
             return error
         return CallError(error.kind, error.code, f"{error.message}; the old one is as it was", detail=error.detail)
 
-    def _back(self, old_id: str, new: Facts, deadline: Deadline) -> None:
-        self._delete(new.id)
+    def _back(self, binding: OciBinding, new: Facts, deadline: Deadline) -> None:
+        self._end(binding, new, deadline)
         if TAG_WAS_IDLE not in new.tags:
-            self._start_again(old_id, deadline)
+            self._start_again(new.tags[TAG_REPLACES], deadline)
 
     def _start_again(self, old_id: str, deadline: Deadline) -> None:
         seen = self._cloud.find("containers", "get_container_instance", old_id)

@@ -126,15 +126,29 @@ class Group(Frozen):
 
 
 class Backend(Frozen):
-    """Which backend of which load balancer is the target's."""
+    """Which backend of which load balancer is the target's: one by its name, or each instance's own."""
 
     load_balancer: Ocid
     backend_set: Text
-    backend: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")] = Field(description="its name: address:port")
+    backend: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")] | None = Field(
+        default=None, description="its name, address:port, which never changes"
+    )
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="the port at each instance's private address: what is replaced or scaled joins and leaves the set",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Backend:
+        if (self.backend is None) is (self.port is None):
+            raise ValueError("backend has exactly one of backend (a name) and port")
+        return self
 
     def __str__(self) -> str:
         """What messages call it."""
-        return f"backend {self.backend} of {self.backend_set} at {self.load_balancer}"
+        return f"{self.backend_set} at {self.load_balancer}"
 
 
 class OwnProbe(Frozen):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from executors.deadline import Deadline
 from executors.oci.connection import Answer, Cloud
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
+_Member = TypeVar("_Member")
 _GOES_ON = frozenset({"ACCEPTED", "IN_PROGRESS", "CANCELING", "WAITING"})
 _FAILED = frozenset({"FAILED", "CANCELED", "NEEDS_ATTENTION"})
 
@@ -97,3 +99,21 @@ def _keeper(service: str) -> str:
 
 def _concerns(request: JsonObject, resource: str) -> bool:
     return any(one.get("identifier") == resource for one in request.get("resources") or ())
+
+
+def each(members: Sequence[_Member], act: Callable[[_Member], bool]) -> list[bool]:
+    """Act on one after another. When a later one fails, the call as a whole is no longer "not carried out"."""
+    done: list[bool] = []
+    for member in members:
+        try:
+            done.append(act(member))
+        except CallError as error:
+            if not any(done):
+                raise
+            raise CallError(
+                FailureKind.UNKNOWN,
+                error.code,
+                f"{error.message}; {len(done)} of {len(members)} were done before",
+                detail=error.detail,
+            ) from None
+    return done

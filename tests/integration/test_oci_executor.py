@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from executors.oci import OciExecutor
+from executors.oci.settings import OciBinding
 from executors.oci.simulator import Order
 from tests.contract.oci_rig import NAME, REPOSITORY, OciRig
 from uici.model.base import JsonObject
@@ -213,6 +214,67 @@ def test_a_session_token_lets_in(hand: Hand, tmp_path: Path) -> None:
     executor.close()
 
 
+# --- traffic follows ------------------------------------------------------------------------------------------
+
+
+def balanced(hand: Hand) -> tuple[Hand, Callable[[], set[str]]]:
+    """A group behind a load balancer by port, and what its backend set really has beside the rig's own backend."""
+    front = hand.rig.binding()["backend"]
+    place = (front["load_balancer"], front["backend_set"])
+    client = hand.rig.client("load_balancer.LoadBalancerClient")
+    backend = {"load_balancer": place[0], "backend_set": place[1], "port": 8080}
+    group = Hand(hand.rig, hand.executor, {**hand.rig.binding(), "backend": backend})
+
+    def names() -> set[str]:
+        return {one.name for one in client.list_backends(*place).data} - {front["backend"]}
+
+    for left in names():
+        client.delete_backend(*place, left)
+    until(lambda: not names(), "what an earlier test left is gone")
+
+    import oci
+
+    (first,) = addresses(hand)
+    client.create_backend(oci.load_balancer.models.CreateBackendDetails(ip_address=first, port=8080, weight=7), *place)
+    until(lambda: f"{first}:8080" in names(), "the first is in the set")
+    return group, names
+
+
+def addresses(hand: Hand) -> list[str]:
+    members = hand.executor._lookup.members(OciBinding.model_validate(hand.rig.binding()))
+    return [str(hand.executor._lookup.address(one)) for one in members]
+
+
+def test_the_load_balancer_follows_replacing_and_scaling(hand: Hand) -> None:
+    group, backends = balanced(hand)
+    former = backends()
+    group.do("deploy", version="other")
+    now = {f"{one}:8080" for one in addresses(hand)}
+    assert backends() == now
+    assert now.isdisjoint(former)
+    assert group.do("backend")["weight"] == 7
+    group.do("scale", replicas=3)
+    assert backends() == {f"{one}:8080" for one in addresses(hand)}
+    assert len(backends()) == 3
+    assert group.do("set_backend", state="drain")["changed"]
+    assert group.do("backend")["state"] == "drain"
+    assert group.do("set_backend", state="ready")["previous_state"] == "drain"
+    group.do("scale", replicas=1)
+    assert backends() == now
+    error = hand.failure("deploy", version="bad", health_timeout_seconds=1)
+    assert error.code == "unhealthy_after_recreate"
+    assert backends() == now
+
+
+@pytest.mark.parametrize("stage", ["create_backend", "delete_backend"])
+def test_the_load_balancer_is_left_whole_when_the_maker_dies(hand: Hand, stage: str) -> None:
+    group, backends = balanced(hand)
+    call = group.call("deploy", key=f"run-4/{stage}", version="other")
+    happened = killed(group, call, stage, 0, "load_balancer.LoadBalancerClient")
+    assert happened is Happened.YES
+    assert backends() == {f"{one}:8080" for one in addresses(hand)}
+
+
 # --- creation happens once ------------------------------------------------------------------------------------
 
 
@@ -238,11 +300,11 @@ OciExecutor(ExecutorContext(environment="rig", settings=settings, identity=SelfI
 """
 
 
-def killed(hand: Hand, call: Call, stage: str, skip: int) -> Happened:
+def killed(hand: Hand, call: Call, stage: str, skip: int, client: str = CONTAINERS) -> Happened:
     """Let another process make the call, kill it when it asks for `stage`, and say what is then proved."""
     before = json.loads(json.dumps(hand.executor.before(call)))
     orders = hand.rig.simulator.cloud.orders
-    hand.rig.simulator.order(Order("hang", f"{CONTAINERS}.{stage}", skip=skip, seconds=60.0))
+    hand.rig.simulator.order(Order("hang", f"{client}.{stage}", skip=skip, seconds=60.0))
     settings = hand.executor._cloud.settings.model_dump(mode="json")
     child = subprocess.Popen([sys.executable, "-c", _CHILD, json.dumps(settings), call.model_dump_json()])
     until(lambda: orders.open() == [] or child.poll() is not None, "the child is there")
