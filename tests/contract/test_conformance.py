@@ -94,7 +94,7 @@ class Driver:
     def do(self, name: str, /, **arguments: Any) -> JsonObject:
         return self.executor.perform(self.call(name, **arguments))
 
-    def proof(self, name: str, **arguments: Any) -> tuple[Callable[[], JsonObject], Callable[[], Happened]]:
+    def proof(self, name: str, /, **arguments: Any) -> tuple[Callable[[], JsonObject], Callable[[], Happened]]:
         """Take the before-state now; return what performs the call and what proves it."""
         call = self.call(name, **arguments)
         before = json.loads(json.dumps(self.executor.before(call)))  # it is kept as JSON between the two
