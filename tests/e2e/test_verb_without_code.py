@@ -62,7 +62,7 @@ ON_KUBERNETES = """
   local: {unsupported: a program has no annotations}
   docker: {unsupported: a container has no annotations}
 tests:
-  - {name: a mark is needed, platform: kubernetes, target: {name: web}, error: is required}
+  - {name: a mark is needed, platform: kubernetes, target: {kind: Deployment, name: web}, error: is required}
 """  # noqa: E501 - as people write it
 
 
@@ -173,4 +173,6 @@ def test_on_kubernetes(tmp_path: Path, real_cluster: RealCluster, namespace: str
         return marks
 
     place = {"platform": "kubernetes", "connection": real_cluster.connection | {"namespace": namespace}}
-    the_whole_promise(tmp_path, place, {"name": "web", "namespace": namespace}, ON_KUBERNETES, seen)
+    the_whole_promise(
+        tmp_path, place, {"kind": "Deployment", "name": "web", "namespace": namespace}, ON_KUBERNETES, seen
+    )
