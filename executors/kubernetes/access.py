@@ -86,6 +86,9 @@ def rights_of(calls: Iterable[tuple[str, JsonObject]], namespace: str) -> _Wante
             _of_request(arguments, namespace, wanted)
         else:
             _of_named(name, arguments, namespace, wanted)
+    # What is allowed everywhere need not be allowed in one place again.
+    everywhere = {one[1:] for one in wanted.rights if one.namespace is None}
+    wanted.rights = {one for one in wanted.rights if one.namespace is None or one[1:] not in everywhere}
     return wanted
 
 

@@ -60,8 +60,9 @@ _FOLLOWED = (
     *_BOUND,
     *_PODS,
     *_REVISIONS,
+    Need(("patch",)),
     # Watched while the rollout goes on.
-    Need(("patch", "watch")),
+    Need(("watch",), of=_of("Deployment", "StatefulSet", "DaemonSet")),
 )
 _ROLLING = (
     *_FOLLOWED,
@@ -120,8 +121,11 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
 )
 """Call -> its needs. A request that reaches anything says itself what it is about."""
 FINDING: tuple[Need, ...] = (
-    *(Need(("get",), kind) for kind in (*_LISTED, "HorizontalPodAutoscaler", "PersistentVolumeClaim")),
-    Need(("list",), "Pod"),
-    Need(("get",), "Node", everywhere=True),
+    *(
+        Need(("get",), kind, of=frozenset({*_WITH_PODS, "Pod"}))
+        for kind in (*_LISTED, "HorizontalPodAutoscaler", "PersistentVolumeClaim")
+    ),
+    Need(("list",), "Pod", of=frozenset({*_WITH_PODS, "Pod"})),
+    Need(("get",), "Node", of=_of("Node"), everywhere=True),
 )
 """Of looking up what an alert's labels name, in the namespaces of the targets."""

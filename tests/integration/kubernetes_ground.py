@@ -76,3 +76,9 @@ def workload(kind: str, namespace: str, name: str, replicas: int = 1, **containe
 def binding(kind: str, namespace: str, name: str, **more: object) -> JsonObject:
     """The target's binding."""
     return {"kind": kind, "namespace": namespace, "name": name, **more}
+
+
+def oldest_node(cluster: RealCluster) -> str:
+    """The cluster's own node; other tests may add some that come and go."""
+    nodes = cluster.get("nodes")["items"]
+    return str(min(nodes, key=lambda node: str(node["metadata"]["creationTimestamp"]))["metadata"]["name"])
