@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import accepting, catalogue, engine, healing, previewing, running
+from tests.benchmarks import accepting, catalogue, engine, healing, kubernetes, previewing, running
 from tests.benchmarks.measuring import Benchmark, Ratio, Result, write
 
 BENCHMARKS = (
@@ -21,6 +21,7 @@ BENCHMARKS = (
     Benchmark("previews", "previews in process and over HTTP", previewing.measure),
     Benchmark("lasting", "memory and state after ten thousand incidents", running.lasting),
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),
+    Benchmark("kubernetes", "a thousand Deployments, changes beside the SDK, what an import costs", kubernetes.measure),
     Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),
 )
 """Everything that `make bench` takes, in this order."""
