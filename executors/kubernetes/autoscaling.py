@@ -64,8 +64,11 @@ def rebounded(autoscaler: JsonObject, replicas: int) -> JsonObject:
         annotations[BOUNDS_NOTE] = canonical_json({"given": vars(given), "set": vars(wanted)})
     if annotations or "annotations" in metadata:
         metadata["annotations"] = annotations
-    if wanted != bounds_of(autoscaler):
-        spec |= {"minReplicas": wanted.least, "maxReplicas": wanted.most}
+    present = bounds_of(autoscaler)
+    if wanted.least != present.least:
+        spec["minReplicas"] = wanted.least
+    if wanted.most != present.most:
+        spec["maxReplicas"] = wanted.most
     return {**autoscaler, "metadata": metadata, "spec": spec}
 
 

@@ -34,8 +34,8 @@ def change(
 ) -> Changed:
     """Make the object what `how` makes of it; nothing is sent when it is so already.
 
-    When only its status was written between reading and writing, it is read and written again: nothing that `how`
-    looked at is another now. Raises CallError as the cluster does; TEMPORARY `conflict`, naming who, when somebody
+    When only its status was written between reading and writing, or only a controller wrote, it is read and written
+    again. Raises CallError as the cluster does; TEMPORARY `conflict`, naming who, when somebody
     else has changed more than that.
     """
     found = cluster.get(resource, namespace, name, deadline)
@@ -50,8 +50,11 @@ def change(
             if error.code != "conflict":
                 raise
             newer = cluster.get(resource, namespace, name, deadline)
-            if not left or _configured(newer) != _configured(found):
-                raise _conflict(found, newer, error) from None
+            writers = _writers(found, newer)
+            # What a controller writes follows from what is configured; it is nobody's decision.
+            decided = _configured(newer) != _configured(found) and writers != {_CONTROLLERS}
+            if not left or decided:
+                raise _conflict(newer, writers, error) from None
             found = newer
     raise AssertionError("the loop returns or raises")
 
@@ -66,11 +69,16 @@ def _configured(found: Mapping[str, Any]) -> JsonObject:
     return {**{name: value for name, value in found.items() if name != "status"}, "metadata": metadata}
 
 
-def _conflict(before: Mapping[str, Any], now: Mapping[str, Any], error: CallError) -> CallError:
+def _writers(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """Who has written since; nobody where the server does not say."""
     # Whose fields somebody else takes over has another entry too, yet of the old time.
     known = {_written(one) for one in before["metadata"].get("managedFields") or ()}
     fresh = [one for one in now["metadata"].get("managedFields") or () if _written(one) not in known]
-    who = sorted({str(one.get("manager")) for one in fresh if one.get("manager") != _CONTROLLERS})
+    return {str(one.get("manager")) for one in fresh}
+
+
+def _conflict(now: Mapping[str, Any], writers: set[str], error: CallError) -> CallError:
+    who = sorted(writers - {_CONTROLLERS})
     named = f" by {', '.join(who)}" if who else ""
     return CallError(
         FailureKind.TEMPORARY,

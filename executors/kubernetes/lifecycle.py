@@ -10,7 +10,7 @@ from typing import ClassVar, cast
 
 from executors.deadline import Deadline
 from executors.kubernetes import lifecycle_calls
-from executors.kubernetes.autoscaling import autoscaler_of, refuse_bounded
+from executors.kubernetes.autoscaling import autoscaler_of, rebounded, refuse_bounded
 from executors.kubernetes.changing import Changed, change
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.facts import Facts
@@ -53,7 +53,7 @@ class Lifecycle:
         if roll.target.kind is Kind.CRON_JOB:
             return self._suspended(roll, name == STOP, deadline)
         if name == SCALE:
-            self._refuse_autoscaled(thing, cast(Scale, roll).replicas, deadline)
+            self._rebound(thing, cast(Scale, roll), deadline)
         former = {one.uid for one in self._facts(thing, deadline) if name == RESTART}
         done = self._changed(name, roll, deadline)
         self._cluster.api.now_waits()
@@ -142,12 +142,23 @@ class Lifecycle:
     def _facts(self, thing: JsonObject, deadline: Deadline) -> list[Facts]:
         return [Facts.of(pod) for pod in self._workloads.pods(thing, deadline)]
 
-    def _refuse_autoscaled(self, thing: JsonObject, replicas: int, deadline: Deadline) -> None:
-        metadata = thing["metadata"]
+    def _rebound(self, thing: JsonObject, scale: Scale, deadline: Deadline) -> None:
+        """Let the workload's autoscaler, if it has one, allow the number; else it would set another at once."""
+        metadata, binding = thing["metadata"], scale.target
         scaler = autoscaler_of(self._cluster, thing["kind"], metadata["namespace"], metadata["name"], deadline)
-        if scaler is not None:
-            shown = f"{thing['kind']} {metadata['name']!r} in namespace {metadata['namespace']!r}"
-            refuse_bounded(scaler, replicas, shown, adjustable=False)
+        if scaler is None:
+            return
+        shown = self._workloads.shown(binding)
+
+        def how(found: JsonObject) -> JsonObject:
+            wanted = rebounded(found, scale.replicas)
+            if wanted["spec"] != found["spec"]:
+                refuse_bounded(found, scale.replicas, shown, adjustable=binding.autoscaler == "adjust")
+                refuse_owned(found, shown, self._cluster.where, overridden=binding.gitops == "override")
+            return wanted
+
+        resource = self._cluster.resource("HorizontalPodAutoscaler")
+        change(self._cluster, resource, metadata["namespace"], scaler["metadata"]["name"], how, deadline)
 
 
 def _wanted(name: str, roll: Roll, found: JsonObject) -> int:

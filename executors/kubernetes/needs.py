@@ -90,7 +90,11 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
         lifecycle_calls.START: _FOLLOWED,
         lifecycle_calls.STOP: _FOLLOWED,
         lifecycle_calls.RESTART: _FOLLOWED,
-        lifecycle_calls.SCALE: (*_FOLLOWED, Need(("list",), "HorizontalPodAutoscaler")),
+        lifecycle_calls.SCALE: (
+            *_FOLLOWED,
+            Need(("list",), "HorizontalPodAutoscaler"),
+            Need(("get", "patch"), "HorizontalPodAutoscaler", having="autoscaler"),
+        ),
         rolling_calls.CONFIGURE: _ROLLING,
         rolling_calls.DEPLOY: _ROLLING,
         rolling_calls.ROLLBACK: _ROLLING,
@@ -107,7 +111,7 @@ NEEDS: Mapping[str, tuple[Need, ...]] = MappingProxyType(
         upkeep_calls.RESUME: (*_BOUND, Need(("patch",))),
         upkeep_calls.RERUN: (*_BOUND, Need(("list", "create"), "Job")),
         node_calls.STATE: (*_BOUND, _ON_NODE),
-        node_calls.CORDON: (*_BOUND, _ON_NODE, Need(("patch",))),
+        node_calls.CORDON: (*_BOUND, Need(("patch",))),
         node_calls.UNCORDON: (*_BOUND, Need(("patch",))),
         node_calls.DRAIN: (
             *_BOUND,

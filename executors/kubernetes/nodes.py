@@ -129,8 +129,6 @@ class Nodes:
 
     def _schedulable(self, name: str, deadline: Deadline, *, wanted: bool) -> JsonObject:
         """Let the node get new pods, or none."""
-        if not wanted:
-            self._refuse_own(self._pods(name, deadline))
 
         def set_to(node: JsonObject) -> JsonObject:
             self._guard.check_object(node)
@@ -146,8 +144,8 @@ class Nodes:
         Nothing is changed when there is a pod that may not be evicted. Raises CallError(PERMANENT): `drain_refused`
         naming such pods, `drain_blocked` naming what did not go in time, and why.
         """
+        self._guard.check_object(self._node(name, deadline))
         pods = list(self._pods(name, deadline))
-        self._refuse_own(pods)
         fates = [(pod, fate_of(pod, _allowed(drain))) for pod in pods]
         refused = [f"{_name(pod)}: {verdict.why}" for pod, verdict in fates if verdict.fate is Fate.REFUSE]
         if refused:
@@ -169,10 +167,6 @@ class Nodes:
     def _pods(self, node: str, deadline: Deadline) -> Iterable[JsonObject]:
         resource = self._cluster.resource("Pod")
         return self._cluster.list(resource, None, fields=f"spec.nodeName={node}", deadline=deadline)
-
-    def _refuse_own(self, pods: Iterable[JsonObject]) -> None:
-        for pod in pods:
-            self._guard.check_object(pod)
 
     def _evicted(self, node: str, waiting: dict[str, JsonObject], until: Deadline, deadline: Deadline) -> list[str]:
         evicted, why = sorted(waiting), dict.fromkeys(waiting, "it was going away before, and has not ended yet")

@@ -73,6 +73,11 @@ class KubernetesBinding(Frozen):
         description="programs that run_diagnostic may run in the container, by name: whole argument lists, no shell",
     )
     backend: Backend | None = None
+    autoscaler: Literal["respect", "adjust"] = Field(
+        default="respect",
+        description="respect: a number of pods outside the bounds of its HorizontalPodAutoscaler is refused; adjust: "
+        "the bounds are widened for it, and set back as soon as they hold the number",
+    )
     gitops: Literal["respect", "override"] = Field(
         default="respect",
         description="respect: what Argo CD or Flux owns is not changed, and people are told; override: it is changed, "

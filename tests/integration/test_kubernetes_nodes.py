@@ -67,7 +67,7 @@ def test_cordon_and_uncordon(executor: KubernetesExecutor, node: PlayedNode) -> 
     assert executor.perform(make_call("node.cordon", target=target(node)))["changed"] is False
     assert proved(executor, "node.uncordon", target=target(node))["changed"] is True
     assert executor.perform(state)["schedulable"] is True
-    wrong = refusal(lambda: make_call("node.cordon", target={"kind": "Deployment", "name": "web"}))
+    wrong = refusal(lambda: make_call("node.cordon", target={"kind": "Deployment", "namespace": "web", "name": "web"}))
     assert wrong.code == "wrong_kind"
 
 

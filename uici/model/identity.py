@@ -62,7 +62,9 @@ class SelfIdentity(Frozen):
         return None
 
 
-SETTINGS_OF_BINDINGS = frozenset({"health", "stop_seconds", "diagnostics", "reclaim", "backend", "gitops"})
+SETTINGS_OF_BINDINGS = frozenset(
+    {"health", "stop_seconds", "diagnostics", "reclaim", "backend", "gitops", "autoscaler"}
+)
 """Keys of a binding, the same on every platform, that do not help to say which thing is meant."""
 
 _CONTAINERS_OF_SERVICES = frozenset({"project", "namespace", "node", "host", "supervisor", "compartment", "cluster"})
