@@ -102,6 +102,7 @@ class Api:
         Raises CallError: TEMPORARY when it was surely not carried out and may be later, or for reads whatever may
         pass; PERMANENT when it was refused; UNKNOWN when a change was sent and no clear answer came.
         """
+        self.client()  # to load the SDK takes seconds on a busy machine, which are none of the API server's
         limits = self._bounded(deadline)
         with self.opened(
             method, path, query, body, mutates=mutates, content_type=content_type, deadline=limits

@@ -97,15 +97,23 @@ class Deploying:
         }
 
     def before(self, name: str, arguments: Frozen, deadline: Deadline) -> JsonObject:
-        """Which template there is, and which the call will make of it. Raises CallError where it would be refused."""
+        """Which template there is, and which the call will make of it; null where there is none to go back to.
+
+        Raises CallError where it would be refused for another reason.
+        """
         roll = cast(Roll, arguments)
         refuse_kind(name, roll.target)
         found = self._workloads.required(roll.target, deadline)
-        wanted = self._wanted(name, roll, found, deadline)
+        try:
+            wanted = template_digest(self._wanted(name, roll, found, deadline)["spec"]["template"])
+        except CallError as error:
+            if error.code != "no_previous_version":
+                raise
+            wanted = None
         return {
             "uid": found["metadata"]["uid"],
             "template": template_digest(found["spec"]["template"]),
-            "wanted": template_digest(wanted["spec"]["template"]),
+            "wanted": wanted,
         }
 
     def happened(self, name: str, arguments: Frozen, before: JsonObject, deadline: Deadline) -> Happened:

@@ -129,11 +129,17 @@ class KubernetesRig:
         }
 
     def reset(self) -> JsonObject:
-        self._cluster.kubectl("-n", self._namespace, "delete", "deployments", "--all", "--cascade=foreground")
-        self._cluster.kubectl(
-            "-n", self._namespace, "delete", "pods", "--all", "--force", "--grace-period=0", check=False
-        )
-        until(lambda: not self.instances() and not self._pods(), "nothing is left of the former service")
+        workloads = "deployments,replicasets"
+        self._cluster.kubectl("-n", self._namespace, "delete", workloads, "--all", "--cascade=background")
+
+        def is_empty() -> bool:
+            if self._pods():
+                # Not waited for: a kubelet tells late that a pod has gone.
+                force = ("--force", "--grace-period=0", "--wait=false")
+                self._cluster.kubectl("-n", self._namespace, "delete", "pods", "--all", *force, check=False)
+            return not self._pods() and not self._containers()
+
+        until(is_empty, "nothing is left of the former service")
         self._cluster.apply(self._deployment())
         until(lambda: self._answers() and len(self.instances()) == 1, "the service answers")
         until(lambda: self._deployed()["status"].get("readyReplicas") == 1, "the cluster has noticed")
@@ -202,8 +208,9 @@ class KubernetesRig:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             statuses = [one for pod in self._pods() for one in pod["status"].get("containerStatuses") or ()]
-            reasons = [(one["state"].get("waiting") or {}).get("reason") for one in statuses]
-            return reasons == ["CrashLoopBackOff"]
+            # The second wait lasts 20 s, long enough to look at it.
+            waiting = [(one["state"].get("waiting") or {}).get("reason") for one in statuses if one["restartCount"] > 1]
+            return waiting == ["CrashLoopBackOff"]
 
         until(is_given_up, "the kubelet waits before it starts it again")
 
