@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.test_packs import BINDING, INJECTIONS, Ground
+from tests.integration.test_packs import BINDING, INJECTIONS, Ground, prepared_step
+from tests.integration.test_reload_service import perform
 from tests.real.docker import IMAGE, DockerEngine
 from tests.real.images import (
     HAPROXY_CONF,
@@ -24,6 +25,8 @@ from tests.real.images import (
 from uici.model.base import JsonObject
 from uici.model.call import CallError
 from uici.model.errors import Problem
+from uici.translation.selections import operation_result
+from uici.translation.translating import inverse_step
 
 SLEEPING = "SELECT pg_sleep(600)"
 REPLICATION: JsonObject = {
@@ -240,3 +243,21 @@ def test_only_old_images_that_nobody_uses_are_removed(ground: Ground) -> None:
             ground.do("prune_docker_images", BINDING, older_than=text)
     ground.client.remove_container("uici-pack-two")
     ground.client.remove_image("uici-test/used:old")
+
+
+def test_a_restart_policy_is_set_and_goes_back(ground: Ground) -> None:
+    ground.start("uici-pack", f"{IMAGE}:good")
+
+    def policy() -> str:
+        return str(ground.client.inspect_container("uici-pack")["HostConfig"]["RestartPolicy"]["Name"])
+
+    step = prepared_step(ground.site, "docker", "set_restart_policy", BINDING, {"policy": "always"})
+    (seen,) = step.before.calls
+    before = operation_result(step.before, {seen.id: ground.executor.perform(seen)})
+    assert before == {"policy": policy()} == {"policy": ""}
+    perform(ground.executor, step)
+    assert policy() == "always"
+    back = inverse_step(step, before)
+    assert back is not None
+    ground.do(back.operation, BINDING, **back.parameters)
+    assert policy() == "no"

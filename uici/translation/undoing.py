@@ -37,11 +37,12 @@ def resolve_inverse(
         if reference.root == "added":
             return sorted(set(_keys(parameters, path)) - set(_keys(before, path)))
         value = select(parameters if reference.root == "parameters" else before, path, _MISSING)
-        if value is _MISSING or value is None:
+        if value is _MISSING or value is None or value == "":
             schema = operation.parameters.get(reference.path[0], {})
             if WHEN_NONE in schema:
                 return schema[WHEN_NONE]
-            unknown.append(reference.dotted)
+            if value != "":
+                unknown.append(reference.dotted)
         return value
 
     resolved: JsonObject = resolve(template, lookup)
