@@ -26,7 +26,12 @@ EXECUTORS = discover_executors()
 SPECS = {name: executor.call_specs for name, executor in EXECUTORS.items()}
 CLASSIFY = {name: executor.classify for name, executor in EXECUTORS.items()}
 BACKEND = {"haproxy": "unix:/run/haproxy/admin.sock", "backend": "web", "server": "web-1"}
-ALLOWED = {"disk": ["df", "-P", "/data"], "nginx_test": ["nginx", "-t"]}
+ALLOWED = {
+    "disk": ["df", "-P", "/data"],
+    "nginx_test": ["nginx", "-t"],
+    "haproxy_test": ["haproxy", "-c", "-f", "/etc/haproxy.cfg"],
+    "replication": ["redis-cli", "INFO", "replication"],
+}
 LOCAL = {
     "program": "web",
     "command": ["/bin/web"],
@@ -58,6 +63,21 @@ EXAMPLES: dict[str, JsonObject] = {
     "query_metrics": {"query": "up{}", "labels": {"job": "web"}},
     "silence_alert": {"matchers": {"alertname": "Down"}, "duration_seconds": 600, "comment": "known"},
     "expire_silence": {"silence": "0f3a6a6e-0000-4000-8000-000000000000"},
+    "kill_postgres_query": {"pid": "4711"},
+    "reindex_postgres_index": {"index": "orders_pkey"},
+    "reset_redis_replica": {"primary": "cache-1"},
+    "set_restart_policy": {"policy": "always"},
+    "rotate_certificate_secret": {"secret": "web-tls"},
+    "expand_volume_claim": {"claim": "data", "size": "20Gi"},
+    "clear_stuck_finalizer": {"resource": "persistentvolumeclaims", "name": "data", "finalizer": "example.com/a"},
+    "refresh_argo_application": {"application": "web"},
+    "reconcile_flux": {"kustomization": "web"},
+    "resize_instance_pool": {"size": 3},
+    "set_backend_drain": {
+        "load_balancer": "ocid1.loadbalancer.oc1..aaaa",
+        "backend_set": "web",
+        "backend": "10.0.0.2:8080",
+    },
 }
 HOSTILE = [
     "; rm -rf /", "$(reboot)", "`reboot`", "a\nb", "v1\n", "--flag", "-v", "../../etc/passwd", "{{ 7 * 7 }}",
