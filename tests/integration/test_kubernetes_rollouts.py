@@ -162,7 +162,7 @@ def test_what_cannot_be_rolled_out_says_so(
 ) -> None:
     real_cluster.apply(workload("Deployment", namespace, "web"))
     first = refusal(
-        lambda: executor.before(make_call("workload.rollback", target=binding("Deployment", namespace, "web")))
+        lambda: executor.perform(make_call("workload.rollback", target=binding("Deployment", namespace, "web")))
     )
     assert first.code == "no_previous_version"
     assert "deploy the wanted version" in first.message
