@@ -166,8 +166,9 @@ def test_what_cannot_be_rolled_out_says_so(
     )
     assert first.code == "no_previous_version"
     assert "deploy the wanted version" in first.message
-    node = make_call("workload.configure", target={"kind": "Node", "name": "node1"}, environment={"A": "1"})
-    assert refusal(lambda: executor.perform(node)).code == "no_rollout"
+    node = {"kind": "Node", "name": "node1"}
+    refused = refusal(lambda: make_call("workload.configure", target=node, environment={"A": "1"}))
+    assert refused.code == "wrong_kind"
     other = binding("Deployment", namespace, "web", container="absent")
     missing = refusal(lambda: executor.perform(make_call("workload.deploy", target=other, version="good")))
     assert missing.code == "no_such_container"
