@@ -30,7 +30,7 @@ from executors.kubernetes.rolling_calls import (
     Update,
 )
 from executors.kubernetes.self_guard import SelfGuard
-from executors.kubernetes.templates import template_digest, with_environment, with_image, with_resources
+from executors.kubernetes.templates import meant, template_digest, with_environment, with_image, with_resources
 from executors.kubernetes.workloads import Workloads, container_of
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import CallError, FailureKind, Happened
@@ -202,8 +202,21 @@ def _rolled_back(now: _Situation, roll: Roll) -> tuple[JsonObject, Note]:
 
 def _configured(now: _Situation, roll: Roll) -> tuple[JsonObject, Note]:
     configure = cast(Configure, roll)
-    template = with_environment(now.template, now.container["name"], configure.environment, configure.remove, now.shown)
+    name = now.container["name"]
+    template = with_environment(now.template, name, configure.environment, configure.remove, now.shown)
+    # What comes back by an undo comes back in its order, which has a meaning where a variable uses another.
+    same = (one.template for one in now.revisions if _unordered(one.template, name) == _unordered(template, name))
+    template = dict(next(same, template))
     return template, _still(now, template, now.note.requests)
+
+
+def _unordered(template: Mapping[str, Any], container: str) -> JsonObject:
+    """What the template means but for the order of the container's variables."""
+    meaning = meant(template)
+    for one in meaning["spec"]["containers"]:
+        if one["name"] == container:
+            one["env"] = sorted(one.get("env") or [], key=lambda variable: str(variable["name"]))
+    return meaning
 
 
 def _updated(now: _Situation, roll: Roll) -> tuple[JsonObject, Note]:
