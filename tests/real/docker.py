@@ -1,4 +1,4 @@
-"""A real Docker engine of the tests' own: private socket and data, no network set-up, gone when they end."""
+"""A real Docker engine of the tests' own: private socket, data and bridge, gone when they end."""
 
 from __future__ import annotations
 
@@ -126,13 +126,17 @@ class DockerEngine:
             argv = [sys.executable, docker_reaper.__file__, str(home)]
             self._reaper = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
         octet = os.getpid() % 256
+        bridge = docker_reaper.bridge_of(home)
+        if not Path("/sys/class/net", bridge).exists():
+            subprocess.run(["ip", "link", "add", "name", bridge, "type", "bridge"], check=True)
         argv = [
             "dockerd",
             f"--data-root={home / 'data'}",
             f"--exec-root={home / 'exec'}",
             f"--pidfile={home / 'dockerd.pid'}",
             f"--host={self.url}",
-            "--bridge=none",
+            # Without one, dockerd would delete the bridge of the machine's own engine.
+            f"--bridge={bridge}",
             "--iptables=false",
             "--ip6tables=false",
             "--ip-forward=false",
@@ -289,6 +293,8 @@ def why_no_engine() -> str | None:
         return "dockerd is not installed (Debian: apt-get install docker.io), and UICI_TEST_DOCKER_HOST names no engine"
     if os.geteuid() != 0:
         return "only root can start dockerd, and UICI_TEST_DOCKER_HOST names no engine"
+    if shutil.which("ip") is None:
+        return "ip is not installed (Debian: apt-get install iproute2)"
     if shutil.which("busybox") is None:
         return "busybox is not installed (Debian: apt-get install busybox-static)"
     return None

@@ -6,6 +6,7 @@ holds the other end of the pipe, and then clears HOME.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -14,6 +15,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+
+def bridge_of(home: Path) -> str:
+    """The name of the network bridge of the engine that lives in `home`; at most 15 characters."""
+    return f"uici-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}"
 
 
 def clear(home: Path) -> None:
@@ -29,6 +35,7 @@ def clear(home: Path) -> None:
     for mount in sorted((line.split()[1] for line in lines if line.split()[1].startswith(f"{home}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], check=False)
     shutil.rmtree(home, ignore_errors=True)
+    subprocess.run(["ip", "link", "delete", bridge_of(home)], stderr=subprocess.DEVNULL, check=False)  # if there is one
 
 
 def _end_processes(home: Path) -> None:
