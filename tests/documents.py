@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from tests.real.components import REPOSITORY
+from tests.real.process import end_supervisors
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
@@ -249,7 +251,7 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
     # One shell for all commands, as a reader has, so that `cd` and `export` last; marks part their outputs.
     commands = list(commands_of(block))
     script = "".join(f'{command}\necho "@@$?"\n' for _, command, _ in commands)
-    done = subprocess.run(
+    with subprocess.Popen(
         ["bash", "-c", script],
         cwd=folder,
         env=environment,
@@ -257,10 +259,18 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
-        check=False,
-    )
-    outputs = re.findall(r"(.*?)@@(\d+)\n", done.stdout, re.DOTALL)
+        start_new_session=True,
+    ) as shell:
+        try:
+            printed, _ = shell.communicate(timeout=150)
+        except subprocess.TimeoutExpired:
+            # The server of the walk listens where the next one's will.
+            os.killpg(shell.pid, signal.SIGKILL)
+            printed, _ = shell.communicate()
+            printed += "(ended after 150 s)"
+        finally:
+            end_supervisors(folder)
+    outputs = re.findall(r"(.*?)@@(\d+)\n", printed, re.DOTALL)
     problems: list[str] = []
     for (line, command, shown), (output, status) in zip(commands, outputs, strict=False):
         if status != "0":
@@ -269,7 +279,7 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
         if missing is not None:
             problems.append(f"{block.document}:{line}: `{command}` did not print {missing!r}, but:\n{output}")
     if len(outputs) < len(commands):
-        problems.append(f"{block.where}: the shell ended early:\n{done.stdout}")
+        problems.append(f"{block.where}: the shell ended early:\n{printed}")
     return problems
 
 
