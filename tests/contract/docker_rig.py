@@ -121,13 +121,11 @@ class DockerRig:
         self._stack = contextlib.ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uici-rig-")))
 
+    def connection(self) -> JsonObject:
+        return {**self._connection, "limits": {"diagnostic_seconds": 1.0}}
+
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> DockerExecutor:
-        context = ExecutorContext(
-            environment="rig",
-            settings={**self._connection, "limits": {"diagnostic_seconds": 1.0}},
-            identity=identity,
-            layers=layers,
-        )
+        context = ExecutorContext(environment="rig", settings=self.connection(), identity=identity, layers=layers)
         self._executors.append(DockerExecutor(context))
         return self._executors[-1]
 
@@ -219,6 +217,11 @@ class DockerRig:
         for pid in self.instances().values():
             os.kill(pid, signal.SIGKILL)
         until(lambda: not self.instances(), "the engine has noticed")
+
+    def stop(self) -> None:
+        for container in self.instances():
+            self._client.stop(container, timeout=1)
+        until(lambda: not self.instances(), "it is stopped")
 
     def hang(self) -> None:
         for container in self.instances():

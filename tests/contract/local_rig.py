@@ -134,20 +134,18 @@ class LocalRig:
             )
         )
 
-    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> LocalExecutor:
+    def connection(self) -> JsonObject:
         # Does not manage: what the suite makes unreachable is to stay so until the rig brings it back.
+        return {
+            "directory": str(self.directory),
+            "manage": False,
+            "settle_seconds": 0.1,
+            "limits": {"diagnostic_seconds": 1.0},
+        }
+
+    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> LocalExecutor:
         return LocalExecutor(
-            ExecutorContext(
-                environment="rig",
-                settings={
-                    "directory": str(self.directory),
-                    "manage": False,
-                    "settle_seconds": 0.1,
-                    "limits": {"diagnostic_seconds": 1.0},
-                },
-                identity=identity,
-                layers=layers,
-            )
+            ExecutorContext(environment="rig", settings=self.connection(), identity=identity, layers=layers)
         )
 
     def binding(self) -> JsonObject:
@@ -248,6 +246,11 @@ class LocalRig:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         until(lambda: not self.instances(), "supervisord has noticed")
+
+    def stop(self) -> None:
+        for name in self.instances():
+            self._supervisorctl("stop", name)
+        until(lambda: not self.instances(), "it is stopped")
 
     def hang(self) -> None:
         for pid in self.instances().values():

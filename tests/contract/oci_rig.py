@@ -77,6 +77,16 @@ class OciRig:
         self._balancer: OciBalancer | None = None
         self._made = ""
 
+    def connection(self) -> JsonObject:
+        return {
+            "auth": {"file": str(self.simulator.credentials.config_file)},
+            "endpoint": self.simulator.url,
+            "compartment": self.simulator.compartment,
+            "poll_seconds": 0.02,
+            "attempts": 2,
+            "limits": {"diagnostic_seconds": 1.0},
+        }
+
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> OciExecutor:
         self._executors.append(self.another({}, identity, layers))
         return self._executors[-1]
@@ -85,15 +95,7 @@ class OciRig:
         self, connection: JsonObject, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS
     ) -> OciExecutor:
         """An executor whose connection has something else in it."""
-        settings: JsonObject = {
-            "auth": {"file": str(self.simulator.credentials.config_file)},
-            "endpoint": self.simulator.url,
-            "compartment": self.simulator.compartment,
-            "poll_seconds": 0.02,
-            "attempts": 2,
-            "limits": {"diagnostic_seconds": 1.0},
-            **connection,
-        }
+        settings = {**self.connection(), **connection}
         return OciExecutor(ExecutorContext(environment="rig", settings=settings, identity=identity, layers=layers))
 
     def client(self, name: str) -> Any:
@@ -235,6 +237,11 @@ class OciRig:
         for instance in self.instances():
             self.simulator.ail(instance, "exit", cure="once", code=137)
         until(lambda: not self.instances(), "the program has ended")
+
+    def stop(self) -> None:
+        for instance in self.instances():
+            self.containers.stop_container_instance(instance)
+        until(lambda: not self.instances(), "it is stopped")
 
     def hang(self) -> None:
         for instance in self.instances():

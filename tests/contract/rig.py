@@ -45,6 +45,9 @@ class Rig(Protocol):
     crashed: str
     """The state of a service that was killed, while nobody has healed it: a platform may try that by itself."""
 
+    def connection(self) -> JsonObject:
+        """What environments.yml says of the way to the rig's platform."""
+
     def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> Executor:
         """A new executor on the rig's platform, as bootstrap would make it. The rig closes it at its own end."""
 
@@ -95,6 +98,9 @@ class Rig(Protocol):
 
     def crash(self) -> None:
         """SIGKILL the service's process behind the platform's back; returns when the platform has noticed."""
+
+    def stop(self) -> None:
+        """Take the last instance away as a person would, behind UICI's back; returns when none runs."""
 
     def hang(self) -> None:
         """The service stays running, answers nothing and ignores SIGTERM (SIGSTOP does all three)."""

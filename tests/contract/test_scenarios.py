@@ -1,0 +1,242 @@
+"""What goes wrong with services, and how it ends: the same on every platform, with only the environment changed.
+
+Each scenario goes the whole way of an alert through UICI, on a real service of the real platform, with the shipped
+verbs and strategies; of the strategies only the waiting is shortened. What was done and how it ended is written to
+`build/scenarios/`, and the expectation names no platform.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.contract.rig import Rig
+from tests.real.components import REPOSITORY
+from uici.bootstrap import Application
+from uici.catalogue.locations import shipped_config
+from uici.model.alert import Alert, AlertStatus, Notification
+from uici.model.base import JsonObject
+
+TARGET = "web"
+PATIENCE_SECONDS = 150.0
+QUICK: JsonObject = {"within": 20, "stable_for": 0.5, "confirm_within": 0, "interval": 0.2}
+POLICIES: JsonObject = {
+    "autonomy": "auto",
+    "cooldown": {"seconds": 0},
+    "risk": {"auto_approve_up_to": "high"},
+    "blast_radius": {"max_concurrent": 10, "max_per_hour": 1000, "min_healthy": 0},
+}
+
+
+class Clock:
+    """The time; it may be told that some has passed."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass
+class Ground:
+    """One UICI whose only environment is the rig's platform, and its only target the rig's service."""
+
+    rig: Rig
+    application: Application
+    clock: Clock
+
+    def alert(self, name: str) -> JsonObject:
+        """An alert about the service arrives; returns its run once it has ended."""
+        alert = Alert(
+            fingerprint=token_hex(8),
+            status=AlertStatus.FIRING,
+            labels={"alertname": name, "service": TARGET, "severity": "critical"},
+            annotations={},
+            starts_at=self.clock.now(),
+            ends_at=None,
+            generator_url="",
+        )
+        notification = Notification(receiver="uici", group_key="", external_url="", alerts=(alert,), truncated_alerts=0)
+        accepted = self.application.control.submit(notification, "test").result(30)
+        incident = self.application.control.incident(accepted.incidents[0].id)
+        return self.ended(incident["run"])
+
+    def plan(self, operation: str, **parameters: object) -> JsonObject:
+        """What a person asks for, gated by the service's health; returns its run once it has ended."""
+        step = {"operation": operation, "target": TARGET, "parameters": parameters}
+        # Long enough for a version that is well at first.
+        verify = {**QUICK, "stable_for": 3}
+        plan = {"environment": self.rig.platform, "steps": [step], "reason": "a scenario", "verify": verify}
+        return self.ended(self.application.control.start({"plan": plan}, actor="test")["id"])
+
+    def ended(self, run: str) -> JsonObject:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (shown := self.application.control.run(run))["state"] != "ended":
+            assert time.monotonic() < deadline, json.dumps(shown, indent=1)[:6000]
+            if shown["waiting_for"] == "silence":
+                # It is well, and its alert goes on: nobody has to sit through that.
+                self.clock.ahead += timedelta(minutes=1)
+            time.sleep(0.1)
+        return shown
+
+    def healthy(self) -> bool:
+        """What the executor says of the service now."""
+        found = self.application.services.platforms.read(self.rig.platform, TARGET, "check_service_health")
+        return bool(found["healthy"])
+
+
+Scenario = Callable[[Ground], JsonObject]
+
+
+def crash(ground: Ground) -> JsonObject:
+    ground.rig.crash()
+    return ground.alert("ServiceDown")
+
+
+def hang(ground: Ground) -> JsonObject:
+    ground.rig.hang()
+    return ground.alert("ServiceUnhealthy")
+
+
+def out_of_memory(ground: Ground) -> JsonObject:
+    """As the kernel ends it: with SIGKILL, and an alert that says why."""
+    ground.rig.crash()
+    return ground.alert("ContainerOOMKilled")
+
+
+def bad_image(ground: Ground) -> JsonObject:
+    return ground.plan("deploy_version", version=ground.rig.version("bad"))
+
+
+def bad_config(ground: Ground) -> JsonObject:
+    """It listens where nobody asks it."""
+    return ground.plan("set_configuration", environment={"PORT": "1"})
+
+
+def wrong_replicas(ground: Ground) -> JsonObject:
+    """Somebody took the last instance away."""
+    ground.rig.stop()
+    return ground.alert("ServiceDown")
+
+
+def disk_pressure(ground: Ground) -> JsonObject:
+    """Nothing in the binding says what may be deleted."""
+    return ground.alert("DiskSpaceLow")
+
+
+def dependency_down(ground: Ground) -> JsonObject:
+    """The service itself is well; what it needs is not."""
+    return ground.alert("HighErrorRate")
+
+
+def host_gone(ground: Ground) -> JsonObject:
+    with ground.rig.unreachable():
+        return ground.alert("ServiceDown")
+
+
+def nothing_wrong(ground: Ground) -> JsonObject:
+    return ground.alert("ServiceDown")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a scenario ends, on every platform."""
+
+    scenario: Scenario
+    outcome: str | None
+    """Of the run that an alert started; None for a plan of a person."""
+    verdict: str | None
+    changed: bool
+    """Whether anything was sent to the platform that changes it."""
+
+
+EXPECTED = {
+    "crash": Expected(crash, "healed", "effective", True),
+    "hang": Expected(hang, "healed", "effective", True),
+    "out_of_memory": Expected(out_of_memory, "healed", "effective", True),
+    "bad_image": Expected(bad_image, None, "ineffective", True),
+    "bad_config": Expected(bad_config, None, "ineffective", True),
+    "wrong_replicas": Expected(wrong_replicas, "healed", "effective", True),
+    "disk_pressure": Expected(disk_pressure, "escalated", None, False),
+    "dependency_down": Expected(dependency_down, "escalated", None, False),
+    "host_gone": Expected(host_gone, "escalated", None, False),
+    "nothing_wrong": Expected(nothing_wrong, "escalated", None, False),
+}
+
+
+def strategies() -> JsonObject:
+    """The shipped ones, word for word but for how long they wait."""
+    text = (shipped_config() / "strategies.yml").read_text()
+    text = re.sub(r"verify: (&\w+ )?\{[^}]*\}", lambda found: f"verify: {found[1] or ''}{json.dumps(QUICK)}", text)
+    document: JsonObject = yaml.safe_load(text)
+    return document
+
+
+@pytest.fixture
+def ground(rig: Rig, tmp_path: Path) -> Iterator[Ground]:
+    binding = {key: value for key, value in rig.reset().items() if key != "reclaim"}
+    config = tmp_path / "site"
+    config.mkdir()
+    files: dict[str, Any] = {
+        "targets": {"targets": {TARGET: {"match": [f'service="{TARGET}"'], "bindings": {rig.platform: binding}}}},
+        "environments": {
+            "default": rig.platform,
+            "environments": {rig.platform: {"platform": rig.platform, "connection": rig.connection()}},
+        },
+        "strategies": strategies(),
+        "policies": POLICIES,
+        # What cannot be looked at is told soon.
+        "platform": {"runs": {"read_attempts": 1, "retry_seconds": 0.1, "lookup_seconds": 1}},
+    }
+    for name, document in files.items():
+        (config / f"{name}.yml").write_text(yaml.safe_dump(document))
+    clock = Clock()
+    application = Application(config, f"sqlite:///{tmp_path / 'uici.db'}", clock=clock)
+    application.start()
+    try:
+        yield Ground(rig, application, clock)
+    finally:
+        application.stop()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_ends_alike_on_every_platform(ground: Ground, name: str) -> None:
+    expected = EXPECTED[name]
+    before = ground.rig.mutations()
+    run = expected.scenario(ground)
+    sent = [call["call"] for call in run["calls"]]
+    _keep(ground.rig.platform, name, run)
+    shown = json.dumps(run, indent=1)[:6000]
+    assert (run["outcome"], run["verdict"], bool(sent)) == (expected.outcome, expected.verdict, expected.changed), shown
+    assert ground.healthy(), shown
+    assert ground.rig.version_now() == "good"
+    if not expected.changed:
+        # The platform's own word; what broke the service was done behind its back.
+        assert ground.rig.mutations() == before
+
+
+def _keep(platform: str, scenario: str, run: JsonObject) -> None:
+    """One row of the table platform x scenario, for people."""
+    folder = REPOSITORY / "build" / "scenarios" / platform
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = [step["operation"] for step in (run["plan"] or {}).get("steps", ())]
+    row = {
+        "outcome": run["outcome"],
+        "verdict": run["verdict"],
+        "verbs": steps,
+        "tried": run["tried"],
+        "calls": [call["call"] for call in run["calls"]],
+        "reason": run["reason"],
+    }
+    (folder / f"{scenario}.json").write_text(json.dumps(row, indent=1) + "\n")
