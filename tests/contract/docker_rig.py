@@ -213,7 +213,7 @@ class DockerRig:
     def instances(self) -> dict[str, int]:
         return {one["Id"]: one["State"]["Pid"] for one in self._inspected()}
 
-    def crash(self) -> None:
+    def crash(self, lasting: bool = False) -> None:
         for pid in self.instances().values():
             os.kill(pid, signal.SIGKILL)
         until(lambda: not self.instances(), "the engine has noticed")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import docker
 import httpx
 
 from executors.kubernetes import KubernetesExecutor
@@ -99,6 +100,11 @@ class KubernetesRig:
         self._balancer: HAProxy | None = None
         self._states: dict[str, str] = {}
         self._changes = 0
+        self._broken: set[str] = set()
+        """Pods, by uid, whose processes shall not live."""
+        self._ended = threading.Event()
+        self._breaker = threading.Thread(target=self._keep_broken, daemon=True)
+        self._breaker.start()
 
     def _forwarded(self) -> str:
         """A kubeconfig whose server is the forwarder."""
@@ -108,15 +114,17 @@ class KubernetesRig:
         file.write_text(json.dumps(config))
         return str(file)
 
-    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> KubernetesExecutor:
-        settings = {
+    def connection(self) -> JsonObject:
+        return {
             "kubeconfig": self._kubeconfig,
             "namespace": self._namespace,
             "requests_per_second": 200,
             "burst": 400,
             "limits": {"diagnostic_seconds": 2.0},
         }
-        context = ExecutorContext(environment="rig", settings=settings, identity=identity, layers=layers)
+
+    def executor(self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS) -> KubernetesExecutor:
+        context = ExecutorContext(environment="rig", settings=self.connection(), identity=identity, layers=layers)
         self._executors.append(KubernetesExecutor(context))
         return self._executors[-1]
 
@@ -140,6 +148,7 @@ class KubernetesRig:
             return not self._pods() and not self._containers()
 
         until(is_empty, "nothing is left of the former service")
+        self._broken.clear()
         self._cluster.apply(self._deployment())
         until(lambda: self._answers() and len(self.instances()) == 1, "the service answers")
         until(lambda: self._deployed()["status"].get("readyReplicas") == 1, "the cluster has noticed")
@@ -202,7 +211,11 @@ class KubernetesRig:
                 found[str(one["Labels"]["io.kubernetes.pod.uid"])] = int(state["Pid"])
         return found
 
-    def crash(self) -> None:
+    def crash(self, lasting: bool = False) -> None:
+        # The kubelet starts it again by itself: what lasts is a process that is killed whenever it comes.
+        if lasting:
+            self._broken |= set(self.instances())
+
         def is_given_up() -> bool:
             for pid in self.instances().values():
                 with contextlib.suppress(ProcessLookupError):
@@ -213,6 +226,19 @@ class KubernetesRig:
             return waiting == ["CrashLoopBackOff"]
 
         until(is_given_up, "the kubelet waits before it starts it again")
+
+    def _keep_broken(self) -> None:
+        with contextlib.closing(DockerEngine(url=engine_url()).client()) as client:
+            while not self._ended.wait(0.1):
+                for uid in tuple(self._broken):
+                    filters = {"label": [f"io.kubernetes.pod.uid={uid}", "io.kubernetes.docker.type=container"]}
+                    for one in client.containers(filters=filters):
+                        with contextlib.suppress(docker.errors.APIError):  # it ended by itself
+                            client.kill(one["Id"], signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._cluster.kubectl("-n", self._namespace, "scale", "deployment", NAME, "--replicas=0")
+        until(lambda: not self.instances() and not self._pods(), "it is stopped")
 
     def hang(self) -> None:
         for one in self._containers():
@@ -255,6 +281,8 @@ class KubernetesRig:
         return {"verb": verb, "kind": "Deployment", "namespace": self._namespace, "name": NAME, **more}
 
     def close(self) -> None:
+        self._ended.set()
+        self._breaker.join()
         for executor in self._executors:
             executor.close()
         self._forwarder.stop()

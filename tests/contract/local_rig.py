@@ -241,7 +241,7 @@ class LocalRig:
         found = re.findall(rf"^({PROGRAM}-\d+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)
         return {name: int(pid) for name, pid in found}
 
-    def crash(self) -> None:
+    def crash(self, lasting: bool = False) -> None:
         pids = self.instances().values()
         for pid in pids:
             os.kill(pid, signal.SIGKILL)

@@ -31,7 +31,9 @@ REPOSITORY = "phx.ocir.io/uici/web"
 SPEED = 400.0
 """Forty seconds of the real service take a tenth of one."""
 # A version that is not well at once never stays: its container instance is replaced by the old one again.
-_TAGS = {"good": "good", "bad": "other"}
+_TAGS = {"good": "good", "bad": "late"}
+_LATE_SECONDS = 3.0
+"""Of this machine's clock, from its start; long enough to be taken for well when it has just been deployed."""
 _BACKEND_SET, _BACKEND = "web", "127.0.0.9:8080"
 
 
@@ -70,7 +72,11 @@ class OciRig:
         self.simulator = Simulator(folder, speed=speed)
         self.simulator.start()
         unknown = {"image": "*:no-such-*", "then": "pull_failure"}
-        self.simulator.cloud.state.set_fact("behaviours", [unknown, *DEFAULT_BEHAVIOURS])
+        late = {"image": "*:late", "then": "unready", "after": _LATE_SECONDS * speed}
+        # What listens below 1024 is for root alone.
+        privileged = {"environment": {"PORT": "1"}, "then": "exit", "code": 1}
+        others = [one for one in DEFAULT_BEHAVIOURS if one.get("image") != late["image"]]
+        self.simulator.cloud.state.set_fact("behaviours", [unknown, late, privileged, *others])
         self.config = oci.config.from_file(str(self.simulator.credentials.config_file))
         self._clients: dict[str, Any] = {}
         self._executors: list[OciExecutor] = []
@@ -233,7 +239,7 @@ class OciRig:
                 found[instance.id] = int(run["since"] * 1_000_000)
         return found
 
-    def crash(self) -> None:
+    def crash(self, lasting: bool = False) -> None:
         for instance in self.instances():
             self.simulator.ail(instance, "exit", cure="once", code=137)
         until(lambda: not self.instances(), "the program has ended")

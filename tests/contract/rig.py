@@ -96,8 +96,12 @@ class Rig(Protocol):
         the same again after a restart.
         """
 
-    def crash(self) -> None:
-        """SIGKILL the service's process behind the platform's back; returns when the platform has noticed."""
+    def crash(self, lasting: bool = False) -> None:
+        """SIGKILL the service's process behind the platform's back; returns when the platform has noticed.
+
+        A `lasting` crash stays until an instance is replaced or started by somebody, also where the platform itself
+        starts what has ended again and again.
+        """
 
     def stop(self) -> None:
         """Take the last instance away as a person would, behind UICI's back; returns when none runs."""
