@@ -14,6 +14,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.contract import scenario_table
 from tests.real.components import require_component
 
 # Fixtures of the real engine live beside it.
@@ -122,7 +123,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the components that were not here, with how many tests went without them."""
+    """Name the components that were not here, with how many tests went without them; show how scenarios ended."""
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         if isinstance(report.longrepr, tuple):
@@ -133,3 +134,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("components that were not here")
         for reason, count in sorted(reasons.items()):
             terminalreporter.write_line(f"{count} skipped: {reason}")
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, [])]
+    called: list[dict[str, Any]] = [
+        dict(one.user_properties) for one in reports if isinstance(one, pytest.TestReport) and one.when == "call"
+    ]
+    rows = [one[scenario_table.PROPERTY] for one in called if scenario_table.PROPERTY in one]
+    if rows:
+        terminalreporter.section("verb x platform x scenario")
+        for line in scenario_table.lines(rows):
+            terminalreporter.write_line(line)

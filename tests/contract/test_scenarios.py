@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.contract import scenario_table
 from tests.contract.rig import Rig
 from tests.real.components import REPOSITORY
 from uici.bootstrap import Application
@@ -100,7 +101,7 @@ Scenario = Callable[[Ground], JsonObject]
 
 
 def crash(ground: Ground) -> JsonObject:
-    ground.rig.crash()
+    ground.rig.crash(lasting=True)
     return ground.alert("ServiceDown")
 
 
@@ -111,7 +112,7 @@ def hang(ground: Ground) -> JsonObject:
 
 def out_of_memory(ground: Ground) -> JsonObject:
     """As the kernel ends it: with SIGKILL, and an alert that says why."""
-    ground.rig.crash()
+    ground.rig.crash(lasting=True)
     return ground.alert("ContainerOOMKilled")
 
 
@@ -120,7 +121,7 @@ def bad_image(ground: Ground) -> JsonObject:
 
 
 def bad_config(ground: Ground) -> JsonObject:
-    """It listens where nobody asks it."""
+    """A port where nobody asks it, or where it may not listen."""
     return ground.plan("set_configuration", environment={"PORT": "1"})
 
 
@@ -211,12 +212,16 @@ def ground(rig: Rig, tmp_path: Path) -> Iterator[Ground]:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_it_ends_alike_on_every_platform(ground: Ground, name: str) -> None:
+def test_it_ends_alike_on_every_platform(
+    ground: Ground, name: str, record_property: Callable[[str, object], None]
+) -> None:
     expected = EXPECTED[name]
     before = ground.rig.mutations()
     run = expected.scenario(ground)
     sent = [call["call"] for call in run["calls"]]
-    _keep(ground.rig.platform, name, run)
+    row = scenario_table.row(ground.rig.platform, name, run)
+    record_property(scenario_table.PROPERTY, row)
+    _keep(row)
     shown = json.dumps(run, indent=1)[:6000]
     assert (run["outcome"], run["verdict"], bool(sent)) == (expected.outcome, expected.verdict, expected.changed), shown
     assert ground.healthy(), shown
@@ -226,17 +231,8 @@ def test_it_ends_alike_on_every_platform(ground: Ground, name: str) -> None:
         assert ground.rig.mutations() == before
 
 
-def _keep(platform: str, scenario: str, run: JsonObject) -> None:
-    """One row of the table platform x scenario, for people."""
-    folder = REPOSITORY / "build" / "scenarios" / platform
+def _keep(row: JsonObject) -> None:
+    """For people, until the next run; the table at the end of a run is of that run alone."""
+    folder = REPOSITORY / "build" / "scenarios" / row["platform"]
     folder.mkdir(parents=True, exist_ok=True)
-    steps = [step["operation"] for step in (run["plan"] or {}).get("steps", ())]
-    row = {
-        "outcome": run["outcome"],
-        "verdict": run["verdict"],
-        "verbs": steps,
-        "tried": run["tried"],
-        "calls": [call["call"] for call in run["calls"]],
-        "reason": run["reason"],
-    }
-    (folder / f"{scenario}.json").write_text(json.dumps(row, indent=1) + "\n")
+    (folder / f"{row['scenario']}.json").write_text(json.dumps(row, indent=1) + "\n")
