@@ -53,6 +53,23 @@ class Api:
         self._throttle = Throttle(settings.requests_per_second, settings.burst)
         self._client: Client | None = None
         self._lock = threading.Lock()
+        self._accepted = threading.local()
+
+    @contextlib.contextmanager
+    def one_call(self) -> Iterator[None]:
+        """While inside, what fails after a change was accepted is never said to be surely not carried out.
+
+        A call may send a change and then wait for its effect; when the wait fails for a reason that may pass, the same
+        call must not be sent again as if nothing had happened.
+        """
+        self._accepted.any = False
+        try:
+            yield
+        except CallError as error:
+            if error.kind is not FailureKind.TEMPORARY or not self._accepted.any:
+                raise
+            message = f"{error.message}; before that a change of this call was accepted"
+            raise CallError(FailureKind.UNKNOWN, error.code, message, detail=error.detail) from error
 
     @property
     def where(self) -> str:
@@ -143,6 +160,7 @@ class Api:
                 if response.status == HTTPStatus.UNAUTHORIZED:
                     self.close()  # renewed credentials are read with the next request
                 raise refused(self.where, shown, int(response.status), content, mutates, body)
+            self._accepted.any = mutates or getattr(self._accepted, "any", False)
             yield response
         except failures() as error:
             raise lost(self.where, error, mutates) from None

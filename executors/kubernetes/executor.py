@@ -73,7 +73,8 @@ class KubernetesExecutor:
         published = calls.published_of(call.name)
         deadline = Deadline(min(call.timeout_seconds, published.spec.timeout_seconds))
         arguments = parsed(published.arguments, call.name, call.arguments)
-        return self._parts[call.name].perform(call.name, arguments, deadline)
+        with self._cluster.api.one_call():
+            return self._parts[call.name].perform(call.name, arguments, deadline)
 
     def before(self, call: Call) -> JsonObject:
         """State to compare with later; read-only. Raises CallError when the cluster cannot be asked."""
