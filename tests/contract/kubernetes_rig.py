@@ -205,7 +205,11 @@ class KubernetesRig:
 
     def instances(self) -> dict[str, int]:
         found = {}
+        # A kubelet may still start what was deleted a moment ago, and ends it when it hears of that.
+        known = {pod["metadata"]["uid"] for pod in self._pods()}
         for one in self._containers():
+            if one["Labels"]["io.kubernetes.pod.uid"] not in known:
+                continue
             state = self._client.inspect_container(one["Id"])["State"]
             if state["Running"]:
                 found[str(one["Labels"]["io.kubernetes.pod.uid"])] = int(state["Pid"])
