@@ -186,3 +186,11 @@ def test_a_site_teaches_its_own_behaviours_and_commands(cloud: Ground) -> None:
     assert status(cloud, cloud.instance("shop:1", DB="a-broken-one")) == 503
     assert status(cloud, cloud.instance("shop:1", DB="a-good-one")) == 200
     assert status(cloud, cloud.instance("web:1", DB="a-broken-one")) == 200
+
+
+def test_what_comes_too_late_for_something_forgotten_holds_nothing_else_up(cloud: Ground) -> None:
+    cloud.simulator.cloud.later(1, "container_instance.forgotten", "ocid1.computecontainerinstance.oc1.phx.gone")
+    made = cloud.instance()
+    cloud.passes(10)
+    assert any("container_instance.forgotten came too late" in one.effect for one in cloud.simulator.effects())
+    assert status(cloud, made) == 200

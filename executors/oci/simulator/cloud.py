@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from executors.oci.simulator.orders import Orders
-from executors.oci.simulator.refusals import invalid_parameter, not_found
+from executors.oci.simulator.refusals import RefusedError, invalid_parameter, not_found
 from executors.oci.simulator.serving import STEPS, Call
 from executors.oci.simulator.state import Resource, State
 
@@ -61,6 +62,11 @@ class Cloud:
                 self._happening = timer.due
                 try:
                     STEPS[timer.step](self, timer.id, timer.data)
+                except RefusedError as refused:
+                    # What a step is about may have been forgotten before its turn comes; time goes on for the others.
+                    if refused.status != HTTPStatus.NOT_FOUND:
+                        raise
+                    self.record(None, timer.id, f"{timer.step} came too late: {refused.message}")
                 finally:
                     self._happening = None
                 happened = True
