@@ -86,7 +86,9 @@ class Ground:
     def close(self) -> None:
         self.executor.close()
         for container in self.client.containers(all=True):
-            if "uici-t-" in container["Names"][0]:
+            name = container["Names"][0]
+            # All of the test image, but for the service of the conformance rig, which lives as long as its tests do.
+            if "uici-t-" in name or (container["Image"].startswith(IMAGE) and not name.startswith("/uici-rig")):
                 self.client.remove_container(container["Id"], force=True, v=True)
         for network in self.client.networks():
             if network["Name"].startswith("uici-t"):

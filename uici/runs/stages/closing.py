@@ -26,11 +26,13 @@ _GOOD = frozenset({AlertOutcome.HEALED, AlertOutcome.SELF_RESOLVED})
 
 _STATE = select(runs.c.state).where(runs.c.id == bindparam("run"))
 _ACTED_AT = select(runs.c.acted_at).where(runs.c.id == bindparam("run"))
+# What the run was about as well: a run that acts on nothing is written for the first time here.
+_ENDED = ("environment", "target", "cid", "ended_at", "outcome", "verdict", "reason", "data")
 _END = (
     runs.update()
     .where(runs.c.id == bindparam("run"))
     .values(state=RunState.ENDED, stage=Stage.ENDED, due_at=None, waiting_for="")
-    .values({name: bindparam(f"new_{name}") for name in ("ended_at", "outcome", "verdict", "reason", "data")})
+    .values({name: bindparam(f"new_{name}") for name in _ENDED})
 )
 _WITHDRAW = (
     approvals.update()
@@ -87,6 +89,9 @@ def _end(connection: Connection, services: Services, data: RunData) -> None:
     if data.environment is not None:
         records.wake_queued(connection, data.environment, data.target, now)
     ended = {
+        "new_environment": data.environment,
+        "new_target": data.target,
+        "new_cid": data.cid,
         "new_ended_at": now,
         "new_outcome": data.outcome,
         "new_verdict": data.verdict,
