@@ -17,6 +17,8 @@ from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.3, 5.0
+# Of a call's time, for the look that says why its rollout has not ended.
+_LAST_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Rollouts:
         stuck for too long, `rollout_unfinished` when time is over before that. The template stays as it is.
         """
         resource, metadata = self._cluster.resource(workload["kind"]), workload["metadata"]
-        until, stuck_since = Deadline(min(patience.seconds, deadline.left())), 0.0
+        until, stuck_since = Deadline(min(patience.seconds, max(0.0, deadline.left() - _LAST_LOOK_SECONDS))), 0.0
         while True:
             present = self._cluster.get(resource, metadata["namespace"], metadata["name"], deadline)
             progress = progress_of(present)

@@ -127,7 +127,7 @@ def test_subresources_of_a_running_workload(ground: Ground) -> None:
     name = pods(ground)[0]["metadata"]["name"]
     log = ground.ask("get", kind="Pod", name=name, subresource="log", query={"tailLines": 5})
     assert isinstance(log["body"], str)
-    target = {"kind": "Deployment", "name": "web"}
+    target = {"kind": "Deployment", "name": "web", "namespace": ground.namespace}
     arguments = {"target": target, "argv": ["/bin/sh", "-c", "echo said; exit 3"]}
     done = ground.executor.perform(ground.call(arguments, EXEC))
     assert done == {"exit_code": 3, "output": "said\n", "truncated": False}

@@ -247,8 +247,9 @@ def test_a_pod_that_was_evicted(hand: Hand) -> None:
     reference |= {name: owner["metadata"][name] for name in ("name", "uid")}
     # No kubelet has this one, so that what one writes when its node runs short of something can be written here.
     spec = {**made["spec"]["template"]["spec"], "schedulerName": "nobody"}
+    # With the labels of its controller it would be adopted at once, and removed as one too many.
+    metadata = {"name": "gone", "namespace": hand.namespace, "labels": {"app": "gone"}}
     labels = {"app": "web", "pod-template-hash": owner["metadata"]["labels"]["pod-template-hash"]}
-    metadata = {"name": "gone", "namespace": hand.namespace, "labels": labels}
     evicted = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     hand.cluster.apply(pod)
@@ -261,7 +262,13 @@ def test_a_pod_that_was_evicted(hand: Hand) -> None:
     assert (alone["state"], alone["reasons"]) == ("failed", ["evicted"])
     assert "evicted" in hand.found({"kind": "Pod", "name": "gone"})
     hand.cluster.kubectl(
-        "-n", hand.namespace, "patch", "pod", "gone", "-p", json.dumps({"metadata": {"ownerReferences": [reference]}})
+        "-n",
+        hand.namespace,
+        "patch",
+        "pod",
+        "gone",
+        "-p",
+        json.dumps({"metadata": {"ownerReferences": [reference], "labels": labels}}),
     )
     # Its controller has another, and the evicted one is history.
     status = hand.do("status", WEB)

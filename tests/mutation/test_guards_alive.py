@@ -37,6 +37,10 @@ QUICK = (
 DOCKER = ("tests/integration/test_docker_self_guard.py",)
 HERE = "uici/,executors/local/"
 THERE = "executors/docker/"
+NOT_YET = ("executors/kubernetes/", "executors/oci/")
+"""Their guards are tried on a real cluster and on the simulator by tests that take minutes, too long for each mutant:
+tests/contract/test_conformance.py and tests/integration/test_kubernetes_{lifecycle,open}.py, test_oci_executor.py.
+"""
 
 
 def survivors(prefixes: str, files: tuple[str, ...], out: Path, environment: Mapping[str, str]) -> list[str]:
@@ -77,8 +81,8 @@ def test_no_flipped_decision_about_containers_goes_unnoticed(tmp_path: Path, doc
         yard.close()
 
 
-def test_every_place_is_tried_by_one_of_the_two() -> None:
-    assert [place.file for place in places() if not place.file.startswith((*HERE.split(","), THERE))] == []
+def test_every_place_is_tried_or_named_as_not_tried_yet() -> None:
+    assert [place.file for place in places() if not place.file.startswith((*HERE.split(","), THERE, *NOT_YET))] == []
 
 
 def test_every_module_of_guards_is_in_the_list_that_is_asked() -> None:
