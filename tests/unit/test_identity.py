@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from uici.model.base import JsonObject
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 
 SETTINGS = {"health", "stop_seconds", "diagnostics", "reclaim", "backend"}
@@ -87,3 +88,39 @@ def test_a_target_is_uici_by_name_by_binding_or_as_a_whole(names: list[str], bin
 def test_all_layers_are_on_unless_a_test_says_otherwise() -> None:
     assert set(SelfGuardLayers().model_dump().values()) == {True}
     assert set(SelfGuardLayers().model_dump()) == {"intake", "planning", "translation", "executor"}
+
+
+@pytest.mark.parametrize("place", ["project", "namespace", "node", "host", "supervisor", "compartment", "cluster"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"health": {"http": "http://x/"}},
+        {"stop_seconds": 1},
+        {"diagnostics": {}},
+        {"reclaim": {}},
+        {"backend": {}},
+        {"gitops": "override"},
+        {"autoscaler": "adjust"},
+    ],
+)
+def test_a_binding_that_says_only_a_place_means_all_that_is_in_it(place: str, settings: JsonObject) -> None:
+    identity = SelfIdentity(containing=frozenset({"mine"}))
+    assert identity.is_target((), {place: "mine", **settings}) == "mine"
+    assert identity.is_target((), {place: "other", **settings}) is None
+    assert identity.is_target((), {place: "mine", "name": "web", **settings}) is None
+
+
+@pytest.mark.parametrize(("kind", "contains"), [("Node", True), ("Namespace", True), ("Deployment", False)])
+def test_a_node_or_namespace_that_uici_is_in_is_a_target_that_contains_it(kind: str, contains: bool) -> None:
+    identity = SelfIdentity(containing=frozenset({"mine"}))
+    assert identity.is_target((), {"kind": kind, "name": "mine"}) == ("mine" if contains else None)
+    assert identity.is_target((), {"kind": kind, "name": "other"}) is None
+
+
+def test_a_namespace_may_be_called_as_uici_is_and_a_pod_is_told_by_its_id() -> None:
+    identity = SelfIdentity(names=frozenset({"uici"}), pods=frozenset({"5f1c-uid"}))
+    assert identity.is_reached_by({"namespace": "uici", "name": "web"}) is None
+    assert identity.is_reached_by({"namespace": "web", "name": "uici"}) == "uici"
+    assert identity.is_reached_by({"uid": "5f1c-uid"}) == "5f1c-uid"
+    assert identity.is_reached_by(["elsewhere", {"uid": "other"}]) is None
