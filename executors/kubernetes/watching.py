@@ -146,7 +146,8 @@ def changed(
     try:
         first = next(watch.followed(Deadline(min(seconds, deadline.left()))), None)
     except CallError as error:
-        if error.code not in _LOST:
+        # That no time was left to ask is the same as that nothing came within it.
+        if error.code not in (*_LOST, "deadline_exceeded"):
             raise
         return None
     return first.thing if first is not None and first.what is What.THERE else None
