@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from executors.kubernetes.access import Right, rights_of
@@ -57,6 +59,17 @@ def test_the_rules_of_schedules(restricted: Restricted, real_cluster: RealCluste
 
 
 @pytest.mark.timeout(400)
+def done(restricted: Restricted, call: Call) -> bool:
+    """Whether it was carried out; False when a controller wrote to the node meanwhile, which a run tries again."""
+    try:
+        restricted.executor.perform(call)
+    except CallError as error:
+        if error.code != "conflict":
+            raise
+        return False
+    return True
+
+
 def test_the_rules_of_a_node(restricted: Restricted, real_cluster: RealCluster, namespace: str) -> None:
     with played_node(real_cluster, f"{namespace}-node") as node:
         real_cluster.apply(on_node(workload("Deployment", namespace, "web"), node))
@@ -66,6 +79,6 @@ def test_the_rules_of_a_node(restricted: Restricted, real_cluster: RealCluster, 
         calls = [make_call(name, target=target) for name in names]
         restricted.give(calls)
         for call in calls:
-            restricted.executor.perform(call)
+            until(partial(done, restricted, call), call.name)
         until(lambda: len(running(node)) == 1, "the pod runs there again")
         none_is_too_many(restricted, calls, namespace)
