@@ -1,14 +1,16 @@
-"""Arguments of a call, parsed once into the frozen type that an executor declares; for every executor alike."""
+"""What an executor is given, parsed once into the frozen types that it declares; for every executor alike."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import CallError, FailureKind
+from uici.model.call import CallError, CallSpec, FailureKind
+from uici.ports import ExecutorContext
 
 _Arguments = TypeVar("_Arguments", bound=Frozen)
 
@@ -26,3 +28,27 @@ def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Argumen
         raise CallError(
             FailureKind.PERMANENT, "bad_arguments", f"{name}: the arguments do not fit: {problems}"
         ) from None
+
+
+def fitting(kind: type[_Arguments], context: ExecutorContext) -> _Arguments:
+    """The environment's `connection` as the frozen type `kind`. Raises CallError(PERMANENT, `bad_settings`)."""
+    try:
+        return kind.model_validate(context.settings)
+    except ValidationError as error:
+        raise CallError(
+            FailureKind.PERMANENT,
+            "bad_settings",
+            f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
+        ) from None
+
+
+def spec_named(platform: str, specs: Mapping[str, CallSpec], name: str) -> CallSpec:
+    """The published specification of a call. Raises CallError(PERMANENT, `unknown_call`)."""
+    spec = specs.get(name)
+    if spec is None:
+        raise CallError(
+            FailureKind.PERMANENT,
+            "unknown_call",
+            f"the executor {platform} has no call {name!r:.100}; it has {', '.join(specs)}",
+        )
+    return spec

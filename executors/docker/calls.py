@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from executors.arguments import spec_named
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.docker.arguments import ARGUMENTS, OPEN_CALL
 from executors.docker.possible import refuse_impossible
 from executors.haproxy import SET_RETURNS, STATE_RETURNS
 from executors.snapshot import SNAPSHOT_RETURNS
 from uici.model.base import JsonObject, JsonValue
-from uici.model.call import CallError, CallSpec, FailureKind, Risk
+from uici.model.call import CallSpec, Risk
 
 # A restart that asks for no longer grace than this is surely over, or never was, when the call's time in flight has
 # passed; for a longer one the proof says "unknown" instead of "no".
@@ -226,14 +227,7 @@ CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({spec.name: spec for spec 
 
 def spec_of(name: str) -> CallSpec:
     """The published specification. Raises CallError(PERMANENT, `unknown_call`)."""
-    spec = CALL_SPECS.get(name)
-    if spec is None:
-        raise CallError(
-            FailureKind.PERMANENT,
-            "unknown_call",
-            f"the executor docker has no call {name!r:.100}; it has {', '.join(CALL_SPECS)}",
-        )
-    return spec
+    return spec_named("docker", CALL_SPECS, name)
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:

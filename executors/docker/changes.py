@@ -14,18 +14,12 @@ from executors.docker.arguments import Configure, Deploy, Scale, Update
 from executors.docker.arguments import Recreate as RecreateArguments
 from executors.docker.blueprint import another, blueprint, has_fixed_ports
 from executors.docker.engine import Engine
-from executors.docker.facts import (
-    LABEL_DEPLOYED_AT,
-    LABEL_PREVIOUS_IMAGE,
-    LABEL_PREVIOUS_IMAGE_ID,
-    Facts,
-    repository_of,
-    tag_of,
-)
+from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, LABEL_PREVIOUS_IMAGE_ID, Facts
 from executors.docker.lookup import Lookup, Reference, name_of
 from executors.docker.possible import refuse_unscalable
 from executors.docker.recreate import Recreation, Replacement, Terms, state_marks
 from executors.docker.settings import LABEL_NUMBER
+from executors.images import repository_of, tag_of
 from uici.model.base import JsonObject, digest
 from uici.model.call import CallError, FailureKind
 

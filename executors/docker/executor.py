@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, cast
 
-from pydantic import ValidationError
-
 from executors import haproxy
-from executors.arguments import parsed
+from executors.arguments import fitting, parsed
 from executors.deadline import Deadline
 from executors.diagnostics import argv_of, unsuccessful
 from executors.docker import calls, checkup
@@ -36,7 +34,7 @@ from executors.docker.changes import Changes, deployment_of
 from executors.docker.connection import DockerSettings
 from executors.docker.engine import Engine
 from executors.docker.execution import Execution
-from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of, tag_of
+from executors.docker.facts import LABEL_DEPLOYED_AT, LABEL_PREVIOUS_IMAGE, Facts, status_of
 from executors.docker.looking import services_of, snapshot_of
 from executors.docker.lookup import Lookup, Reference
 from executors.docker.open_calls import engine_request, run_inside
@@ -46,6 +44,7 @@ from executors.docker.reclaiming import Reclaiming
 from executors.docker.recreate import Recreation, Terms
 from executors.docker.self_guard import SelfGuard
 from executors.docker.settings import DockerBinding
+from executors.images import tag_of
 from executors.probes import run_probe
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
@@ -65,14 +64,7 @@ class DockerExecutor:
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
-        try:
-            settings = DockerSettings.model_validate(context.settings)
-        except ValidationError as error:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "bad_settings",
-                f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
-            ) from None
+        settings = fitting(DockerSettings, context)
         self._engine = Engine(settings, context.environment)
         self._lookup = Lookup(self._engine)
         self._samples = Samples(self._engine)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from executors.images import tag_of
 from uici.model.base import JsonObject
 
 LABEL_PREVIOUS_IMAGE = "io.uici.previous-image"
@@ -15,7 +15,6 @@ LABEL_DEPLOYED_AT = "io.uici.deployed-at"
 
 _WORST_FIRST = ("failed", "exited", "restarting", "stopped", "paused", "starting", "running")
 _HEALTH_WORST_FIRST = ("unhealthy", "starting", "healthy")
-_DIGEST = re.compile(r"^(sha256:)?[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True)
@@ -102,26 +101,6 @@ class Facts:
 def variables(entries: Iterable[str]) -> dict[str, str]:
     """`NAME=value` entries as a mapping; an entry without `=` takes the variable away and is none."""
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
-
-
-def repository_of(image: str) -> str | None:
-    """`registry:5000/team/web` of `registry:5000/team/web:1.2@sha256:…`; None for a bare id."""
-    if _DIGEST.match(image):
-        return None
-    named = image.split("@", 1)[0]
-    head, colon, last = named.rpartition(":")
-    return head if colon and "/" not in last else named
-
-
-def tag_of(image: str) -> str | None:
-    """The tag of an image's name: `latest` when it has none; None for a bare id or digest."""
-    repository = repository_of(image)
-    if repository is None:
-        return None
-    named = image.split("@", 1)[0]
-    if named != repository:
-        return named[len(repository) + 1 :]
-    return None if "@" in image else "latest"
 
 
 def status_of(members: Sequence[Facts], desired: int) -> JsonObject:

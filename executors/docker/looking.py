@@ -8,8 +8,9 @@ from typing import Any
 from executors.deadline import Deadline
 from executors.docker.arguments import ListAll, Snapshot
 from executors.docker.engine import Engine
-from executors.docker.facts import Facts, repository_of, tag_of
+from executors.docker.facts import Facts
 from executors.docker.lookup import Lookup, name_of
+from executors.images import repository_of, tag_of
 from executors.snapshot import MAX_PROCESSES, shown_command, take
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import CallError, FailureKind

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from executors.docker.facts import tag_of
+from executors.images import tag_of
 from executors.kubernetes.facts import Facts, Problem, condition, short, worst, worst_health
 from executors.kubernetes.workloads import template
 from uici.model.base import JsonObject

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 
 from executors.deadline import Deadline
-from executors.docker.facts import repository_of, tag_of
+from executors.images import repository_of, tag_of
 from executors.kubernetes.changing import Changed, change
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.gitops import refuse_owned

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from pydantic import ValidationError
-
+from executors.arguments import fitting
 from executors.deadline import Deadline
 from executors.kubernetes import calls, checkup, finding
 from executors.kubernetes.access import grants
@@ -28,7 +27,7 @@ from executors.kubernetes.self_guard import SelfGuard
 from executors.kubernetes.settings import KubernetesBinding, KubernetesSettings
 from executors.kubernetes.workloads import Workloads
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.call import Call, CallSpec, Happened, Risk
 from uici.model.grants import Account, Grants
 from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, ExecutorContext
@@ -46,14 +45,7 @@ class KubernetesExecutor:
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
-        try:
-            settings = KubernetesSettings.model_validate(context.settings)
-        except ValidationError as error:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "bad_settings",
-                f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
-            ) from None
+        settings = fitting(KubernetesSettings, context)
         self._cluster = Cluster(settings, context.environment)
         self._identity, self._guards = context.identity, context.layers.executor
         self._parts = self._parts_of(self._cluster)

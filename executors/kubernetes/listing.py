@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from executors.deadline import Deadline
-from executors.docker.facts import repository_of, tag_of
+from executors.images import repository_of, tag_of
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.conditions import Seen, live_members, own_problems, status_of
 from executors.kubernetes.facts import Facts

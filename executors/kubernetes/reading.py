@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 from executors import haproxy
 from executors.deadline import Deadline
 from executors.diagnostics import argv_of, unsuccessful
-from executors.docker.facts import tag_of
+from executors.images import tag_of
 from executors.kubernetes import read_calls
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.conditions import Seen, desired_of, status_of

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from executors.arguments import spec_named
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.haproxy import MAX_WEIGHT, SET_RETURNS, STATE_RETURNS, Traffic
 from executors.local.possible import refuse_impossible
 from executors.local.settings import MAX_REPLICAS, VARIABLE_PATTERN
 from executors.snapshot import SNAPSHOT_RETURNS
 from uici.model.base import JsonObject
-from uici.model.call import CallError, CallSpec, FailureKind, Risk
+from uici.model.call import CallSpec, Risk
 
 OPEN_CALL = "supervisor.rpc"
 
@@ -307,11 +308,4 @@ def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
 
 def spec_of(name: str) -> CallSpec:
     """The published specification. Raises CallError(PERMANENT, `unknown_call`)."""
-    spec = CALL_SPECS.get(name)
-    if spec is None:
-        raise CallError(
-            FailureKind.PERMANENT,
-            "unknown_call",
-            f"the executor local has no call {name!r:.100}; it has {', '.join(CALL_SPECS)}",
-        )
-    return spec
+    return spec_named("local", CALL_SPECS, name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from executors.arguments import spec_named
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.oci.arguments import ARGUMENTS, OPEN_CALL
 from executors.oci.balancer import SET_RETURNS, STATE_RETURNS
 from executors.oci.possible import refuse_impossible
 from executors.snapshot import SNAPSHOT_RETURNS
 from uici.model.base import JsonObject
-from uici.model.call import CallError, CallSpec, FailureKind, Risk
+from uici.model.call import CallSpec, Risk
 
 _IN_FLIGHT = 60.0
 """A request that was accepted is work that can be seen; this is how long one may still be on its way."""
@@ -207,14 +208,7 @@ CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({spec.name: spec for spec 
 
 def spec_of(name: str) -> CallSpec:
     """The published specification. Raises CallError(PERMANENT, `unknown_call`)."""
-    spec = CALL_SPECS.get(name)
-    if spec is None:
-        raise CallError(
-            FailureKind.PERMANENT,
-            "unknown_call",
-            f"the executor oci has no call {name!r:.100}; it has {', '.join(CALL_SPECS)}",
-        )
-    return spec
+    return spec_named("oci", CALL_SPECS, name)
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:

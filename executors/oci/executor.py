@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
-from pydantic import ValidationError
-
-from executors.arguments import parsed
+from executors.arguments import fitting, parsed
 from executors.deadline import Deadline
 from executors.oci import calls, checkup
 from executors.oci.arguments import (
@@ -38,7 +36,7 @@ from executors.oci.self_guard import SelfGuard
 from executors.oci.settings import OciBinding, OciSettings
 from executors.oci.work import Work
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
+from uici.model.call import Call, CallSpec, Happened, Risk
 from uici.model.grants import Account
 from uici.ports import ConnectionReport, ExecutorContext
 
@@ -55,14 +53,7 @@ class OciExecutor:
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
-        try:
-            settings = OciSettings.model_validate(context.settings)
-        except ValidationError as error:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "bad_settings",
-                f"the connection of environment {context.environment!r} does not fit: {error.errors()[0]['msg']}",
-            ) from None
+        settings = fitting(OciSettings, context)
         self._cloud = Cloud(settings, context.environment)
         self._lookup = Lookup(self._cloud)
         self._work = Work(self._cloud)

@@ -148,7 +148,7 @@ def test_what_somebody_else_decides_about_is_left_alone(
     before = container(real_cluster, "deployment", namespace)
     call = make_call("workload.configure", target=target, environment={"COLOUR": "red"})
     for action in (executor.before, executor.perform):
-        refused = refusal(lambda action=action: action(call))  # type: ignore[misc]
+        refused = refusal(lambda action=action: action(call))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert (refused.kind, refused.code) == (FailureKind.PERMANENT, code)
         assert says in refused.message
     assert container(real_cluster, "deployment", namespace) == before

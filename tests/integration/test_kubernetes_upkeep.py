@@ -106,7 +106,7 @@ def test_only_unhealthy_pods_are_replaced_and_one_that_hangs_is_not_forced(
         for force in (False, True):
             # Even by force no pod goes before its own time.
             call = make_call("workload.replace", target=target, instance=name, force=force)
-            named = refusal(lambda call=call: executor.perform(call))  # type: ignore[misc]
+            named = refusal(lambda call=call: executor.perform(call))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             assert named.code == "instance_terminating"
             assert "uici.io/test" in named.message
         until(lambda: any(name in one for one in executor.perform(replace)["kept"]), "it hangs")

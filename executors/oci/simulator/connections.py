@@ -14,7 +14,7 @@ _open: dict[tuple[Any, Any], asyncio.Transport] = {}
 class CuttableConnection(H11Protocol):
     """uvicorn's connection, found again by the addresses of its two ends."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # its stubs say BaseTransport
         """Remember the connection."""
         self._ends = (transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2])
         _open[self._ends] = transport
