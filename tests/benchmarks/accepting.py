@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.benchmarks import ground, served
 from tests.benchmarks.measuring import Figure, Ratio, Result, timed
 from tests.e2e.server import Server
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.bootstrap import Application
 from uici.intake.payload import parse_notification
@@ -150,6 +151,5 @@ def while_hanging(folder: Path) -> Result:
 def _settle(config: Path) -> None:
     """Wait until no run is under way, so that one round is not measured in the next."""
     with sqlite3.connect(config / "state" / "uici.db", timeout=30) as state:
-        served.until(
-            lambda: state.execute("SELECT count(*) FROM runs WHERE state != 'ended'").fetchone()[0] == 0, 120.0
-        )
+        unended = "SELECT count(*) FROM runs WHERE state != 'ended'"
+        until(lambda: state.execute(unended).fetchone()[0] == 0, "the end of the runs", seconds=120.0)

@@ -17,10 +17,11 @@ import psutil
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlalchemy import func, select
 
-from tests.benchmarks import ground, served
+from tests.benchmarks import ground
 from tests.benchmarks.measuring import Ratio, Result
 from tests.doubles.memory_executor import World
 from tests.real.components import REPOSITORY
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.payload import parse_notification
 from uici.runs.journal import JsonSerializer
@@ -126,7 +127,7 @@ def _heal(application: Application, bodies: list[bytes], wanted: int) -> None:
         with application.store.read() as connection:
             return connection.execute(counted).scalar_one() == wanted
 
-    served.until(all_healed, _DEADLINE)
+    until(all_healed, "the end of the runs", seconds=_DEADLINE)
 
 
 @contextmanager

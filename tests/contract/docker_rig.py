@@ -11,7 +11,7 @@ import signal
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
 from tests.real.haproxy import HAProxy, haproxy
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -40,14 +41,6 @@ _LABELS = {
 }
 # A version that is not well at once never stays on Docker: its container is replaced by the old one again.
 _TAGS = {"good": "good", "bad": "late"}
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
 
 
 def make_call(name: str, **arguments: object) -> Call:

@@ -28,7 +28,8 @@ from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
 from tests.real.docker import DockerEngine
 from tests.real.haproxy import HAProxy, haproxy
-from tests.real.kubernetes import REPOSITORY, RealCluster, deployment, engine_url, until
+from tests.real.kubernetes import REPOSITORY, RealCluster, deployment, engine_url
+from tests.waiting import until
 from uici.model.base import JsonObject, digest
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import ExecutorContext

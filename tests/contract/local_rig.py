@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -23,6 +22,7 @@ from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import worker
 from tests.real.haproxy import HAProxy, haproxy
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -55,14 +55,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
 
 
 def call(executor: LocalExecutor, name: str, **arguments: object) -> JsonObject:

@@ -20,8 +20,9 @@ from executors.oci.simulator import Simulator
 from executors.oci.simulator.network import remove_vnic
 from executors.oci.simulator.state import Resource
 from executors.oci.simulator.workloads import DEFAULT_BEHAVIOURS
-from tests.contract.local_rig import diagnostics, until
+from tests.contract.local_rig import diagnostics
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from tests.waiting import until
 from uici.model.base import JsonObject, JsonValue
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import ExecutorContext

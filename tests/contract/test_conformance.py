@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.contract.rig import CANARY, Rig
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Happened, Risk
 from uici.model.checkup import CheckState
@@ -121,13 +121,6 @@ def outcome(action: Callable[[], JsonObject]) -> JsonObject | CallError:
         return action()
     except CallError as error:
         return error
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ import yaml
 from tests.contract import scenario_table
 from tests.contract.rig import Rig
 from tests.real.components import REPOSITORY
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.catalogue.locations import shipped_config
 from uici.model.alert import Alert, AlertStatus, Notification
@@ -82,14 +82,17 @@ class Ground:
         return self.ended(self.application.control.start({"plan": plan}, actor="test")["id"])
 
     def ended(self, run: str) -> JsonObject:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (shown := self.application.control.run(run))["state"] != "ended":
-            assert time.monotonic() < deadline, json.dumps(shown, indent=1)[:6000]
+        def ended() -> JsonObject | None:
+            shown = self.application.control.run(run)
             if shown["waiting_for"] == "silence":
                 # It is well, and its alert goes on: nobody has to sit through that.
                 self.clock.ahead += timedelta(minutes=1)
-            time.sleep(0.1)
-        return shown
+            return shown if shown["state"] == "ended" else None
+
+        def explain() -> str:
+            return json.dumps(self.application.control.run(run), indent=1)[:6000]
+
+        return until(ended, f"the end of {run}", explain, seconds=PATIENCE_SECONDS)
 
     def healthy(self) -> bool:
         """What the executor says of the service now."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.server import until
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
+from tests.waiting import until
 from uici.model.base import JsonObject
 
 # The image `late` loses its health after two seconds, and says why in its log.

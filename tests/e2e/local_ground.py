@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.e2e.server import Server, until, write_site
+from tests.e2e.server import Server, write_site
 from tests.real.components import worker
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.model.base import JsonObject
 
 ENVIRONMENT = "local"

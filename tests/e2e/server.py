@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 
 from tests.real.components import free_port
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.bootstrap import open_tokens
 from uici.model.base import JsonObject
@@ -131,14 +131,6 @@ class Server:
 
     def explain(self, run: str) -> str:
         return json.dumps(self.get(f"/runs/{run}"), indent=1)[:4000] + "\n" + self.tail()
-
-
-def until(check: Callable[[], bool], what: str, explain: Callable[[], str] = str) -> None:
-    """Wait with a generous deadline; fail with what is known when it passes."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not check():
-        assert time.monotonic() < end, f"waited {PATIENCE_SECONDS:g} s in vain for {what}\n{explain()}"
-        time.sleep(0.05)
 
 
 def write_site(folder: Path, **files: JsonObject) -> Path:

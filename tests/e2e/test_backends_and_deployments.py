@@ -14,11 +14,12 @@ import pytest
 from tests.contract.local_rig import SERVICE
 from tests.e2e.containers import Yard
 from tests.e2e.crashing import BOUNDARY
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.components import REPOSITORY, free_port
 from tests.real.docker import DockerEngine
 from tests.real.haproxy import haproxy
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

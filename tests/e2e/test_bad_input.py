@@ -13,8 +13,9 @@ import pytest
 
 from tests.e2e.containers import Yard
 from tests.e2e.local_ground import LocalGround, local_ground, program
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.docker import DockerEngine
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject, JsonValue
 

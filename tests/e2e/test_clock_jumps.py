@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.local_ground import program
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.components import faketime_library
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.model.base import JsonObject
 
 pytestmark = [pytest.mark.component("faketime"), pytest.mark.timeout(240)]

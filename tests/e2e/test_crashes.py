@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.e2e.crashing import BOUNDARY
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.components import REPOSITORY
 from tests.real.docker import IMAGE, DockerEngine
+from tests.waiting import until
 from uici.runs.data import Stage
 
 pytestmark = pytest.mark.component("docker")

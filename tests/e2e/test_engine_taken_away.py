@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import Server, alert, payload, until
+from tests.e2e.server import Server, alert, payload
 from tests.e2e.test_crashes import VERIFY, site, stuck_slots
 from tests.real.docker import IMAGE, DockerEngine
+from tests.waiting import until
 
 pytestmark = [pytest.mark.component("docker"), pytest.mark.timeout(240)]
 # Takes three seconds to stop, so that a restart has a middle.

@@ -14,8 +14,9 @@ from typing import IO
 import pytest
 
 from tests.e2e.local_ground import LocalGround, local_ground, program
-from tests.e2e.server import Server, alert, payload, until
+from tests.e2e.server import Server, alert, payload
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.model.base import JsonObject
 
 pytestmark = pytest.mark.component("tmpfs")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.local_ground import LocalGround, local_ground, program
-from tests.e2e.server import alert, payload, resolved, until
+from tests.e2e.server import alert, payload, resolved
 from tests.real.components import payloads_folder
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import Server, until, write_site
+from tests.e2e.server import Server, write_site
 from tests.real.alertmanager import Alertmanager, alertmanager
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

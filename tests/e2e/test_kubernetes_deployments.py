@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.crashing import BOUNDARY
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.integration.kubernetes_ground import binding, workload
 from tests.real.components import REPOSITORY
 from tests.real.kubernetes import RealCluster
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

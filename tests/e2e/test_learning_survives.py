@@ -11,8 +11,9 @@ import pytest
 
 from tests.e2e.crashing import BOUNDARY
 from tests.e2e.local_ground import local_ground, program
-from tests.e2e.server import Server, alert, payload, until
+from tests.e2e.server import Server, alert, payload
 from tests.real.components import REPOSITORY
+from tests.waiting import until
 
 ENTRY = "from tests.e2e.crashing import main; main()"
 VERIFY = {"stable_for": 0.1, "confirm_within": 0, "interval": 0.1}

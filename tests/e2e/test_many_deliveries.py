@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from tests.e2e.containers import Web, Yard
-from tests.e2e.server import Server, alert, payload, resolved, until, write_site
+from tests.e2e.server import Server, alert, payload, resolved, write_site
 from tests.real.alertmanager import Alertmanager, alertmanager, alertmanager_pair
 from tests.real.docker import DockerEngine
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

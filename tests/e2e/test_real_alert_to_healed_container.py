@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from tests.e2e.containers import Web, Yard
-from tests.e2e.server import Server, until, write_site
+from tests.e2e.server import Server, write_site
 from tests.real.alertmanager import Alertmanager, alertmanager
 from tests.real.components import REPOSITORY
 from tests.real.docker import DockerEngine
 from tests.real.prometheus import Prometheus, prometheus, static_job
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.server import Server, until, write_site
+from tests.e2e.server import Server, write_site
 from tests.real.alertmanager import alertmanager
 from tests.real.components import REPOSITORY
+from tests.waiting import until
 from uici.access.roles import Role
 
 FILE = REPOSITORY / "infrastructure" / "monitoring" / "alertmanager" / "alertmanager.yml"

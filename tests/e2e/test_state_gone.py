@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
+from tests.waiting import until
 
 
 @pytest.fixture

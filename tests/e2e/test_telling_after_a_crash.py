@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.integration.notify_rig import listening
+from tests.waiting import until
 from uici.model.base import JsonObject
 
 

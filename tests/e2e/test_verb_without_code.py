@@ -7,9 +7,10 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.docker import IMAGE, DockerEngine
 from tests.real.kubernetes import RealCluster, deployment
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 

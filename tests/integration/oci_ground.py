@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from executors.oci.simulator import Simulator
 SPEED = 0.01
 """So slow that nothing comes by itself while a test looks: a test puts the clock ahead."""
 MANY_STEPS = 500
-PATIENCE = 20.0
 CONTAINERS = "container_instances.ContainerInstanceClient"
 
 
@@ -111,13 +109,3 @@ class Ground:
         """Where the instance's program answers health probes."""
         vnic = self.client("core.VirtualNetworkClient").get_vnic(instance.vnics[0].vnic_id).data
         return f"http://{vnic.private_ip}:8080/health"
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """Look until what is seen is true, at a simulator that is another process."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if seen := look():
-            return seen
-        time.sleep(0.02)
-    raise AssertionError(f"{look} never became true")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.writer import Accepted
 from uici.model.alert import Alert, AlertStatus, Notification
@@ -94,15 +93,6 @@ def send(application: Application, *alerts: Alert) -> Accepted:
     """Hand in one notification and wait until it is on disk."""
     notification = Notification(receiver="uici", group_key="{}", external_url="", alerts=alerts, truncated_alerts=0)
     return application.control.submit(notification, "test").result(DEADLINE)
-
-
-def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
-    """The first true value of `condition`."""
-    deadline = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.02)
-    return value
 
 
 def incident_of(application: Application, accepted: Accepted) -> JsonObject:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import POLICIES, alert, closed, run_of, running, send, site, until
+from tests.integration.runs_rig import POLICIES, alert, closed, run_of, running, send, site
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.writer import Accepted
 

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.e2e.server import Server, write_site
-from tests.e2e.server import until as eventually
-from tests.integration.runs_rig import told, until
+from tests.integration.runs_rig import told
 from tests.integration.service_rig import TARGETS, Served, alert, notification, serving
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.catalogue.locations import shipped_operations
 
@@ -58,10 +58,10 @@ def test_a_changed_file_is_in_force_for_the_next_alert(served: Served, tmp_path:
         TARGETS
         + "  late:\n    match: ['service=\"late\"']\n    bindings: {local: {program: late, command: [/bin/true]}}\n"
     )
-    until(lambda: "late" in served.application.site.targets)
+    until(lambda: "late" in served.application.site.targets, "the new target")
     answer = served.alert(notification(alert("After", service="late"))).json()
     assert answer["incidents"][0]["target"] == "late"
-    (event,) = until(lambda: events(served, "configuration_reloaded"))
+    (event,) = until(lambda: events(served, "configuration_reloaded"), "the reload")
     assert event["changes"] == {"targets": {"added": ["late"]}}
     assert (event["actor"], event["former"]) == ("files", before["digest"])
     now = configuration(served)
@@ -76,7 +76,7 @@ def test_a_broken_file_changes_nothing_and_is_told_once(served: Served, tmp_path
     assert (before["rejected"], before["directory"]) == (None, str(tmp_path / "config"))
     targets = tmp_path / "config" / "targets.yml"
     targets.write_text("targets:\n  web: {bindings: {nowhere: {program: web}}}\n  other: 1\n")
-    (rejected,) = until(lambda: events(served, "configuration_rejected"))
+    (rejected,) = until(lambda: events(served, "configuration_rejected"), "the rejection")
     assert rejected["count"] == 2
     assert f"{targets}:2:" in rejected["problems"][0]
     assert "web" in served.application.site.targets
@@ -146,11 +146,11 @@ def test_a_signal_reloads_where_nobody_looks(tmp_path: Path) -> None:
         (folder / "targets.yml").write_text(json.dumps({"targets": {"web": {"bindings": bindings}}}))
         assert server.get("/targets")["targets"] == []
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(server.get("/targets")["targets"]) == 1, "the reload", server.tail)
+        until(lambda: len(server.get("/targets")["targets"]) == 1, "the reload", server.tail)
         assert server.get("/configuration", Role.VIEWER)["reload_seconds"] == 0
         (folder / "targets.yml").write_text("targets: 1\n")
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: server.get("/configuration")["rejected"] is not None, "the rejection", server.tail)
+        until(lambda: server.get("/configuration")["rejected"] is not None, "the rejection", server.tail)
         assert server.ready()
     assert "configuration_rejected" in server.tail()
 
@@ -179,6 +179,9 @@ def test_a_defect_while_looking_does_not_end_the_looking(
 
     monkeypatch.setattr(os, "scandir", failing)
     with capture_logs():  # its rendering of a traceback for a terminal takes half a minute
-        until(lambda: "newer ones cannot be looked at: MemoryError: no room to look" in check(served))
+        until(
+            lambda: "newer ones cannot be looked at: MemoryError: no room to look" in check(served),
+            "the word of what cannot be looked at",
+        )
         monkeypatch.undo()
-    until(lambda: "cannot be looked at" not in check(served))
+    until(lambda: "cannot be looked at" not in check(served), "its end")

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.docker_rig import make_call, until
+from tests.contract.docker_rig import make_call
 from tests.integration.docker_ground import Ground, ground_of
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind, Happened, Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity

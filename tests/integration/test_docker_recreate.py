@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.contract.docker_rig import until
 from tests.integration.docker_ground import Ground, ground_of
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
+from tests.waiting import until
 from uici.model.call import FailureKind, Happened
 
 pytestmark = pytest.mark.component("docker")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from executors import haproxy as client
 from executors.haproxy import Backend, Traffic
 from tests.real.haproxy import HAProxy, haproxy
+from tests.waiting import until
 from uici.model.call import CallError, FailureKind, Happened
 
 
@@ -75,13 +75,6 @@ def backend(balancer: HAProxy) -> Backend:
     found = Backend.model_validate(balancer.binding("a"))
     until(lambda: client.look(found).status == "UP" and answers(balancer) == {"a", "b"}, "both servers get traffic")
     return found
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def answers(balancer: HAProxy, requests: int = 8) -> set[str]:

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import alert, running, send, site, until
+from tests.integration.runs_rig import alert, running, send, site
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.heartbeats import HeartbeatWatch
 from uici.model.alert import Alert, Notification
@@ -261,4 +262,4 @@ def test_a_defect_while_watching_does_not_end_the_watch(tmp_path: Path) -> None:
         return 0.0
 
     with running(config, World(), monotonic=monotonic):
-        until(lambda: len(looks) > 2)
+        until(lambda: len(looks) > 2, "the next look")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.doubles.memory_executor import World
 from tests.integration import runs_rig as rig
+from tests.waiting import until
 from uici.intake.writer import IntakeWriter
 from uici.model.alert import Notification
 
@@ -35,7 +36,7 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path) -> N
         try:
             with services.store.write():  # so that the first is being committed while the others wait
                 futures = [writer.submit(_about(names[0]), "test")]
-                rig.until(lambda: writer.waiting() == 0, "the first to be taken")
+                until(lambda: writer.waiting() == 0, "the first to be taken")
                 futures += [writer.submit(_about(name), "test") for name in names[1:]]
             for future in futures:
                 assert future.result(rig.DEADLINE).new == 1
@@ -43,7 +44,7 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path) -> N
             # The first commit was told of together with the second, and nobody waited then.
             assert told == [0]
             writer.submit(_about("web0", "Other"), "test").result(rig.DEADLINE)
-            rig.until(lambda: told == [0, 0], "the runs to be told of one that came alone")
+            until(lambda: told == [0, 0], "the runs to be told of one that came alone")
         finally:
             writer.stop()
 

@@ -18,7 +18,8 @@ from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.needs import NEEDS
 from executors.kubernetes.settings import KubernetesSettings
 from tests.integration.kubernetes_ground import binding, make_call, oldest_node, workload
-from tests.real.kubernetes import RealCluster, until
+from tests.real.kubernetes import RealCluster
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError
 from uici.model.grants import Account

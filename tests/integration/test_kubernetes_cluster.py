@@ -12,7 +12,8 @@ from executors.deadline import Deadline
 from executors.kubernetes.cluster import STRATEGIC_PATCH, Cluster
 from executors.kubernetes.settings import KubernetesSettings
 from tests.real.components import free_port
-from tests.real.kubernetes import RealCluster, deployment, until
+from tests.real.kubernetes import RealCluster, deployment
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 

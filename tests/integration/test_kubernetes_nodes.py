@@ -8,8 +8,9 @@ import pytest
 
 from executors.kubernetes import KubernetesExecutor
 from tests.integration.kubernetes_ground import make_call, new_executor, proved, workload
-from tests.real.kubernetes import RealCluster, until
+from tests.real.kubernetes import RealCluster
 from tests.real.kubernetes_node import PlayedNode, played_node
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind, Happened
 from uici.model.identity import SelfIdentity

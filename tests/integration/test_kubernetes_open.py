@@ -11,7 +11,8 @@ import pytest
 
 from executors.kubernetes import KubernetesExecutor
 from executors.kubernetes.open_calls import EXEC, REQUEST
-from tests.real.kubernetes import RealCluster, deployment, until
+from tests.real.kubernetes import RealCluster, deployment
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Risk
 from uici.model.identity import SelfIdentity

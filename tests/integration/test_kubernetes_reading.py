@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from executors.kubernetes import KubernetesExecutor
-from tests.real.kubernetes import REPOSITORY, RealCluster, deployment, until
+from tests.real.kubernetes import REPOSITORY, RealCluster, deployment
+from tests.waiting import until
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.diagnosis.findings import find
@@ -57,17 +58,12 @@ class Hand:
 
     def until(self, target: JsonObject, condition: Callable[[JsonObject], bool], what: str) -> JsonObject:
         """The status when it is as wanted."""
-        seen: list[JsonObject] = []
 
-        def as_wanted() -> bool:
-            seen.append(self.do("status", target))
-            return condition(seen[-1])
+        def as_wanted() -> JsonObject | None:
+            seen = self.do("status", target)
+            return seen if condition(seen) else None
 
-        try:
-            until(as_wanted, what)
-        except AssertionError:
-            raise AssertionError(f"{what}: {json.dumps(seen[-1], indent=1)}") from None
-        return seen[-1]
+        return until(as_wanted, what, lambda: json.dumps(self.do("status", target), indent=1))
 
     def runs(self, target: JsonObject) -> JsonObject:
         return self.until(target, lambda status: status["state"] == "running", "it runs")

@@ -9,7 +9,8 @@ import pytest
 
 from executors.kubernetes import KubernetesExecutor
 from tests.integration.kubernetes_ground import binding, make_call, new_executor, proved, workload
-from tests.real.kubernetes import REPOSITORY, RealCluster, until
+from tests.real.kubernetes import REPOSITORY, RealCluster
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError, Happened
 from uici.model.identity import SelfIdentity

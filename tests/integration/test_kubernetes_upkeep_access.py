@@ -12,8 +12,9 @@ from tests.integration.kubernetes_ground import binding, make_call, workload
 from tests.integration.test_kubernetes_access import Restricted, restricted
 from tests.integration.test_kubernetes_nodes import on_node, running
 from tests.integration.test_kubernetes_upkeep import schedule
-from tests.real.kubernetes import RealCluster, until
+from tests.real.kubernetes import RealCluster
 from tests.real.kubernetes_node import played_node
+from tests.waiting import until
 from uici.model.call import Call, CallError, Happened
 
 __all__ = ["restricted"]

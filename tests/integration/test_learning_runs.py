@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import POLICIES, alert, closed, ended, incident_of, run_of, running, send, site, until
+from tests.integration.runs_rig import POLICIES, alert, closed, ended, incident_of, run_of, running, send, site
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.writer import Accepted
 from uici.model.base import JsonObject

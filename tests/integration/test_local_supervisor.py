@@ -22,9 +22,10 @@ import pytest
 
 from executors.local import LocalExecutor
 from executors.local.program import ProgramFiles
-from tests.contract.local_rig import call, make_call, supervisor_pid, until
+from tests.contract.local_rig import call, make_call, supervisor_pid
 from tests.contract.rig import ALL_LAYERS, NOBODY
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind, Happened
 from uici.model.identity import SelfGuardLayers, SelfIdentity

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import alert, closed, running, send, site, told, until
+from tests.integration.runs_rig import alert, closed, running, send, site, told
 from tests.real.alertmanager import Alertmanager, alertmanager
 from tests.real.prometheus import Prometheus, prometheus
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.model.base import JsonObject
 

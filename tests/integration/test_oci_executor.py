@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from executors.oci import OciExecutor
 from executors.oci.settings import OciBinding
 from executors.oci.simulator import Order
 from tests.contract.oci_rig import NAME, REPOSITORY, OciRig
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Happened, Risk
 from uici.model.checkup import CheckState
@@ -83,13 +83,6 @@ class Hand:
         with pytest.raises(CallError) as caught:
             self.do(name, **arguments)
         return caught.value
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 # --- trouble on the way ---------------------------------------------------------------------------------------

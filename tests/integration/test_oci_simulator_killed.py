@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import oci
 
-from tests.integration.oci_ground import eventually, instance_details
+from tests.integration.oci_ground import instance_details
+from tests.waiting import until
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def test_a_killed_simulator_goes_on_where_it_was(tmp_path: Path) -> None:
         details = instance_details(told["compartment"], told["subnet"])
         client = client_of(told, "container_instances", "ContainerInstanceClient")
         made = client.create_container_instance(details, opc_retry_token="once").data
-        eventually(lambda: client.get_container_instance(made.id).data.lifecycle_state == "ACTIVE")
+        until(lambda: client.get_container_instance(made.id).data.lifecycle_state == "ACTIVE", "it runs")
         httpx.post(f"{told['admin']}/orders", json={"trouble": "slow_work", "seconds": 3600}).raise_for_status()
         work = client.stop_container_instance(made.id).headers["opc-work-request-id"]
         effects = httpx.get(f"{told['admin']}/effects").json()

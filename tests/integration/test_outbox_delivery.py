@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import OperationalError
 
 from tests.integration.notify_rig import BEGIN, Receiver, SetClock, channel, new_store, settings, tell
-from tests.integration.runs_rig import until
+from tests.waiting import until
 from uici.events.log import EventLog
 from uici.model.base import JsonObject
 from uici.model.errors import Problem
@@ -65,7 +65,7 @@ def woken_until(deliverer: Deliverer, condition: Callable[[], bool]) -> None:
         deliverer.wake()
         return condition()
 
-    until(holds)
+    until(holds, "the delivery")
 
 
 def rows(store: Store) -> list[Row[Any]]:
@@ -181,7 +181,7 @@ def test_stopping_waits_for_a_hanging_receiver_only_as_long_as_it_may(store: Sto
 
     deliverer = Deliverer(store, SetClock(), [channel(Hanging())], settings(send_seconds=600))
     deliverer.start()
-    until(begun.is_set)
+    until(begun.is_set, "the message that hangs")
     stopped = threading.Event()
 
     def stop() -> None:

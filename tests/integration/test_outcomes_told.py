@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
 from tests.integration.notify_rig import Heard, listening
-from tests.integration.runs_rig import POLICIES, alert, closed, running, send, site, told, until
+from tests.integration.runs_rig import POLICIES, alert, closed, running, send, site, told
+from tests.waiting import until
 from uici.store.outbox import DeliveryState
 from uici.store.schema import deliveries
 
@@ -47,16 +48,17 @@ def test_outcomes_go_to_those_who_asked(tmp_path: Path, monkeypatch: pytest.Monk
             failed = closed(application, send(application, alert("bad")))
             assert failed["outcome"] == "escalated", failed["reason"]
 
-            def sent() -> dict[str, list[str]]:
+            def sent() -> dict[str, list[str]] | None:
                 with application.store.read() as connection:
                     rows = connection.execute(select(deliveries).order_by("message_id")).all()
                 assert {row.state for row in rows} <= {DeliveryState.PENDING, DeliveryState.SENT, DeliveryState.HELD}
                 if any(row.state == DeliveryState.PENDING for row in rows):
-                    return {}
+                    return None
                 names = "people", "statistics", "both", "log"
-                return {name: [row.kind for row in rows if row.channel == name] for name in names}
+                found = {name: [row.kind for row in rows if row.channel == name] for name in names}
+                return found if found["statistics"] == ["outcome"] * 2 else None
 
-            kinds = until(lambda: len(found := sent()) == 4 and found["statistics"] == ["outcome"] * 2 and found)
+            kinds = until(sent, "both outcomes to be sent")
     assert kinds == {
         "people": ["escalation"],
         "statistics": ["outcome", "outcome"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.integration.test_reload_service import EXECUTORS, perform
 from tests.real.components import NGINX_BINARIES, binary, free_port, require_component
 from tests.real.docker import DockerEngine
 from tests.real.images import NGINX_CONF, nginx_image, postgres_image, redis_image
+from tests.waiting import until
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
@@ -57,10 +57,7 @@ class Ground:
         return str(self.client.exec_start(made["Id"]).decode())
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, f"{what}: {self.client.logs('uici-pack').decode()[-2000:]}"
-            time.sleep(0.05)
+        until(condition, what, lambda: self.client.logs("uici-pack").decode()[-2000:])
 
     def do(self, operation: str, binding: JsonObject, **parameters: object) -> JsonObject:
         return perform(self.executor, prepared_step(self.site, "docker", operation, binding, parameters))
@@ -204,15 +201,13 @@ def test_nginx_as_a_local_program_is_tested_by_what_its_binding_allows(tmp_path:
         return perform(executor, prepared_step(site, "local", operation, binding, {}))
 
     def until_answered(text: str) -> None:
-        deadline = time.monotonic() + 30
-        while True:
+        def answered() -> bool:
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text.strip() == text:
-                    return
+                return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text.strip() == text
             except httpx.TransportError:
-                pass
-            assert time.monotonic() < deadline, f"not {text}: {do('check_logs')}"
-            time.sleep(0.05)
+                return False
+
+        until(answered, f"the answer {text}", lambda: str(do("check_logs")))
 
     try:
         do("start_service")

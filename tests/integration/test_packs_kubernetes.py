@@ -13,7 +13,8 @@ import pytest
 from executors.kubernetes import KubernetesExecutor
 from tests.integration.test_packs import prepared_step
 from tests.integration.test_reload_service import EXECUTORS, perform
-from tests.real.kubernetes import REPOSITORY, RealCluster, deployment, until
+from tests.real.kubernetes import REPOSITORY, RealCluster, deployment
+from tests.waiting import until
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
 from uici.model.call import CallError
@@ -67,7 +68,7 @@ class Ground:
                 seen[call.id] = self.executor.perform(complete(call, seen, spec, self.executor.classify))
             return all(condition.holds(operation_result(step.verification, seen)) for condition in check.expect)
 
-        until(holds, f"the verification of {operation}", check.within_seconds)
+        until(holds, f"the verification of {operation}", seconds=check.within_seconds)
 
     def get(self, *words: str) -> Any:
         return self.cluster.get("-n", self.namespace, *words)

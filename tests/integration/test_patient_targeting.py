@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import alert, closed, incident_of, run_of, running, send, site, until
+from tests.integration.runs_rig import alert, closed, incident_of, run_of, running, send, site
+from tests.waiting import until
 from uici.model.alert import Alert
 from uici.model.call import CallError, FailureKind
 

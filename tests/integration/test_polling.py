@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import ended, running, site, told, until
+from tests.integration.runs_rig import ended, running, site, told
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind

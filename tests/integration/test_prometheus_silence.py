@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.real.prometheus import Prometheus as RealPrometheus
 from tests.real.prometheus import prometheus
 from tests.unit.sites import alert
+from tests.waiting import until
 from uici.model.servers import Prometheus
 from uici.monitoring.prometheus import PrometheusClient
 from uici.verification.prometheus import alert_fires
@@ -30,13 +30,8 @@ groups:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPrometheus]:
     directory: Path = tmp_path_factory.mktemp("prometheus")
     with prometheus(directory, rules=RULES) as real:
-        deadline = time.monotonic() + 60
-        while len({item["labels"]["alertname"] for item in real.alerts()}) < 3:
-            assert time.monotonic() < deadline, "the rules were not evaluated"
-            time.sleep(0.1)
-        while not real.query('ALERTS{alertname="Firing"}'):
-            assert time.monotonic() < deadline, "no ALERTS series came"
-            time.sleep(0.1)
+        until(lambda: len({item["labels"]["alertname"] for item in real.alerts()}) == 3, "the rules to be evaluated")
+        until(lambda: real.query('ALERTS{alertname="Firing"}'), "the series of the alert")
         yield real
 
 

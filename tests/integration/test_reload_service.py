@@ -14,6 +14,7 @@ from executors.docker import DockerExecutor
 from executors.local import LocalExecutor
 from tests.contract.local_rig import make_call
 from tests.real.docker import IMAGE, DockerEngine
+from tests.waiting import until
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
@@ -67,10 +68,7 @@ def perform(executor: Executor, step: PreparedStep) -> JsonObject:
 
 def wait_for_line(executor: Executor, environment: str, binding: JsonObject, line: str) -> None:
     step = prepared(environment, "check_logs", binding)
-    deadline = time.monotonic() + 30
-    while line not in (lines := perform(executor, step)["lines"]):
-        assert time.monotonic() < deadline, lines
-        time.sleep(0.05)
+    until(lambda: line in perform(executor, step)["lines"], f"the line {line}", lambda: str(perform(executor, step)))
 
 
 @pytest.fixture

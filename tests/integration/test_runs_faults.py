@@ -21,9 +21,9 @@ from tests.integration.runs_rig import (
     send,
     site,
     told,
-    until,
 )
 from tests.integration.test_runs_interrupted import UNDONE
+from tests.waiting import until
 from uici.model.call import Call, CallError, FailureKind
 from uici.model.errors import Problem
 from uici.runs import slots

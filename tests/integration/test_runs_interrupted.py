@@ -20,8 +20,8 @@ from tests.integration.runs_rig import (
     send,
     site,
     told,
-    until,
 )
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import Call

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import LADDER, POLICIES, alert, closed, run_of, running, send, site, until
+from tests.integration.runs_rig import LADDER, POLICIES, alert, closed, run_of, running, send, site
 from tests.integration.test_runs_interrupted import UNDONE, once
+from tests.waiting import until
 from uici.bootstrap import Application
 from uici.model.site import Site
 from uici.runs.pinning import part_of

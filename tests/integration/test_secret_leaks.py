@@ -17,8 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.server import Server, alert, payload, until, write_site
+from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 from uici.model.masking import MASK

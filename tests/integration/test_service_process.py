@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests.integration.service_rig import alert, notification
+from tests.waiting import until
 
 DEADLINE = 60.0
 UICI = [sys.executable, "-c", "from uici.cli import main; main()"]
@@ -40,15 +40,15 @@ def serving(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "serve.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + DEADLINE
-        while True:
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "serve.log").read_text()
             try:
-                httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False)
-                break
+                return bool(httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False))
             except httpx.TransportError:
-                assert process.poll() is None, (folder / "serve.log").read_text()
-                assert time.monotonic() < until
-                time.sleep(0.05)
+                return False
+
+        until(answers, "uici serve to answer", (folder / "serve.log").read_text)
         yield process
     finally:
         process.kill()
@@ -77,8 +77,7 @@ def test_from_init_to_a_clean_end(tmp_path: Path) -> None:
 
             reader = threading.Thread(target=follow)
             reader.start()
-            while process.poll() is None and not client.get(f"/api/v1/incidents/{incident['id']}").is_success:
-                time.sleep(0.05)
+            until(lambda: client.get(f"/api/v1/incidents/{incident['id']}").is_success, "the incident")
             process.send_signal(signal.SIGTERM)
             assert process.wait(DEADLINE) == 0, (folder / "serve.log").read_text()
             assert ended.wait(DEADLINE)

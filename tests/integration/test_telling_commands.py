@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import update
 
 from tests.integration.notify_rig import Heard, listening
-from tests.integration.runs_rig import until
 from tests.integration.service_rig import PLATFORM, Served, alert, notification, serving
 from tests.integration.test_service_cli import uici
+from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 from uici.store.outbox import DeliveryState
@@ -46,7 +46,7 @@ def opened(served: Served, name: str) -> str:
     answer = served.alert(notification(alert(name)))
     assert answer.status_code == 202, answer.text
     (incident,) = answer.json()["incidents"]
-    until(lambda: served.as_admin("GET", f"/api/v1/incidents/{incident['id']}").json()["state"] == "closed")
+    until(lambda: served.as_admin("GET", f"/api/v1/incidents/{incident['id']}").json()["state"] == "closed", "its end")
     return str(incident["id"])
 
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import alert, closed, run_of, running, send, site, told, until
+from tests.integration.runs_rig import alert, closed, run_of, running, send, site, told
+from tests.waiting import until
 
 STRATEGIES = """
 strategies:

@@ -12,9 +12,8 @@ import json
 import os
 import secrets
 import subprocess
-import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -24,6 +23,7 @@ import pytest
 
 from tests.real.components import require
 from tests.real.docker import DockerEngine, images_digest
+from tests.waiting import until
 from uici.model.base import JsonObject
 
 REPOSITORY = f"uici-test/web-{images_digest()}"
@@ -158,14 +158,6 @@ def deployment(namespace: str, name: str, *, image: str = f"{REPOSITORY}:good", 
             "template": {"metadata": {"labels": labels}, "spec": pods},
         },
     }
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
-    """Wait for a condition. Raises AssertionError when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)
 
 
 def engine_url() -> str:

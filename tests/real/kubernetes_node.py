@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from executors.deadline import Deadline
 from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.settings import KubernetesSettings
-from tests.real.kubernetes import RealCluster, until
+from tests.real.kubernetes import RealCluster
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import sqlalchemy
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import IntegrityError
 
+from tests.waiting import until
 from uici.store.database import Store
 
 DEADLINE = 20.0
@@ -47,10 +47,7 @@ def test_the_engines_write_waits_in_line_and_never_meets_the_databases_lock(stor
     with store.write() as connection:
         connection.execute(INSERT, {"name": "own"})
         other.start()
-        deadline = time.monotonic() + DEADLINE
-        while not reached:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: reached, "the engine's statement")
         assert other.is_alive()
     other.join(DEADLINE)
     assert not other.is_alive()
