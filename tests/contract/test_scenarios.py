@@ -163,6 +163,8 @@ class Expected:
     verdict: str | None
     changed: bool
     """Whether anything was sent to the platform that changes it."""
+    reason: str = ""
+    """The code that the reason begins with, where people are told."""
 
 
 EXPECTED = {
@@ -174,8 +176,8 @@ EXPECTED = {
     "wrong_replicas": Expected(wrong_replicas, "healed", "effective", True),
     "disk_pressure": Expected(disk_pressure, "escalated", None, False),
     "dependency_down": Expected(dependency_down, "escalated", None, False),
-    "host_gone": Expected(host_gone, "escalated", None, False),
-    "nothing_wrong": Expected(nothing_wrong, "escalated", None, False),
+    "host_gone": Expected(host_gone, "escalated", None, False, "platform_unreachable"),
+    "nothing_wrong": Expected(nothing_wrong, "escalated", None, False, "nothing_wrong"),
 }
 
 
@@ -227,6 +229,7 @@ def test_it_ends_alike_on_every_platform(
     _keep(row)
     shown = json.dumps(run, indent=1)[:6000]
     assert (run["outcome"], run["verdict"], bool(sent)) == (expected.outcome, expected.verdict, expected.changed), shown
+    assert run["reason"].startswith(expected.reason), shown
     assert ground.healthy(), shown
     assert ground.rig.version_now() == "good"
     if not expected.changed:

@@ -1,4 +1,4 @@
-"""An alert whose target only the platform can name, while the platform cannot be asked: patience, and its end."""
+"""A platform that cannot be asked which target an alert is about, or what is wrong with it: patience, and its end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import alert, closed, incident_of, run_of, running, send, site
+from tests.integration.runs_rig import LADDER, alert, closed, incident_of, run_of, running, send, site, told
 from tests.waiting import until
 from uici.model.alert import Alert
-from uici.model.call import CallError, FailureKind
+from uici.model.call import Call, CallError, FailureKind
 
 TARGETS = """
 targeting:
@@ -19,6 +19,7 @@ targeting:
 targets:
   web: {bindings: {local: {program: web, command: [/bin/true]}}}
 """
+LOOKS_FIRST = LADDER.replace("steps:", "when: {all: [not_running]}\n        steps:")
 
 
 class Ahead:
@@ -90,3 +91,79 @@ def test_what_will_never_answer_is_told_at_once(tmp_path: Path) -> None:
     folder, world = ground(tmp_path, FailureKind.PERMANENT)
     with running(folder, world) as uici:
         assert closed(uici, send(uici, nameless()))["outcome"] == "escalated"
+
+
+def blinded(world: World, error: Exception) -> None:
+    """From now on every look at the platform fails."""
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        raise error
+
+    world.hook = hook
+
+
+def seen(tmp_path: Path, strategies: str = LOOKS_FIRST) -> tuple[Path, World]:
+    world = World()
+    world.service("web")
+    folder = tmp_path / "site"
+    return site(folder, "web", strategies=strategies, platform="runs: {retry_seconds: 0.05, lookup_seconds: 60}"), world
+
+
+def test_what_is_wrong_is_looked_at_again_until_the_platform_answers(tmp_path: Path) -> None:
+    folder, world = seen(tmp_path)
+    blinded(world, CallError(FailureKind.TEMPORARY, "unreachable", "the platform does not answer"))
+    with running(folder, world) as uici:
+        accepted = send(uici, alert("web"))
+        until(lambda: run_of(uici, accepted)["waiting_for"] == "platform", "the wait")
+        world.hook = World().hook
+        until(lambda: world.changes("web") == ["program.restart"], "the remedy")
+        events = [event["type"] for event in incident_of(uici, accepted)["timeline"]]
+    assert events.count("platform_unreachable") == 1
+    assert events.count("diagnosed") == 1
+
+
+# A remedy that needs no findings is tried all the same; it cannot look before it acts.
+@pytest.mark.parametrize("strategies", [LOOKS_FIRST, LADDER])
+def test_people_are_told_that_nothing_could_be_seen_and_not_that_nothing_was_found(
+    tmp_path: Path, strategies: str
+) -> None:
+    folder, world = seen(tmp_path, strategies)
+    clock = Ahead()
+    blinded(world, CallError(FailureKind.TEMPORARY, "unreachable", "the platform does not answer"))
+    with running(folder, world, clock) as uici:
+        accepted = send(uici, alert("web"))
+        until(lambda: run_of(uici, accepted)["waiting_for"] == "platform", "the wait")
+        clock.skipped = timedelta(seconds=61)
+        uici.engine.wake()
+        incident = closed(uici, accepted)
+        (message,) = told(uici)
+        preview = uici.control.preview({"incident": incident["id"]}, None)["previews"][0]
+    assert (incident["outcome"], incident["reason"]) == (
+        "escalated",
+        "platform_unreachable: nothing could be seen of web, local could not be asked: the platform does not answer. "
+        "Look with `uici doctor -e local`",
+    )
+    assert message["why"] == incident["reason"]
+    assert strategies == LADDER or incident["reason"] in preview["notes"]
+    assert world.changes("web") == []
+
+
+def test_a_look_that_is_refused_is_told_at_once_and_as_a_refusal(tmp_path: Path) -> None:
+    folder, world = seen(tmp_path)
+    blinded(world, CallError(FailureKind.PERMANENT, "forbidden", "this account may not look"))
+    with running(folder, world) as uici:
+        incident = closed(uici, send(uici, alert("web")))
+    assert incident["reason"].startswith("look_failed: nothing could be seen of web, local could not be asked")
+
+
+def test_one_look_that_succeeds_is_enough_to_go_on(tmp_path: Path) -> None:
+    folder, world = seen(tmp_path)
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if call.name != "program.status":
+            raise CallError(FailureKind.TEMPORARY, "busy", "not now")
+
+    world.hook = hook
+    with running(folder, world) as uici:
+        incident = closed(uici, send(uici, alert("web")))
+    assert not incident["reason"].startswith("platform_unreachable")

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from uici.model.alert import AlertOutcome
 from uici.model.base import Frozen, JsonObject, JsonValue
+from uici.model.call import FailureKind
 
 
 class IncidentState(StrEnum):
@@ -32,6 +33,8 @@ class Observation(Frozen):
     parameters: JsonObject
     result: JsonObject | None
     error: str | None = None
+    failure: FailureKind | None = None
+    """Of a call that failed; None also where no call could be made."""
 
 
 class Incident(Frozen):

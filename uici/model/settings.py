@@ -59,7 +59,7 @@ class RunSettings(Frozen):
     read_attempts: int = Field(default=3, ge=1, le=20)
     retry_seconds: float = Field(default=0.5, gt=0, le=60)
     lookup_seconds: Seconds = Field(
-        default=300.0, description="how long an unreachable platform is asked again which target an alert is about"
+        default=300.0, description="how long an unreachable platform is asked again about an alert and its target"
     )
     rehearsal_seconds: float = Field(
         default=10.0,

@@ -94,6 +94,8 @@ class RunData(Frozen):
     """The target, as it was then."""
     strategy: str | None = None
     findings: tuple[Finding, ...] = ()
+    unseen: str = ""
+    """Why the last diagnosis could see nothing at all, a reason code first; empty when it saw something."""
     tried: tuple[str, ...] = ()
     impossible: tuple[tuple[str, str], ...] = ()
     """Remedies that cannot be translated for this target, with the reason. They were never tried."""
@@ -102,7 +104,7 @@ class RunData(Frozen):
     fence: int | None = None
 
     asking_since: datetime | None = None
-    """Since when the platform that should name the target cannot be asked."""
+    """Since when the platform that should name or show the target cannot be asked."""
 
     # Executing: position in the plan, or in the undo plan while `undoing`.
     step: int = 0

@@ -26,7 +26,7 @@ from uici.runs.guarding import context_of
 from uici.runs.rehearsing import with_rehearsals
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, shape
-from uici.runs.stages.opening import choose_strategy, look, values_of
+from uici.runs.stages.opening import blind, choose_strategy, look, unseen, values_of
 from uici.runs.stages.planning import because, lifted_by_time
 from uici.store.schema import incidents
 
@@ -100,6 +100,8 @@ def of_alerts(
     shown, among, skipped = _next_possible(services, situation, kept, run_id)
     notes += skipped
     if shown is None:
+        failed = unseen(site, environment, observations)
+        notes += [blind(f"nothing could be seen of {target}", failed)] if failed else []
         notes += [f"{remedy}: {why}" for remedy, why in explain(site, name, held, (), values)]
         return shape(
             environment=environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, select
@@ -14,6 +15,7 @@ from uici.model.call import CallError, FailureKind
 from uici.model.errors import Problem
 from uici.model.filling import IncidentValues, MissingValueError
 from uici.model.incident import Finding, IncidentState, Observation
+from uici.model.operation import BUILTIN
 from uici.model.site import Site, Strategy
 from uici.model.thresholds import usable
 from uici.runs import records
@@ -23,6 +25,12 @@ from uici.runs.platforms import Platforms
 from uici.runs.services import Services
 from uici.store.schema import alerts, incidents, runs
 
+UNREACHABLE = "platform_unreachable"
+"""Reason code: no look succeeded, and the way to the platform failed; also the event of a run that waits for it."""
+LOOK_FAILED = "look_failed"
+"""Reason code: no look succeeded, and none ever will: the platform, or the configuration, refuses."""
+
+_ERRORS_TOLD = 2
 _SOON = timedelta(seconds=0.1)
 _DIAGNOSED = (
     incidents.update()
@@ -45,7 +53,8 @@ def target(services: Services, data: RunData) -> RunData:
     site = services.site()
     index = index_of(site)
     why: list[str] = []
-    unreachable: list[str] = []
+    failed: list[Failure] = []
+    answered = False
     for alert in firing:
         targeted = index.resolve(alert, services.identity, services.layers)
         environment = targeted.environment
@@ -53,43 +62,47 @@ def target(services: Services, data: RunData) -> RunData:
         if name is None and targeted.needs_lookup and environment is not None:
             try:
                 name, reason = _look_up(services, index, alert, environment)
-            except CallError as error:
-                name, reason = None, f"{environment} could not be asked: {error}"
-                unreachable += [reason] if error.kind is not FailureKind.PERMANENT else []
+                answered = True
+            except (CallError, Problem) as error:
+                failed.append(Failure.of(environment, error))
+                reason = f"{environment} could not be asked: {error}"
             why.append(reason)
         if name is not None and environment is not None:
             return _adopt(services, data, environment, name)
         why.append(targeted.reason)
-    patient = _patiently(services, data, unreachable[0]) if unreachable else None
+    patient = _patiently(services, data, failed)
     if patient is not None:
         return patient
     told = list(dict.fromkeys(text for text in why if text))
     more = f" (and {len(told) - 2} more like it)" if len(told) > 2 else ""
     reason = "no_target: " + "; ".join(told[:2]) + more
+    if failed and not answered:
+        reason = blind("which target it is about is not known", failed)
     return data.ending(AlertOutcome.ESCALATED, reason)
 
 
 def _look_up(services: Services, index: TargetIndex, alert: Alert, environment: str) -> tuple[str | None, str]:
-    """The target that the platform names, or why there is none. Raises CallError while it cannot be asked."""
-    try:
-        found = services.platforms.executor(environment).find(alert.labels)
-    except Problem as error:
-        return None, f"{environment} could not be asked: {error}"
+    """The target that the platform names, or why there is none. Raises CallError or Problem where it was not asked."""
+    found = services.platforms.executor(environment).find(alert.labels)
     name = index.match_found(found, environment)
     return name, "" if name else f"{environment} knows {len(found)} things of these labels, none of them a target"
 
 
-def _patiently(services: Services, data: RunData, because: str) -> RunData | None:
-    """The run, to ask the unreachable platform again; None when its patience has ended."""
+def _patiently(services: Services, data: RunData, failed: Sequence[Failure]) -> RunData | None:
+    """The run, to ask the unreachable platform again; None when that is of no use, or its patience has ended."""
+    passing = [failure for failure in failed if failure.passes]
+    if not passing:
+        return None
     settings = services.site().platform.runs
     now = services.clock.now()
     since = min(data.asking_since or now, now)  # a clock that was set back does not lengthen the wait
     if now >= since + timedelta(seconds=settings.lookup_seconds):
         return None
     if data.asking_since is None:
-        services.note_alone(data, "platform_unreachable", because=because)
-    pause = timedelta(seconds=settings.retry_seconds * 2 ** min(data.looks, 16))
-    return data.parked(now + min(pause, LOOK_AGAIN), "platform", asking_since=since, looks=data.looks + 1)
+        services.note_alone(data, UNREACHABLE, because=passing[0].error)
+    looks = 0 if data.asking_since is None else data.looks
+    pause = timedelta(seconds=settings.retry_seconds * 2 ** min(looks, 16))
+    return data.parked(now + min(pause, LOOK_AGAIN), "platform", asking_since=since, looks=looks + 1)
 
 
 def _adopt(services: Services, data: RunData, environment: str, name: str) -> RunData:
@@ -131,7 +144,7 @@ def _adopt(services: Services, data: RunData, environment: str, name: str) -> Ru
         services.events.append(
             connection, "target_found", incident=data.incident_id, environment=environment, target=name
         )
-    return data.to(Stage.HOLD, environment=environment, target=name, looks=0)
+    return data.to(Stage.HOLD, environment=environment, target=name, asking_since=None, looks=0)
 
 
 def hold(services: Services, data: RunData) -> RunData:
@@ -180,11 +193,17 @@ def diagnose(services: Services, data: RunData) -> RunData:
     platforms = services.platforms_of(data)
     values = values_of(platforms.site, name, firing, environment, target_name)
     observations, findings = look(platforms, strategy, values)
+    failed = unseen(platforms.site, environment, observations)
+    patient = _patiently(services, data, failed)
+    if patient is not None:
+        return patient
     results = kept_of(services, data, observations)
     _note(services, data, name, findings, observations, first_call)
     if results:
         services.later(lambda connection: keep(connection, services, data, DIAGNOSIS, results))
-    return data.to(Stage.PLAN, strategy=name, findings=findings)
+    why = blind(f"nothing could be seen of {target_name}", failed) if failed else ""
+    since = data.asking_since if failed else None  # patience that has ended does not begin again with the next rung
+    return data.to(Stage.PLAN, strategy=name, findings=findings, unseen=why, asking_since=since, looks=0)
 
 
 def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | None:
@@ -221,12 +240,52 @@ def look(
             parameters = values.fill(step.parameters)
             result = platforms.read(values.environment, values.target, step.operation, parameters)
         except (CallError, Problem, MissingValueError) as error:
+            failure = error.kind if isinstance(error, CallError) else None
             observations.append(
-                Observation(operation=step.operation, parameters=parameters, result=None, error=str(error))
+                Observation(
+                    operation=step.operation, parameters=parameters, result=None, error=str(error), failure=failure
+                )
             )
         else:
             observations.append(Observation(operation=step.operation, parameters=parameters, result=result))
     return tuple(observations), find(observations, rules)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A look that failed."""
+
+    environment: str
+    error: str
+    passes: bool
+    """The same look may succeed later."""
+
+    @classmethod
+    def of(cls, environment: str, error: CallError | Problem) -> Failure:
+        """What was raised instead of an answer."""
+        return cls(environment, str(error), isinstance(error, CallError) and error.kind is not FailureKind.PERMANENT)
+
+
+def unseen(site: Site, environment: str, observations: Sequence[Observation]) -> list[Failure]:
+    """The looks of a diagnosis that saw nothing at all of the platform; empty when at least one succeeded.
+
+    What the monitoring says counts only where nothing else was to be looked at.
+    """
+    at_platform = [one for one in observations if BUILTIN not in site.operations[one.operation].translations]
+    looks = at_platform or observations
+    if any(one.result is not None for one in looks):
+        return []
+    passing = (FailureKind.TEMPORARY, FailureKind.UNKNOWN)
+    return [Failure(environment, one.error or "", one.failure in passing) for one in looks]
+
+
+def blind(what: str, failed: Sequence[Failure]) -> str:
+    """The reason of who could not see, its code first, with what to do. `failed` holds at least one."""
+    passing = [failure for failure in failed if failure.passes]
+    code, meant = (UNREACHABLE, passing) if passing else (LOOK_FAILED, failed)
+    where = meant[0].environment
+    errors = list(dict.fromkeys(failure.error.rstrip(".") for failure in meant))[:_ERRORS_TOLD]
+    return f"{code}: {what}, {where} could not be asked: {'; '.join(errors)}. Look with `uici doctor -e {where}`"
 
 
 def _note(

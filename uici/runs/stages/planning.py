@@ -14,7 +14,7 @@ from uici.model.errors import Problem
 from uici.model.incident import Finding
 from uici.model.plan import Origin, PreparedPlan, VerifySettings
 from uici.model.settings import MessageKind
-from uici.model.site import FIRES_WHILE_HEALTHY
+from uici.model.site import FIRES_WHILE_HEALTHY, Site
 from uici.model.verdict import Answer, Decision
 from uici.notify.messages import approval_message
 from uici.planning.ladder import explain, refuse_self
@@ -57,10 +57,7 @@ def plan(services: Services, data: RunData) -> RunData:
             reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
             return data.ending(AlertOutcome.ESCALATED, reason)
     if not found.plans:
-        impossible = dict(data.impossible)
-        left_out = explain(site, data.strategy, situation.findings, (*data.tried, *impossible), situation.values)
-        skipped = "; ".join(f"{name}: {impossible.get(name, why)}" for name, why in left_out)
-        return data.ending(AlertOutcome.ESCALATED, f"no_remedy_left: {skipped or 'the ladder is empty'}")
+        return data.ending(AlertOutcome.ESCALATED, data.unseen or _none_left(site, data, situation))
     choice, is_new = None, False
     chosen = found.plans[0]
     if found.group is not None:
@@ -109,6 +106,14 @@ def plan(services: Services, data: RunData) -> RunData:
         health=HealthTrack(),
         looks=0,
     )
+
+
+def _none_left(site: Site, data: RunData, situation: choosing.Situation) -> str:
+    impossible = dict(data.impossible)
+    tried = (*data.tried, *impossible)
+    left_out = explain(site, situation.strategy, situation.findings, tried, situation.values)
+    skipped = "; ".join(f"{name}: {impossible.get(name, why)}" for name, why in left_out)
+    return f"no_remedy_left: {skipped or 'the ladder is empty'}"
 
 
 def _waiting_for_silence(services: Services, data: RunData) -> RunData | None:
