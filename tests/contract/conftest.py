@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.contract.driver import Driver
 from tests.contract.rig import Rig
 
 
@@ -39,3 +40,11 @@ def session_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def rig(session_rig: Rig) -> Rig:
     return session_rig
+
+
+@pytest.fixture
+def driver(rig: Rig) -> Iterator[Driver]:
+    binding = rig.reset()
+    executor = rig.executor()
+    yield Driver(rig, executor, binding)
+    executor.close()

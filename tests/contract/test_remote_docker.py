@@ -8,15 +8,14 @@ import pytest
 
 from tests.contract.docker_rig import DockerRig
 from tests.contract.rig import Rig
-from tests.contract.test_conformance import (  # noqa: F401  # collected here, with this module's rig
-    driver,
+from tests.contract.test_conformance_changing import (  # noqa: F401  # collected here, with this module's rig
     test_changes_from_many_threads_leave_one_healthy_service,
-    test_open_calls_are_classed_by_what_they_do,
     test_reads_from_many_threads,
-    test_secrets_stay_out_of_errors,
-    test_self_may_be_watched,
-    test_status_of_a_running_service,
 )
+from tests.contract.test_conformance_failures import test_secrets_stay_out_of_errors  # noqa: F401  # as above
+from tests.contract.test_conformance_published import test_open_calls_are_classed_by_what_they_do  # noqa: F401  # as above
+from tests.contract.test_conformance_reading import test_status_of_a_running_service  # noqa: F401  # as above
+from tests.contract.test_conformance_self import test_self_may_be_watched  # noqa: F401  # as above
 from tests.real.remote_engine import RemoteEngine
 
 

@@ -39,7 +39,7 @@ HERE = "uici/,executors/local/"
 THERE = "executors/docker/"
 NOT_YET = ("executors/kubernetes/", "executors/oci/")
 """Their guards are tried on a real cluster and on the simulator by tests that take minutes, too long for each mutant:
-tests/contract/test_conformance.py and tests/integration/test_kubernetes_{lifecycle,open}.py, test_oci_executor.py.
+tests/contract/test_conformance_self.py and tests/integration/test_kubernetes_{lifecycle,open}.py, test_oci_executor.py.
 """
 
 
