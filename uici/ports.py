@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from uici.model.base import Frozen, JsonObject
@@ -112,3 +113,44 @@ class Notifier(Protocol):
 
     def send(self, message: JsonObject) -> None:
         """Deliver one message. Raises OSError or ValueError when it was not accepted; the caller tries again."""
+
+
+class DemoGround(Protocol):
+    """Where the services of `uici demo` live, and how they are broken. Found by entry point in the group `uici.demos`.
+
+    Each service has the versions 1.0 and 2.0; the second is healthy until its first order, which ends it with an error
+    of its configuration.
+    """
+
+    platform: ClassVar[str]
+    simulation: ClassVar[str]
+    """What is simulated, by the name that people know; empty where everything is real."""
+    opening: ClassVar[str]
+    """How the services come to be, with `{count}` in it."""
+
+    def __init__(self, folder: Path, services: Sequence[str]) -> None:
+        """Get ready; everything that is kept lies in `folder`. Raises ImportError for a missing SDK."""
+
+    def open(self) -> None:
+        """Make what UICI cannot make by itself."""
+
+    def connection(self) -> JsonObject:
+        """The environment's `connection`."""
+
+    def binding(self, service: str) -> JsonObject:
+        """The binding of one service."""
+
+    def healthy(self, service: str) -> bool:
+        """Whether the service answers its clients."""
+
+    def kill(self, service: str) -> None:
+        """End the service as a crash would."""
+
+    def hang(self, service: str) -> None:
+        """Let the service live on without answering."""
+
+    def order(self, service: str) -> None:
+        """Use the service as its clients would."""
+
+    def close(self) -> None:
+        """Leave nothing running; also after an `open` that failed."""

@@ -140,11 +140,15 @@ def schema(
         options.show({"files": list(MODELS)}, lambda shown, _: shown.print("\n".join(MODELS)))
 
 
-def demo() -> None:
+def demo(
+    platform: Annotated[
+        str, typer.Option("--platform", help="Where the services live: local, or oci, which is simulated.")
+    ] = "local",
+) -> None:
     """Break three services on this machine and watch them being healed; ends by itself."""
     from uici.cli import demo as demonstration
 
-    raise typer.Exit(demonstration.run())
+    raise typer.Exit(demonstration.run(platform))
 
 
 def show_version(context: typer.Context) -> None:

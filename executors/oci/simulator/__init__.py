@@ -7,9 +7,12 @@ Does not belong here: anything that the executor of real Oracle Cloud needs, whi
 
 from __future__ import annotations
 
+import importlib
+
 from executors.oci.simulator.orders import Order
 
 try:
+    importlib.import_module("oci")  # it is read, not called, and only when the first request comes
     from executors.oci.simulator.simulator import Simulator
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(

@@ -112,7 +112,10 @@ class _Program:
         found = self._cloud.state.any(self._resource)
         condition = workloads.condition(self._cloud, found) if found else "gone"
         if condition == "hang":
-            await asyncio.sleep(_HANG_SECONDS)
+            try:
+                await asyncio.sleep(_HANG_SECONDS)
+            except asyncio.CancelledError:
+                return  # the program has ended, and its connections before it: there is nobody to answer
         body = {"status": "ok" if condition == "well" else condition, "path": request.url.path, "simulator": "uici"}
         if found is not None:
             body["image"] = found.hidden["program"].get("image", "")

@@ -1,48 +1,46 @@
-"""What the demo plays on: a folder with a configuration, a `uici serve` in a process of its own, three services."""
+"""What the demo plays on: a configuration, a `uici serve` in a process of its own, and the services' ground."""
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-import psutil
 
 from uici.access.roles import Role
 from uici.bootstrap import open_tokens
 from uici.cli.client import Client
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
+from uici.ports import DemoGround
 
 SERVICES = ("shop", "search", "mail")
-_SERVICE = Path(__file__).with_name("service.py")
 _PATIENCE_SECONDS = 30.0
 
 
 class DemoStage:
     """Use it as a context: everything it started has ended when it is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, ground: type[DemoGround]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="uici-demo-")
         self.config = Path(self._folder.name) / "config"
-        self.ports = dict(zip(SERVICES, _free_ports(len(SERVICES)), strict=True))
-        self.address = f"127.0.0.1:{_free_ports(1)[0]}"
+        self.config.mkdir()
+        self.ground = ground(self.config, SERVICES)
+        self.address = f"127.0.0.1:{_free_port()}"
         self._http = httpx.Client(trust_env=False, timeout=5.0)
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> DemoStage:
         try:
+            self.ground.open()
             self._write_config()
             with open_tokens(self.config, None) as tokens:
                 self._sender = tokens.create(Role.ALERTMANAGER, "demo-alertmanager")
@@ -62,35 +60,9 @@ class DemoStage:
             except subprocess.TimeoutExpired:
                 self._server.kill()
                 self._server.wait()
-        # The services outlive their healer by design; here nothing is to be left.
-        for pidfile in self.config.rglob("supervisord.pid"):
-            _end(pidfile)
+        self.ground.close()
         self._http.close()
         self._folder.cleanup()
-
-    # --- the services ---------------------------------------------------------------------------------------
-
-    def healthy(self, service: str) -> bool:
-        """Whether the service answers."""
-        try:
-            return self._http.get(f"http://127.0.0.1:{self.ports[service]}/health", timeout=1.0).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def kill(self, service: str) -> None:
-        """End the service's process as a crash would."""
-        for process in psutil.process_iter(["cmdline"]):
-            if str(_SERVICE) in (process.info["cmdline"] or []) and str(self.ports[service]) in process.info["cmdline"]:
-                process.kill()
-
-    def order(self, service: str) -> None:
-        """Use the service as its clients would; a service that ends meanwhile need not answer."""
-        with suppress(httpx.TransportError):
-            self._http.post(f"http://127.0.0.1:{self.ports[service]}/order")
-
-    def hang(self, service: str) -> None:
-        """Let the service's process live on without answering."""
-        self._http.post(f"http://127.0.0.1:{self.ports[service]}/hang")
 
     # --- the monitoring -------------------------------------------------------------------------------------
 
@@ -146,26 +118,16 @@ class DemoStage:
     # --- beginning ------------------------------------------------------------------------------------------
 
     def _write_config(self) -> None:
-        self.config.mkdir()
+        platform = self.ground.platform
         targets = {
-            name: {
-                "summary": f"the demo's {name}",
-                "bindings": {
-                    "local": {
-                        "program": name,
-                        "command": [sys.executable, "-I", str(_SERVICE), name, str(port)],
-                        "version": "1.0",
-                        "versions": {"1.0": {}, "2.0": {"environment": {"DEMO_COLOUR": "mauve"}}},
-                        "health": {"http": f"http://127.0.0.1:{port}/health", "timeout": 1.0},
-                        "stop_seconds": 1,
-                    }
-                },
-            }
-            for name, port in self.ports.items()
+            name: {"summary": f"the demo's {name}", "bindings": {platform: self.ground.binding(name)}}
+            for name in SERVICES
         }
+        environment = {"platform": platform, "connection": self.ground.connection()}
         # JSON is YAML, and needs no writer of its own.
         for file, document in {
             "targets.yml": {"targets": targets},
+            "environments.yml": {"default": platform, "environments": {platform: environment}},
             "policies.yml": {"autonomy": "auto", "cooldown": {"seconds": 0}},
             "platform.yml": {"service": {"listen": self.address}},
         }.items():
@@ -195,24 +157,7 @@ class DemoStage:
         self.until("uici serve", ready)
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def _end(pidfile: Path) -> None:
-    try:
-        process = psutil.Process(int(pidfile.read_text()))
-    except (psutil.NoSuchProcess, ValueError, OSError):
-        return  # it has ended already
-    os.kill(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_PATIENCE_SECONDS)
-    except psutil.TimeoutExpired:
-        process.kill()
+def _free_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return int(each.getsockname()[1])
