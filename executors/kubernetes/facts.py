@@ -64,8 +64,8 @@ class Facts:
         """Parse a Pod."""
         metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
         containers = list(_containers(pod))
-        state, exit_code = _state(status, containers)
         finished = status.get("phase") in ("Succeeded", "Failed")
+        state, exit_code = _state(status, containers)
         started = [one["state"]["running"]["startedAt"] for one in containers if "running" in one["state"]]
         return cls(
             uid=metadata["uid"],
@@ -109,13 +109,15 @@ def worst_health(members: Sequence[Facts]) -> str:
 def _containers(pod: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Statuses of what decides about the pod: the init container that runs or fails, else its containers."""
     status = pod.get("status") or {}
+    stays = status.get("phase") in ("Succeeded", "Failed") or pod["metadata"].get("deletionTimestamp")
+    policy = "Never" if stays else pod["spec"].get("restartPolicy", "Always")
     for one in status.get("initContainerStatuses") or ():
         ended = (one.get("state") or {}).get("terminated")
         if not (one.get("ready") or (ended and ended.get("exitCode") == 0)):
-            yield {**one, "state": one.get("state") or {}, "init": True}
+            yield {**one, "state": one.get("state") or {}, "policy": policy, "init": True}
             return
     for one in status.get("containerStatuses") or ():
-        yield {**one, "state": one.get("state") or {}}
+        yield {**one, "state": one.get("state") or {}, "policy": policy}
 
 
 def _state(status: Mapping[str, Any], containers: Sequence[Mapping[str, Any]]) -> tuple[str, int | None]:
@@ -134,13 +136,23 @@ def _of_container(status: Mapping[str, Any]) -> tuple[str, int | None]:
     if "running" in state:
         return ("starting" if status.get("init") else "running"), None
     if "terminated" in state:
-        return "exited", int(state["terminated"].get("exitCode") or 0)
+        return ("restarting" if _loops(status) else "exited"), int(state["terminated"].get("exitCode") or 0)
     reason = str((state.get("waiting") or {}).get("reason") or "")
     last = (status.get("lastState") or {}).get("terminated")
     code = int(last.get("exitCode") or 0) if last else None
-    if reason == "CrashLoopBackOff":
+    if _loops(status):
         return "restarting", code
     return ("starting", code) if reason in _CALM_REASONS else ("failed", code)
+
+
+def _loops(status: Mapping[str, Any]) -> bool:
+    """Whether it ends again and again, and the kubelet starts it each time: also while it does not wait with that."""
+    if (status["state"].get("waiting") or {}).get("reason") == "CrashLoopBackOff":
+        return True
+    ended = status["state"].get("terminated")
+    if ended is None or not status.get("restartCount"):
+        return False
+    return bool(status["policy"] == "Always" or (status["policy"] == "OnFailure" and ended.get("exitCode")))
 
 
 def _oom(status: Mapping[str, Any]) -> bool:
@@ -184,8 +196,8 @@ def _of_status(pod: str, status: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("image_pull_failed", pod, said)
     elif reason in _CONFIG_REASONS:
         yield Problem("container_not_created", pod, said)
-    elif reason == "CrashLoopBackOff":
-        yield Problem("crash_looping", pod, said)
+    elif _loops(status):
+        yield Problem("crash_looping", pod, said if reason else f"{which} ended again after a restart")
     elif reason not in _CALM_REASONS:
         yield Problem("waiting", pod, said)
     if _oom(status):

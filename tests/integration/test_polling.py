@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import ended, running, site, told
+from tests.integration.runs_rig import alert, closed, ended, running, send, site, told
 from tests.waiting import until
 from uici.bootstrap import Application
 from uici.model.base import JsonObject
@@ -110,6 +110,38 @@ def test_what_never_comes_is_a_failed_step_and_is_undone(tmp_path: Path, world: 
         shown: Any = str(application.control.run(run["id"])) + str(told(application))
     assert "not so within 0.3 s: wanted state equals 'running', saw 'exited'" in shown
     assert world.changes("web") == ["program.scale", "program.scale"]
+    assert world.service("web").replicas == 1
+
+
+STRATEGY = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    remedies:
+      - {name: grow, steps: [{operation: grow_service, parameters: {replicas: 3}}]}
+"""
+
+
+@pytest.mark.parametrize("code", ["gitops_owned", "refused"])
+def test_what_earlier_calls_of_a_step_changed_is_undone_when_a_later_one_is_refused(
+    tmp_path: Path, world: World, code: str
+) -> None:
+    world.service("web").state = "running"
+    world.service("web").healthy_when_running = False
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if moment == "perform" and call.name == "program.restart":
+            raise CallError(FailureKind.PERMANENT, code, "not this one")
+
+    world.hook = hook
+    config = prepared_site(tmp_path / "c")
+    (config / "strategies.yml").write_text(STRATEGY)
+    with running(config, world) as application:
+        incident = closed(application, send(application, alert("web")))
+        run = application.control.run(incident["run"])
+    assert incident["outcome"] == "escalated"
+    assert world.changes("web") == ["program.scale", "program.scale"]
+    assert [row["what"] for row in run["changes"]] == ["changed", "restored"]
     assert world.service("web").replicas == 1
 
 

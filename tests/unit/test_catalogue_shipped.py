@@ -112,6 +112,15 @@ def test_one_verb_is_made_of_open_calls_alone(site: Site) -> None:
         ),
         ({"crash_looping", "config_error", "recently_deployed", "unhealthy"}, "crash_loop", "roll_back_the_deployment"),
         ({"crash_looping", "exited_with_error"}, "crash_loop", "restart"),
+        # Who starts what the platform itself starts again and again changes nothing.
+        ({"crash_looping", "not_running", "unhealthy"}, "service_down", "restart"),
+        ({"crash_looping", "not_running", "unhealthy"}, "unhealthy", "restart"),
+        (
+            {"crash_looping", "not_running", "recently_deployed", "unhealthy"},
+            "bad_deployment",
+            "roll_back_the_deployment",
+        ),
+        ({"crash_looping", "not_running", "oom_killed"}, "out_of_memory", "restart_to_free_memory"),
         ({"oom_killed", "not_running"}, "out_of_memory", "start_what_was_killed"),
         ({"high_memory", "running"}, "out_of_memory", "restart_to_free_memory"),
         ({"missing", "not_running", "unhealthy"}, "service_down", None),

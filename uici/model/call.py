@@ -87,11 +87,17 @@ class Happened(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """An executor classifies a failure; only the run decides about retries."""
+    """An executor classifies a failure; only the run decides about retries, and what is to be undone."""
 
-    TEMPORARY = "temporary"  # proved not carried out; the same call may succeed later
-    PERMANENT = "permanent"  # proved not carried out; the same call will fail again
-    UNKNOWN = "unknown"  # may have been carried out
+    TEMPORARY = "temporary"
+    """Proved not carried out: nothing was changed, and the same call may succeed later."""
+    PERMANENT = "permanent"
+    """It has ended without success, and the same call will fail again. Most were refused before they changed anything;
+    one that consists of several changes, or waits for the effect of one, may leave what it changed (`rollout_failed`,
+    `drain_blocked`). So the run compares the state with the one before the step, and undoes a difference.
+    """
+    UNKNOWN = "unknown"
+    """It may have been carried out, or still be under way: the platform's state has to tell."""
 
 
 LEFT_TO_PEOPLE = frozenset({"gitops_owned"})

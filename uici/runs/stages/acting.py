@@ -161,6 +161,7 @@ def _interrupted(services: Services, data: RunData) -> RunData | None:
 
 def _left_to_people(services: Services, data: RunData, reason: str) -> RunData:
     """A step is refused because somebody else decides here: what was done is undone, and people are told."""
+    data = _with_earlier_calls(services, data)
     if data.undoing or data.origin is Origin.HUMAN:
         return failed(services, data, reason)
     if not data.done:
@@ -269,9 +270,8 @@ def _unsuccessful(
     services: Services, data: RunData, plan: PreparedPlan, call: Call, outcome: str, detail: str
 ) -> RunData:
     if outcome == UNKNOWN:
-        return data.ending(
-            AlertOutcome.ESCALATED, f"unknown: {call.name} may or may not have been carried out: {detail}"
-        )
+        reason = f"unknown: {call.name} may or may not have been carried out: {detail}"
+        return data.ending(AlertOutcome.ESCALATED, reason)
     if detail.startswith("self_target"):
         return data.ending(AlertOutcome.REFUSED, detail)
     if detail.partition(":")[0] in LEFT_TO_PEOPLE:
@@ -280,7 +280,7 @@ def _unsuccessful(
     if outcome == NOT_DONE and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
         return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")
-    # What earlier calls of the step changed, or this one in part, is undone with it.
+    # What earlier calls of the step changed, or this one before it failed for good, is undone with it.
     return failed(services, _remember(services, data, plan, plan.steps[data.step]), f"{call.name}: {detail}")
 
 
@@ -315,12 +315,14 @@ def _again_or_failed(services: Services, data: RunData, reason: str, error: Call
     if temporary and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
         return data.to(Stage.CAPTURE, attempt=data.attempt + 1).parked(until, "retry")
-    if data.call > 0:
-        plan = plan_of(services, data)
-        step = plan.steps[data.step]
-        if any(call.mutates for call in step.calls[: data.call]):
-            data = _remember(services, data, plan, step)  # what earlier calls of the step changed is undone with it
-    return failed(services, data, reason)
+    return failed(services, _with_earlier_calls(services, data), reason)
+
+
+def _with_earlier_calls(services: Services, data: RunData) -> RunData:
+    """The run with a step that did not come to its end among what undo looks at, if a call of it changed something."""
+    plan = plan_of(services, data)
+    changed = any(call.mutates for call in plan.steps[data.step].calls[: data.call])
+    return _remember(services, data, plan, plan.steps[data.step]) if changed else data
 
 
 def _call_of_the_run(services: Services, data: RunData, plan: PreparedPlan, step: PreparedStep, call: Call) -> RunData:
