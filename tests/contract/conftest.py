@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract.driver import Driver
-from tests.contract.rig import Rig
+from tests.contract.rig import Rig, fresh
 
 
 @pytest.fixture(scope="session", params=["local", "docker", "oci", "kubernetes"])
@@ -44,7 +44,7 @@ def rig(session_rig: Rig) -> Rig:
 
 @pytest.fixture
 def driver(rig: Rig) -> Iterator[Driver]:
-    binding = rig.reset()
+    binding = fresh(rig)
     executor = rig.executor()
     yield Driver(rig, executor, binding)
     executor.close()

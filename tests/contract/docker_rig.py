@@ -25,6 +25,7 @@ from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
 from tests.real.haproxy import HAProxy, haproxy
+from tests.real.web import web
 from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call
@@ -132,6 +133,12 @@ class DockerRig:
             "backend": {"haproxy": f"unix:{self._folder}/admin.sock", "backend": "web", "server": "a"},
         }
 
+    def answers(self) -> bool:
+        try:
+            return web.get(f"http://127.0.0.1:{self._port}/health", timeout=1.0).is_success
+        except httpx.TransportError:
+            return False
+
     def balancer(self) -> HAProxy:
         if self._balancer is None:
             servers = {"a": f"127.0.0.1:{self._port}"}
@@ -188,7 +195,7 @@ class DockerRig:
             host_config=self._client.create_host_config(network_mode="host"),
         )
         self._client.start(made["Id"])
-        until(self._answers, "the service answers")
+        until(self.answers, "the service answers")
         self.mutations()
         return self.binding()
 
@@ -262,12 +269,6 @@ class DockerRig:
             self._client.remove_image("uici-test/litter:old", force=True)
         self._client.close()
         self._stack.close()
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self._port}/health", timeout=1.0, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
 
     def _inspected(self) -> list[dict[str, Any]]:
         """What runs, oldest first."""

@@ -29,6 +29,7 @@ from tests.real.components import free_port
 from tests.real.docker import DockerEngine
 from tests.real.haproxy import HAProxy, haproxy
 from tests.real.kubernetes import REPOSITORY, RealCluster, deployment, engine_url
+from tests.real.web import web
 from tests.waiting import until
 from uici.model.base import JsonObject, digest
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -151,7 +152,7 @@ class KubernetesRig:
         until(is_empty, "nothing is left of the former service")
         self._broken.clear()
         self._cluster.apply(self._deployment())
-        until(lambda: self._answers() and len(self.instances()) == 1, "the service answers")
+        until(lambda: self.answers() and len(self.instances()) == 1, "the service answers")
         until(lambda: self._deployed()["status"].get("readyReplicas") == 1, "the cluster has noticed")
         until(lambda: bool(self._deployed()["status"].get("observedGeneration")), "its controller has seen it")
         self.mutations()
@@ -164,6 +165,12 @@ class KubernetesRig:
         container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
         container["command"] = ["/bin/serve"]
         return made
+
+    def answers(self) -> bool:
+        try:
+            return web.get(f"http://127.0.0.1:{self._port}/health", timeout=1.0).is_success
+        except httpx.TransportError:
+            return False
 
     def balancer(self) -> HAProxy:
         if self._balancer is None:
@@ -294,12 +301,6 @@ class KubernetesRig:
         self._cluster.clear(self._namespace)
         self._client.close()
         self._stack.close()
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self._port}/health", timeout=1.0, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
 
     def _deployed(self) -> Any:
         return self._cluster.get("-n", self._namespace, "deployment", NAME)

@@ -9,12 +9,14 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from xmlrpc.client import dumps, loads
 
+import httpx
 import psutil
 
 from executors.local import LocalExecutor
@@ -22,6 +24,7 @@ from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import worker
 from tests.real.haproxy import HAProxy, haproxy
 from tests.real.process import end_supervisors
+from tests.real.web import web
 from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call
@@ -158,6 +161,12 @@ class LocalRig:
             },
         }
 
+    def answers(self) -> bool:
+        try:
+            return web.get(f"http://127.0.0.1:{self._port}/", timeout=1.0).is_success
+        except httpx.TransportError:
+            return False
+
     def balancer(self) -> HAProxy:
         if self._balancer is None:
             servers = {"a": f"127.0.0.1:{self._port}"}
@@ -193,12 +202,9 @@ class LocalRig:
         # How often it was changed only grows; the programs themselves say what they run with.
         running = {}
         for name, pid in self.instances().items():
-            process = psutil.Process(pid)
-            until(lambda one=process: not any("launch.py" in word for word in one.cmdline()), "the program's own start")  # type: ignore[misc]  # bound now
-            raw = Path(f"/proc/{pid}/environ").read_bytes()
-            variables = sorted(item.decode() for item in raw.split(b"\0") if item)
+            variables = _environment(pid)
             running[name] = {
-                "environment": [text for text in variables if not text.startswith("LC_CTYPE=")],
+                "environment": {name: text for name, text in variables.items() if name != "LC_CTYPE"},
                 "command": Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"),
                 "directory": os.readlink(f"/proc/{pid}/cwd"),
             }
@@ -224,14 +230,12 @@ class LocalRig:
         return self.environment_now()["HEALTH"]
 
     def environment_now(self) -> dict[str, str]:
-        # Read raw: psutil's environ() turns carriage returns into newlines.
-        raw = Path(f"/proc/{min(self.instances().items())[1]}/environ").read_bytes()
-        return dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
+        return _environment(min(self.instances().items())[1])
 
     def instances(self) -> dict[str, int]:
-        output = self._supervisorctl("status")
-        found = re.findall(rf"^({PROGRAM}-\d+)\s+RUNNING\s+pid (\d+)", output, re.MULTILINE)
-        return {name: int(pid) for name, pid in found}
+        ours = re.compile(rf"{PROGRAM}-\d+")
+        running = [one for one in self._ask("getAllProcessInfo") if one["statename"] == "RUNNING"]
+        return {one["name"]: one["pid"] for one in running if ours.fullmatch(one["name"])}
 
     def crash(self, lasting: bool = False) -> None:
         pids = self.instances().values()
@@ -241,7 +245,7 @@ class LocalRig:
 
     def stop(self) -> None:
         for name in self.instances():
-            self._supervisorctl("stop", name)
+            self._ask("stopProcess", name)
         until(lambda: not self.instances(), "it is stopped")
 
     def hang(self) -> None:
@@ -281,15 +285,22 @@ class LocalRig:
         self._stack.close()
         end_supervisors(self.directory)
 
-    def _supervisorctl(self, *arguments: str) -> str:
-        socket_url = f"unix://{self.directory / 'supervisor.sock'}"
-        return subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "supervisor.supervisorctl", "-s", socket_url, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,  # its status says whether something is stopped
-        ).stdout
+    def _ask(self, method: str, *parameters: Any) -> Any:
+        """What supervisord answers, asked without the executor; not with supervisorctl, which takes long to start."""
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self.directory / "supervisor.sock"), verify=False)
+        ) as client:
+            answer = client.post("http://supervisord/RPC2", content=dumps(parameters, f"supervisor.{method}"))
+        return loads(answer.content)[0][0]
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """Of a service's process, once it is the service itself and not the program that starts it."""
+    process = psutil.Process(pid)
+    until(lambda: not any("launch.py" in word for word in process.cmdline()), "the program's own start")
+    # Read raw: psutil's environ() turns carriage returns into newlines.
+    raw = Path(f"/proc/{pid}/environ").read_bytes()
+    return dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
 
 
 def supervisor_pid(directory: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import oci
 import pytest
 
@@ -22,6 +23,7 @@ from executors.oci.simulator.state import Resource
 from executors.oci.simulator.workloads import DEFAULT_BEHAVIOURS
 from tests.contract.local_rig import diagnostics
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
+from tests.real.web import web
 from tests.waiting import until
 from uici.model.base import JsonObject, JsonValue
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -162,6 +164,15 @@ class OciRig:
             lambda: self.simulator.cloud.need("container_instance", made).wire["lifecycleState"] == "ACTIVE", "it runs"
         )
         return made
+
+    def answers(self) -> bool:
+        cloud = self.simulator.cloud
+        found = [cloud.need("vnic", one["vnicId"]) for instance in self.alive() for one in instance.wire["vnics"]]
+        try:
+            addresses = [f"http://{vnic.wire['privateIp']}:8080/health" for vnic in found]
+            return all(web.get(address, timeout=1.0).is_success for address in addresses)
+        except httpx.TransportError:
+            return False
 
     def balancer(self) -> OciBalancer:
         client, made = self.client("load_balancer.LoadBalancerClient"), self._balancer

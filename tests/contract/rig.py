@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -62,6 +65,9 @@ class Rig(Protocol):
         (writes without end) and `stuck` (never ends, and starts a second process that does not either). Its `backend`
         is the server that `balancer` starts; where the platform needs it, `reclaim` names what `litter` leaves.
         """
+
+    def answers(self) -> bool:
+        """Whether the service answers its probe now, asked without the executor."""
 
     def balancer(self) -> Balancer:
         """The load balancer of the binding's `backend`, started when first asked for, its server ready. May skip."""
@@ -134,3 +140,37 @@ class Rig(Protocol):
 
     def close(self) -> None:
         """Remove everything that the rig made; close its executors."""
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a reset left behind."""
+
+    binding: JsonObject
+    mutations: int
+    instances: dict[str, int]
+    configuration: JsonObject
+
+    def is_untouched(self, rig: Rig) -> bool:
+        return (
+            rig.mutations() == self.mutations
+            and rig.instances() == self.instances
+            and rig.answers()
+            and rig.configuration() == self.configuration
+        )
+
+
+_left: WeakKeyDictionary[Rig, _Left] = WeakKeyDictionary()
+
+
+def fresh(rig: Rig) -> JsonObject:
+    """The binding of a service as `reset` makes it.
+
+    A reset is the dearest part of a test that only looks, so it is spared where by the platform's own word nothing has
+    changed since the last one.
+    """
+    left = _left.get(rig)
+    if left is None or not left.is_untouched(rig):
+        binding = rig.reset()
+        left = _left[rig] = _Left(binding, rig.mutations(), rig.instances(), rig.configuration())
+    return deepcopy(left.binding)

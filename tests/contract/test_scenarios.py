@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.contract import scenario_table
-from tests.contract.rig import Rig
+from tests.contract.rig import Rig, fresh
 from tests.real.components import REPOSITORY
 from tests.waiting import until
 from uici.bootstrap import Application
@@ -191,7 +191,7 @@ def strategies() -> JsonObject:
 
 @pytest.fixture
 def ground(rig: Rig, tmp_path: Path) -> Iterator[Ground]:
-    binding = {key: value for key, value in rig.reset().items() if key != "reclaim"}
+    binding = {key: value for key, value in fresh(rig).items() if key != "reclaim"}
     config = tmp_path / "site"
     config.mkdir()
     files: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.rig import Balancer, Rig
+from tests.contract.rig import Balancer, Rig, fresh
 from tests.real.components import REPOSITORY
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
@@ -91,7 +91,7 @@ class Hand:
 
 @pytest.fixture
 def hand(rig: Rig) -> Iterator[Hand]:
-    binding = rig.reset()
+    binding = fresh(rig)
     executor = rig.executor()
     yield Hand(rig, executor, binding)
     executor.close()

@@ -11,6 +11,7 @@ import httpx
 
 from tests.real.components import free_port
 from tests.real.docker import IMAGE, DockerEngine
+from tests.real.web import web
 from tests.waiting import until
 from uici.model.base import JsonObject
 
@@ -120,7 +121,7 @@ class Web:
     def healthy(self) -> bool:
         """Whether /health answers 200."""
         try:
-            return httpx.get(f"http://{self.address}/health", timeout=2.0, trust_env=False).status_code == 200
+            return web.get(f"http://{self.address}/health", timeout=2.0).status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -12,6 +12,7 @@ import pytest
 
 from executors.oci.simulator import Order
 from tests.integration.oci_ground import CONTAINERS, SPEED, Ground
+from tests.real.web import web
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 def status(url: str) -> int:
-    return httpx.get(url, timeout=2.0).status_code
+    return web.get(url, timeout=2.0).status_code
 
 
 def test_a_container_instance_comes_runs_and_goes(cloud: Ground) -> None:
@@ -99,7 +100,7 @@ def test_a_hanging_program_answers_nothing_until_it_is_restarted(cloud: Ground) 
     made = cloud.instance()
     cloud.simulator.ail(made.id, "hang")
     with pytest.raises(httpx.ReadTimeout):
-        httpx.get(cloud.address(made), timeout=0.3)
+        web.get(cloud.address(made), timeout=0.3)
     cloud.finished(cloud.containers.restart_container_instance(made.id).headers["opc-work-request-id"])
     assert status(cloud.address(made)) == 200
 

@@ -11,6 +11,7 @@ import pytest
 
 from executors.oci.simulator import Order
 from tests.integration.oci_ground import Ground
+from tests.real.web import web
 
 COMPUTE = "core.ComputeClient"
 POOLS = "core.ComputeManagementClient"
@@ -55,7 +56,7 @@ def address(cloud: Ground, instance: str) -> str:
 def test_power_actions_go_through_their_states(cloud: Ground) -> None:
     made = machine(cloud)
     client = cloud.client(COMPUTE)
-    assert httpx.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
+    assert web.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
     assert client.instance_action(made.id, "STOP").data.lifecycle_state == "STOPPING"
     in_state(cloud, made.id, "STOPPED")
     with pytest.raises(oci.exceptions.ServiceError) as refused:
@@ -78,7 +79,7 @@ def test_a_hanging_machine_hears_no_soft_reset_for_a_quarter_of_an_hour(cloud: G
     cloud.passes(899)
     assert cloud.client(COMPUTE).get_instance(made.id).data.lifecycle_state == "STOPPING"
     in_state(cloud, made.id, "RUNNING")
-    assert httpx.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
+    assert web.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
 
 
 def test_the_console_history_has_what_the_machine_said(cloud: Ground) -> None:
@@ -124,9 +125,9 @@ def test_a_command_runs_on_a_machine_and_gives_its_output(cloud: Ground) -> None
     cloud.simulator.ail(made.id, "disk_full")
     full = ended(cloud, command(cloud, made.id, "df -P /"), made.id)
     assert (full.lifecycle_state, full.content.exit_code, "100%" in full.content.text) == ("SUCCEEDED", 0, True)
-    assert httpx.get(f"http://{address(cloud, made.id)}:8080/").status_code == 503
+    assert web.get(f"http://{address(cloud, made.id)}:8080/").status_code == 503
     ended(cloud, command(cloud, made.id, "journalctl --vacuum-size=100M"), made.id)
-    assert httpx.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
+    assert web.get(f"http://{address(cloud, made.id)}:8080/").status_code == 200
     unknown = ended(cloud, command(cloud, made.id, "nonsense"), made.id)
     assert (unknown.lifecycle_state, unknown.content.exit_code) == ("FAILED", 127)
     listed = cloud.client(AGENT).list_instance_agent_command_executions(cloud.simulator.compartment, made.id).data

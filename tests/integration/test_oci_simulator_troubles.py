@@ -12,6 +12,7 @@ import pytest
 from executors.oci.simulator import Order
 from executors.oci.simulator.workloads import DEFAULT_BEHAVIOURS
 from tests.integration.oci_ground import CONTAINERS, Ground
+from tests.real.web import web
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 def status(cloud: Ground, instance: Any) -> int:
-    return httpx.get(cloud.address(instance), timeout=2.0).status_code
+    return web.get(cloud.address(instance), timeout=2.0).status_code
 
 
 def restart(cloud: Ground, instance: Any) -> None:
@@ -182,7 +183,7 @@ def test_the_tenancys_limit_is_reached(cloud: Ground) -> None:
 def test_a_site_teaches_its_own_behaviours_and_commands(cloud: Ground) -> None:
     admin = cloud.simulator.admin_url
     taught = [*DEFAULT_BEHAVIOURS, {"image": "shop:*", "environment": {"DB": "*broken*"}, "then": "unready"}]
-    httpx.post(f"{admin}/behaviours", json=taught).raise_for_status()
+    web.post(f"{admin}/behaviours", json=taught).raise_for_status()
     assert status(cloud, cloud.instance("shop:1", DB="a-broken-one")) == 503
     assert status(cloud, cloud.instance("shop:1", DB="a-good-one")) == 200
     assert status(cloud, cloud.instance("web:1", DB="a-broken-one")) == 200

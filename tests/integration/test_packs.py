@@ -17,6 +17,7 @@ from tests.integration.test_reload_service import EXECUTORS, perform
 from tests.real.components import NGINX_BINARIES, binary, free_port, require_component
 from tests.real.docker import DockerEngine
 from tests.real.images import NGINX_CONF, nginx_image, postgres_image, redis_image
+from tests.real.web import web
 from tests.waiting import until
 from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
@@ -203,7 +204,7 @@ def test_nginx_as_a_local_program_is_tested_by_what_its_binding_allows(tmp_path:
     def until_answered(text: str) -> None:
         def answered() -> bool:
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).text.strip() == text
+                return web.get(f"http://127.0.0.1:{port}/").text.strip() == text
             except httpx.TransportError:
                 return False
 

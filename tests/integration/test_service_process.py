@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from tests.integration.service_rig import alert, notification
+from tests.real.web import web
 from tests.waiting import until
 
 DEADLINE = 60.0
@@ -44,7 +45,7 @@ def serving(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         def answers() -> bool:
             assert process.poll() is None, (folder / "serve.log").read_text()
             try:
-                return bool(httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False))
+                return bool(web.get(f"http://127.0.0.1:{port}/healthz"))
             except httpx.TransportError:
                 return False
 
@@ -87,7 +88,7 @@ def test_from_init_to_a_clean_end(tmp_path: Path) -> None:
     assert logged[-1] == "stopped"
     with serving(folder, port):
         # What was accepted is still there.
-        found = httpx.get(f"http://127.0.0.1:{port}/api/v1/incidents", headers=headers, trust_env=False).json()
+        found = web.get(f"http://127.0.0.1:{port}/api/v1/incidents", headers=headers).json()
         assert [each["id"] for each in found["incidents"]] == [incident["id"]]
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from tests.real.components import ALERTMANAGER_BINARIES, binary, free_port, require_component
 from tests.real.process import running
+from tests.real.web import web
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ class Alertmanager:
 
     def post_alerts(self, alerts: Sequence[dict[str, Any]]) -> None:
         """Send alerts as Prometheus would (API v2). Raises httpx.HTTPStatusError when they are refused."""
-        httpx.post(f"{self.url}/api/v2/alerts", json=list(alerts), timeout=10.0, trust_env=False).raise_for_status()
+        web.post(f"{self.url}/api/v2/alerts", json=list(alerts), timeout=10.0).raise_for_status()
 
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts it knows, as API v2 gives them."""
-        answer = httpx.get(f"{self.url}/api/v2/alerts", timeout=10.0, trust_env=False)
+        answer = web.get(f"{self.url}/api/v2/alerts", timeout=10.0)
         answer.raise_for_status()
         return list(answer.json())
 
     def peers(self) -> int:
         """How many members its cluster has, itself included; 0 when clustering is off."""
-        answer = httpx.get(f"{self.url}/api/v2/status", timeout=10.0, trust_env=False)
+        answer = web.get(f"{self.url}/api/v2/status", timeout=10.0)
         answer.raise_for_status()
         return len(answer.json()["cluster"].get("peers") or [])
 

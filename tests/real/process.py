@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.real.web import web
+
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
@@ -58,7 +60,7 @@ def _wait_ready(process: subprocess.Popen[bytes], ready_url: str, log: Path) -> 
         if process.poll() is not None:
             raise ServerStartError(f"{process.args!r} ended with status {process.returncode}:\n{tail(log)}")
         try:
-            answer = httpx.get(ready_url, timeout=2.0, trust_env=False)
+            answer = web.get(ready_url, timeout=2.0)
             if answer.status_code == httpx.codes.OK:
                 return
             last = f"HTTP {answer.status_code}"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from tests.real.components import PROMETHEUS_BINARIES, binary, free_port, require_component
 from tests.real.process import running
+from tests.real.web import web
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Prometheus:
         return list(self._get("alerts")["alerts"])
 
     def _get(self, path: str, **parameters: str) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10.0, trust_env=False)
+        answer = web.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10.0)
         answer.raise_for_status()
         data: dict[str, Any] = answer.json()["data"]
         return data
