@@ -15,6 +15,9 @@ from uici.model.call import CallError, FailureKind
 GITOPS_OWNED = "gitops_owned"
 _ARGO_TRACKING = "argocd.argoproj.io/tracking-id"
 _ARGO_INSTANCE = "argocd.argoproj.io/instance"
+_ARGO_HOOK = "argocd.argoproj.io/hook"
+_ALSO_HELM = "app.kubernetes.io/instance"
+"""What Argo CD tracks by unless told otherwise; Helm sets it too, so it proves no owner."""
 _FLUX = {"kustomize.toolkit.fluxcd.io": "Kustomization", "helm.toolkit.fluxcd.io": "HelmRelease"}
 _FLUX_LEAVES_ALONE = {
     ("kustomize.toolkit.fluxcd.io/reconcile", "disabled"),
@@ -67,6 +70,27 @@ def refuse_owned(found: Mapping[str, Any], what: str, where: str, *, overridden:
         "it in Git, or suspend the owner, or say `gitops: override` in the target's binding",
         detail={"owner": str(owner)},
     )
+
+
+def refuse_hook(found: Mapping[str, Any], what: str, where: str, *, overridden: bool) -> None:
+    """Raise CallError(PERMANENT, `gitops_owned`) for a Job that a sync of Argo CD makes, in its order.
+
+    Another Job is made anew: nothing that Git holds is changed by that, so its owner alone is no reason to refuse.
+    """
+    if overridden or _ARGO_HOOK not in ((found.get("metadata") or {}).get("annotations") or {}):
+        return
+    raise CallError(
+        FailureKind.PERMANENT,
+        GITOPS_OWNED,
+        f"{what} on {where} is a hook of a sync of Argo CD, which runs it in its order; nothing was changed. Sync the "
+        "Application again, or say `gitops: override` in the target's binding",
+    )
+
+
+def unmarked(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """The labels of a copy: with the owner's own on it, it would be pruned as something that Git does not have."""
+    marks = {_ARGO_INSTANCE, _ALSO_HELM, *(f"{group}/{part}" for group in _FLUX for part in ("name", "namespace"))}
+    return {name: value for name, value in labels.items() if name not in marks}
 
 
 def _tracks(tracking: str, found: Mapping[str, Any]) -> bool:

@@ -69,7 +69,11 @@ def fate_of(pod: Mapping[str, Any], allowed: Allowed) -> Verdict:
 
 
 class Nodes:
-    """The calls on a node. Implements `executors.kubernetes.parts.Part`."""
+    """The calls on a node. Implements `executors.kubernetes.parts.Part`.
+
+    Who keeps a node's labels and taints in Git is not asked: only `spec.unschedulable` is changed, which nodes get from
+    people and controllers, and which an owner leaves alone unless Git holds that very field.
+    """
 
     published: ClassVar[Mapping[str, Published]] = PUBLISHED
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from executors.deadline import Deadline
 from executors.kubernetes.changing import change
 from executors.kubernetes.cluster import Cluster
-from executors.kubernetes.gitops import refuse_owned
+from executors.kubernetes.gitops import refuse_hook, refuse_owned, unmarked
 from executors.kubernetes.possible import refuse_kind
 from executors.kubernetes.publishing import OnTarget, Published
 from executors.kubernetes.self_guard import SelfGuard
@@ -59,6 +59,7 @@ class Schedules:
         refuse_kind(name, on_target.target)
         found = self._workloads.required(on_target.target, deadline)
         if name == RERUN:
+            self._refuse_hook(found, on_target)
             _made_again(found, self._workloads.shown(on_target.target))
             return {"jobs": sorted(self._reruns(found, deadline))}
         self._refuse_owned(found, on_target)
@@ -90,6 +91,10 @@ class Schedules:
         shown, overridden = self._workloads.shown(on_target.target), on_target.target.gitops == "override"
         refuse_owned(found, shown, self._cluster.where, overridden=overridden)
 
+    def _refuse_hook(self, found: JsonObject, on_target: OnTarget) -> None:
+        shown, overridden = self._workloads.shown(on_target.target), on_target.target.gitops == "override"
+        refuse_hook(found, shown, self._cluster.where, overridden=overridden)
+
     def _state(self, found: JsonObject, deadline: Deadline) -> JsonObject:
         status, spec = found.get("status") or {}, found["spec"]
         failed = [job for job in self._workloads.owned(found, "Job", deadline) if failure_of(job) is not None]
@@ -105,6 +110,7 @@ class Schedules:
     def _rerun(self, on_target: OnTarget, deadline: Deadline) -> JsonObject:
         found = self._workloads.required(on_target.target, deadline)
         self._guard.check_object(found)
+        self._refuse_hook(found, on_target)
         body = _made_again(found, self._workloads.shown(on_target.target))
         made = self._cluster.create(self._cluster.resource("Job"), found["metadata"]["namespace"], body, deadline)
         return {"changed": True, "job": made["metadata"]["name"]}
@@ -190,7 +196,7 @@ def _made_again(found: JsonObject, shown: str) -> JsonObject:
     for name in _OF_ONE_JOB:
         labels.pop(name, None)
     metadata, own = source.get("metadata") or {}, found["metadata"]
-    kept = {key: value for key, value in (metadata.get("labels") or {}).items() if key not in _OF_ONE_JOB}
+    kept = {key: value for key, value in unmarked(metadata.get("labels") or {}).items() if key not in _OF_ONE_JOB}
     annotations = {RERUN_OF: own["uid"], **({_MANUAL: "manual"} if is_schedule else {})}
     owner = {"apiVersion": found["apiVersion"], "kind": found["kind"], "name": own["name"], "uid": own["uid"]}
     return {

@@ -59,7 +59,9 @@ def running(node: PlayedNode) -> list[str]:
     return sorted(pod["metadata"]["name"] for pod in node.pods() if pod["status"].get("phase") == "Running")
 
 
-def test_cordon_and_uncordon(executor: KubernetesExecutor, node: PlayedNode) -> None:
+def test_cordon_and_uncordon(real_cluster: RealCluster, executor: KubernetesExecutor, node: PlayedNode) -> None:
+    # Whoever keeps its labels in Git does not keep whether it gets pods.
+    real_cluster.kubectl("label", "node", node.name, "argocd.argoproj.io/instance=fleet")
     state = make_call("node.state", target=target(node))
     seen = executor.perform(state)
     assert (seen["ready"], seen["schedulable"]) == (True, True)

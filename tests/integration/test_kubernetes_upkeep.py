@@ -141,8 +141,10 @@ def test_a_schedule_is_suspended_and_resumed_and_run_now(
 def test_a_failed_job_is_made_again_and_a_good_one_is_not(
     real_cluster: RealCluster, executor: KubernetesExecutor, namespace: str
 ) -> None:
+    # Git holds these Jobs, and not those that are made of them.
+    owned = {"argocd.argoproj.io/instance": "shop", "app.kubernetes.io/instance": "shop"}
     for name, program in (("bad", "exit 3"), ("good", "exit 0")):
-        metadata = {"name": name, "namespace": namespace}
+        metadata = {"name": name, "namespace": namespace, "labels": {"team": "shop", **owned}}
         real_cluster.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, **job_template(program)})
 
     def status(name: str) -> JsonObject:
@@ -160,6 +162,14 @@ def test_a_failed_job_is_made_again_and_a_good_one_is_not(
     made = executor.perform(again)["job"]
     assert executor.happened(again, before) is Happened.YES
     until(lambda: status(made).get("failed") == 1, "the new job has run, too")
+    labels = real_cluster.get("-n", namespace, "job", made)["metadata"]["labels"]
+    assert labels["team"] == "shop"
+    assert not owned.keys() & labels.keys(), "its owner would prune it"
+    real_cluster.kubectl("-n", namespace, "annotate", "job", "bad", "argocd.argoproj.io/hook=PreSync")
+    assert refusal(lambda: executor.before(again)).code == "gitops_owned"
+    assert refusal(lambda: executor.perform(again)).code == "gitops_owned"
+    told = make_call("job.rerun", target=binding("Job", namespace, "bad", gitops="override"))
+    assert executor.perform(told)["changed"] is True
     events = executor.perform(make_call("workload.events", target=binding("Job", namespace, "bad")))
     assert {"SuccessfulCreate", "BackoffLimitExceeded"} <= {event["reason"] for event in events["events"]}
     assert events["warnings"] >= 1

@@ -304,7 +304,7 @@ def test_a_cronjob_runs_once_now(ground: Ground) -> None:
             "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": pods}}},
         }
     )
-    made = ground.do("rerun_cronjob", ground.binding("CronJob", "report"))["job"]
+    made = ground.do("rerun_job", ground.binding("CronJob", "report"))["job"]
     job = ground.get("job", made)
     assert job["status"]["succeeded"] == 1
     assert job["metadata"]["ownerReferences"][0]["name"] == "report"
