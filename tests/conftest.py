@@ -115,6 +115,16 @@ def pytest_configure() -> None:
         os.environ.pop(name, None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Ours in place of `--dist loadfile`."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.spreading import scheduler  # here, because the tests run without xdist, too
+
+    return scheduler(config, log)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail when CI requires it, a test whose marked component is not here."""
     for marker in item.iter_markers("component"):
