@@ -80,7 +80,7 @@ def new_client(settings: KubernetesSettings, environment: str, environ: Mapping[
         raise CallError(
             FailureKind.PERMANENT,
             "bad_credentials",
-            f"the connection of environment {environment!r} has no usable credentials: {reason[:300]}; correct "
+            f"the connection of environment {environment!r} has no usable credentials, because {reason[:300]}; correct "
             "connection.kubeconfig, connection.context, connection.in_cluster or connection.server",
         ) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import NamedTuple
 
 from uici.model.call import CallError, FailureKind
@@ -81,13 +82,24 @@ def translated(error: Exception, doing: str, where: str, *, mutates: bool) -> Ca
     return CallError(FailureKind.PERMANENT, "oci_not_sent", f"{doing} was not sent to {where}: {said}")
 
 
+_WHY_NONE = MappingProxyType(
+    {
+        "ConfigFileNotFound": "there is no such file",
+        "ProfileNotFound": "the file has no such profile",
+        "InvalidKeyFilePath": "the key that it names is not there",
+    }
+)
+"""Words for the SDK's own exceptions."""
+
+
 def credentials(error: Exception, what: str) -> CallError:
     """The CallError for credentials that could not be made. The error's own text may hold parts of a file."""
+    why = _WHY_NONE.get(type(error).__name__, type(error).__name__)
     return CallError(
         FailureKind.PERMANENT,
         "oci_bad_credentials",
-        f"{what} gives no credentials ({type(error).__name__}); check the file, the profile, and that UICI may read "
-        "the key that it names",
+        f"{what} gives no credentials ({why}); check the file, the profile, and that UICI may read the key that it "
+        "names",
     )
 
 

@@ -230,3 +230,34 @@ def test_a_real_engine(tmp_path: Path, docker_engine: DockerEngine) -> None:
     assert of["clock of the platform"] == "ok"
     assert (code, of["target gone"]) == (1, "fail")
     assert "does not exist" in found["docker", "target gone"]["seen"]
+
+
+def test_an_environment_where_no_target_lives_is_said_and_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site(tmp_path / "site")
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    _, found = checks()
+    for name in ("docker", "kubernetes", "oci"):
+        assert states(found, name) == {"connection": "skip"}
+        assert f"uici doctor --environment {name}" in found[name, "connection"]["seen"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ("kubernetes", "there is no kubeconfig at {home}/.kube/config"),
+        ("oci", "profile 'DEFAULT' of ~/.oci/config gives no credentials (there is no such file)"),
+    ],
+)
+def test_one_whose_credentials_are_not_there_says_so_when_it_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: str, why: str
+) -> None:
+    site(tmp_path / "site")
+    home = tmp_path / "nobody"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    code, found = checks("--environment", environment)
+    assert (code, states(found, environment)["connection"]) == (1, "fail")
+    assert why.format(home=home) in found[environment, "connection"]["seen"]

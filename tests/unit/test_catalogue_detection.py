@@ -67,10 +67,21 @@ def test_the_most_telling_platform_that_the_site_has_is_chosen(tmp_path: Path) -
 def test_auto_becomes_a_name_when_the_site_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     (tmp_path / "environments.yml").write_text("default: auto\nenvironments: {docker: null}\n")
-    assert load_site(tmp_path, executors=discover_executors()).default_environment == "local"
+    site = load_site(tmp_path, executors=discover_executors())
+    assert (site.default_environment, "KUBERNETES_SERVICE_HOST" in site.default_because) == ("kubernetes", True)
+
+
+def test_auto_takes_the_environment_of_the_site_before_a_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    (tmp_path / "environments.yml").write_text("default: auto\nenvironments: {production: {platform: kubernetes}}\n")
+    assert load_site(tmp_path, executors=discover_executors()).default_environment == "production"
 
 
 def test_auto_without_any_environment_says_so(tmp_path: Path) -> None:
-    (tmp_path / "environments.yml").write_text("default: auto\nenvironments: {docker: null, local: null}\n")
+    (tmp_path / "environments.yml").write_text(
+        "default: auto\nenvironments: {docker: null, local: null, kubernetes: null, oci: null}\n"
+    )
     with pytest.raises(CatalogueError, match=r"environments\.yml:1:10: nothing_detected"):
         load_site(tmp_path, executors=discover_executors())

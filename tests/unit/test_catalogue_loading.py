@@ -46,12 +46,20 @@ def codes(found: list[Diagnostic]) -> list[str]:
     return [diagnostic.code for diagnostic in found]
 
 
+def test_a_verb_is_translated_for_the_platforms_where_targets_live_and_for_no_other(tmp_path: Path) -> None:
+    verb = VERB.replace("  docker: {unsupported: nothing to say there}\n", "")
+    assert "hello" in load(tmp_path, operations__hello=verb).operations
+    bound = "targets: {web: {bindings: {docker: {container: web}}}}"
+    (missing,) = problems(tmp_path, targets=bound)
+    assert (missing.code, "'docker'" in str(missing)) == ("missing_translation", True)
+
+
 # --- overlay --------------------------------------------------------------------------------------------------------
 
 
 def test_without_a_site_the_shipped_defaults_load() -> None:
     site = load_site(None, executors=EXECUTORS)
-    assert {"local", "docker"} <= set(site.environments)
+    assert list(site.environments) == ["local", "docker", "kubernetes", "oci"]
     assert site.policies.autonomy is Autonomy.PROPOSE
 
 
@@ -84,7 +92,7 @@ strategies:
 def test_null_removes_a_shipped_entry(tmp_path: Path) -> None:
     site = load(tmp_path, strategies="strategies: {crash_loop: null}", environments="environments: {docker: null}")
     assert "crash_loop" not in site.strategies
-    assert list(site.environments) == ["local"]
+    assert list(site.environments) == ["local", "kubernetes", "oci"]
 
 
 def test_removing_what_is_not_there_is_an_error(tmp_path: Path) -> None:

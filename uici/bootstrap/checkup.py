@@ -73,9 +73,17 @@ def _all(
     own = [ok("configuration", f"{which_configuration(folder)} is good: {counted}"), *_machine(site.platform.doctor)]
     own += [*_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
     found = [("uici", check) for check in own]
-    for name in [environment] if environment is not None else _inhabited(site):
+    inhabited = [environment] if environment is not None else _inhabited(site)
+    for name in inhabited:
         found += [(name, check) for check in examine(application.services, name)]
+    if environment is None:
+        found += [(name, _unasked(name)) for name in site.environments if name not in inhabited]
     return found
+
+
+def _unasked(name: str) -> Check:
+    seen = f"not asked: no target lives here; `uici doctor --environment {name}` tries it"
+    return skip("connection", seen)
 
 
 def _inhabited(site: Site) -> list[str]:

@@ -109,8 +109,8 @@ class Draft:
 
     @property
     def platforms(self) -> frozenset[str]:
-        """The platforms of the site's environments whose executors are installed."""
-        return covered(self.environments, self.executors)
+        """The platforms that each verb of the site has to be translated for."""
+        return covered(self.environments, self.targets, self.default_environment, self.executors)
 
 
 @dataclass
@@ -183,9 +183,19 @@ class Lookup:
                 add_value_problem(self.report, problem, node(), f"{what}: {operation.name}")
 
 
-def covered(environments: Mapping[str, Environment], executors: Mapping[str, type[Executor]]) -> frozenset[str]:
-    """The platforms that each verb has to be translated for: those of the environments, where they are installed."""
-    return frozenset(environment.platform for environment in environments.values()) & executors.keys()
+def covered(
+    environments: Mapping[str, Environment],
+    targets: Mapping[str, TargetSpec],
+    default: str,
+    executors: Mapping[str, type[Executor]],
+) -> frozenset[str]:
+    """The platforms that each verb has to be translated for: where targets live, and the default environment's.
+
+    Only those whose executors are installed. An environment that nobody uses asks nothing of a site's verbs.
+    """
+    inhabited = {name for target in targets.values() for name in target.bindings} | {default}
+    platforms = {environment.platform for name, environment in environments.items() if name in inhabited}
+    return frozenset(platforms) & executors.keys()
 
 
 def call_specs(executors: Mapping[str, type[Executor]], platform: str) -> Mapping[str, CallSpec] | None:

@@ -91,7 +91,7 @@ class Catalogue:
             because = f"auto: {chosen[1].evidence}"
             site = site.model_copy(update={"default_environment": chosen[0], "default_because": because})
         self._verbs = dict(kept.verbs)
-        self._covered = covered(site.environments, self._executors)
+        self._covered = covered(site.environments, site.targets, kept.default_environment, self._executors)
         of_files = {verb.key.file: verb for verb in kept.verbs.values()}
         self._files = {
             path: (stamp, VerbReading(of_files[path], NOTHING_TABLED))

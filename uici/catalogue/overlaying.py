@@ -29,7 +29,7 @@ FILES: dict[str, tuple[Section, ...]] = {
         Section("records", 8),
         Section("self", 8),
     ),
-    "environments.yml": (Section("environments", 1),),
+    "environments.yml": (Section("environments", 1, site_first=True),),
     "targets.yml": (Section("targeting", 1), Section("targets", 1)),
     "operations.yml": (Section("operations", 1),),
     "command_translations.yml": (Section("translations", 2),),
