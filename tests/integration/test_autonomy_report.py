@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def happened(uici: Application, clock: Ahead, number: int, *, lasted: float | No
 
 
 def over(firing: Alert, at: datetime) -> Alert:
-    return firing.model_copy(update={"status": type(firing.status)("resolved"), "ends_at": at})
+    return dataclasses.replace(firing, status=type(firing.status)("resolved"), ends_at=at)
 
 
 def the_target(report: JsonObject) -> Any:

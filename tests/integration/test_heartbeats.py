@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -95,7 +96,7 @@ class Watched:
 
 def watchdog(**labels: str) -> Alert:
     made = alert("alertmanager", "Watchdog")
-    return made.model_copy(update={"fingerprint": f"watchdog-{labels}", "labels": {**made.labels, **labels}})
+    return dataclasses.replace(made, fingerprint=f"watchdog-{labels}", labels={**made.labels, **labels})
 
 
 @pytest.fixture

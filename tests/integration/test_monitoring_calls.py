@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -209,7 +210,7 @@ def test_what_a_label_says_is_only_ever_a_value(servers: Servers, tmp_path: Path
     with running(servers.site(tmp_path), World()) as application:
         hostile = alert("web", starts=datetime.now(UTC))
         labels = {**hostile.labels, "uici_target": 'web"} or vector(1) or up{a="', "program": "web"}
-        incident = closed(application, send(application, hostile.model_copy(update={"labels": labels})))
+        incident = closed(application, send(application, dataclasses.replace(hostile, labels=labels)))
     (diagnosed,) = [event for event in incident["timeline"] if event["type"] == "diagnosed"]
     assert "Prometheus has no series" in diagnosed["data"]["failed"]["query_metrics"]
     assert servers.silences() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def ground(tmp_path: Path, kind: FailureKind) -> tuple[Path, World]:
 
 def nameless() -> Alert:
     firing = alert("?")
-    return firing.model_copy(update={"labels": {"alertname": "Down", "container_id": "abc"}})
+    return dataclasses.replace(firing, labels={"alertname": "Down", "container_id": "abc"})
 
 
 @pytest.mark.parametrize("kind", [FailureKind.TEMPORARY, FailureKind.UNKNOWN])
@@ -82,7 +83,7 @@ def test_a_clock_that_is_set_back_does_not_lengthen_it_and_an_alert_that_ends_en
         clock.skipped = timedelta(hours=-1)
         # By the clock that was set back the next look is due within seconds, not in an hour.
         until(lambda: (run_of(uici, accepted)["due_at"] or "9") < datetime.now(UTC).isoformat(), "another look")
-        over = nameless().model_copy(update={"status": type(nameless().status)("resolved")})
+        over = dataclasses.replace(nameless(), status=type(nameless().status)("resolved"))
         send(uici, over)
         assert closed(uici, accepted)["outcome"] == "self_resolved"
 

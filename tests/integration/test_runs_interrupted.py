@@ -1,5 +1,6 @@
 """What comes between the guards and a call, or between a verdict and the end: a freeze, a person, silence, an alert."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,13 +187,13 @@ def test_what_comes_after_a_merge_is_not_buried_with_the_provisional_incident(tm
     with running(site(tmp_path / "c", "web", policies=ASKING), world) as application:
         real = waiting_run(application, alert("web"))
         world.found = ({"program": "web"},)
-        by_labels = alert("web", "Other").model_copy(update={"labels": {"alertname": "Down", "container_name": "x1"}})
+        by_labels = dataclasses.replace(alert("web", "Other"), labels={"alertname": "Down", "container_name": "x1"})
         provisional = send(application, by_labels)
         # The merge is one transaction with the end of the provisional incident: never open without alerts.
         until(lambda: incident_of(application, provisional)["superseded_by"], "the merge")
         merged = incident_of(application, provisional)
         assert merged["state"] == "closed"
         assert merged["outcome"] == "superseded"
-        again = send(application, by_labels.model_copy(update={"starts_at": datetime(2026, 2, 2, tzinfo=UTC)}))
+        again = send(application, dataclasses.replace(by_labels, starts_at=datetime(2026, 2, 2, tzinfo=UTC)))
         assert again.incidents[0].id != provisional.incidents[0].id
         until(lambda: len(application.control.incident(str(real.incident_id))["alerts"]) == 3, "both alerts")

@@ -1,5 +1,6 @@
 """A configuration that is changed while a run is under way: the run goes on with its own, the guards do not."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_a_run_that_has_not_looked_follows_the_new_configuration(tmp_path: Path,
             application, config, policies=POLICIES, strategies=LADDER.replace("restart_service", "start_service")
         )()
         # One more alert wakes the run.
-        send(application, alert("web").model_copy(update={"fingerprint": "another"}))
+        send(application, dataclasses.replace(alert("web"), fingerprint="another"))
         until(lambda: world.changes("web") == ["program.start"], "the remedy of the new configuration")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_advice_and_links_come_with_the_message(tmp_path: Path) -> None:
     }
     with running(site(tmp_path / "site", "web", strategies=STRATEGIES), World()) as application:
         odd = alert("web", "Odd", starts=datetime.now(UTC))
-        odd = odd.model_copy(update={"annotations": annotations, "generator_url": "http://p:9090/graph?g0.expr=odd"})
+        odd = dataclasses.replace(odd, annotations=annotations, generator_url="http://p:9090/graph?g0.expr=odd")
         incident = closed(application, send(application, odd))
         # People are told what to do also where no target was found, so that no strategy was ever chosen.
         lost = closed(application, send(application, alert("nobody", "Lost", starts=datetime.now(UTC))))

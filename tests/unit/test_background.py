@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.unit.sites import alert
@@ -8,7 +10,7 @@ from uici.model.background import Background, link, plain
 
 
 def about(generator_url: str = "", **annotations: str) -> Alert:
-    return alert(alertname="Down").model_copy(update={"annotations": annotations, "generator_url": generator_url})
+    return dataclasses.replace(alert(alertname="Down"), annotations=annotations, generator_url=generator_url)
 
 
 def test_words_and_links_of_several_alerts_are_told_once() -> None:

@@ -67,6 +67,7 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        http="httptools",
         timeout_graceful_shutdown=int(application.site.platform.service.shutdown_seconds),
         timeout_keep_alive=30,
     )

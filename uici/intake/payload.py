@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NoReturn
 
+from pydantic_core import from_json
+
 from uici.model.alert import Alert, AlertStatus, Notification
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean
@@ -24,6 +26,7 @@ VERSION = "4"
 _REPORTED = 100  # enough to see the pattern; an answer must not outgrow the question
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+_ODD_NUMBER = re.compile(rb"[0-9][.eE]|[0-9]{18}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STATUSES = {status.value: status for status in AlertStatus}
@@ -71,7 +74,7 @@ def parse_notification(body: bytes, *, max_depth: int, limits: LabelLimits | Non
         report.add("/truncatedAlerts", "not_a_count", f"must be a whole number of 0 or more, not {truncated!r:.80}")
     read = [_alert(alert, number, report) for number, alert in enumerate(alerts)]
     report.raise_if_any()
-    return Notification.model_construct(
+    return Notification(
         receiver=receiver,
         group_key=group_key,
         external_url=external_url,
@@ -174,7 +177,7 @@ def _alert(alert: JsonValue, number: int, report: _Report) -> Alert | None:
         report.add(f"{prefix}/fingerprint", "bad_fingerprint", "must be at most 256 characters, none of them control")
     if report.count != before or status is None or starts_at is None:
         return None
-    return Alert.model_construct(
+    return Alert(
         fingerprint=fingerprint or fingerprint_of(labels),
         status=status,
         labels=labels,
@@ -190,6 +193,8 @@ def _texts(given: JsonValue, where: str, limits: tuple[int, int, int], report: _
         report.add(where, "not_an_object", f"must be an object of texts, not {_kind(given)}")
         return {}
     most, longest_name, longest = limits
+    if len(given) <= most and _plain(given, longest_name, longest):
+        return given
     if len(given) > most:
         report.add(where, "too_many", f"has {len(given)} entries; at most {most} are accepted")
         return {}
@@ -207,6 +212,22 @@ def _texts(given: JsonValue, where: str, limits: tuple[int, int, int], report: _
     return given
 
 
+def _plain(given: JsonObject, longest_name: int, longest: int) -> bool:
+    """Whether all values are texts, and even all together are short and ASCII: then nothing is wrong with any."""
+    try:
+        values = "".join(given.values())
+    except TypeError:
+        return False
+    names = "".join(given)
+    return (
+        len(values) <= longest
+        and len(names) <= longest_name
+        and values.isascii()
+        and names.isascii()
+        and "" not in given
+    )
+
+
 def _time(alert: JsonObject, name: str, prefix: str, report: _Report) -> datetime | None:
     given = alert.get(name)
     if given is None:
@@ -222,20 +243,34 @@ def _time(alert: JsonObject, name: str, prefix: str, report: _Report) -> datetim
 
 
 def _decode(body: bytes, max_depth: int) -> JsonValue:
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _invalid("not_utf8", f"the body is not UTF-8: byte {error.start} cannot be decoded") from None
     outside_texts = _outside_texts(body)
     deepest = _depth(outside_texts)
     if deepest > max_depth:
+        _text_of(body)  # what is no text at all has no depth either
         raise _invalid("too_deep", f"the body is nested {deepest} levels deep; at most {max_depth} are accepted")
+    colons = outside_texts.count(b":")
+    if _ODD_NUMBER.search(outside_texts) is None:
+        try:
+            document = from_json(body, allow_inf_nan=False, cache_strings="keys")
+        except ValueError:
+            return _decode_slowly(body)
+        if _usual_entries(document) == colons or _entries(document) == colons:
+            return document
+    # What is left is wrong, or holds numbers that the fast parser takes for infinite. Only the slow way can say which.
+    return _decode_slowly(body)
+
+
+def _text_of(body: bytes) -> str:
     try:
-        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-        if _entries(document) != outside_texts.count(b":"):
-            # A key was given twice in one object. Only the slow way can say which.
-            json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
-        return document
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _invalid("not_utf8", f"the body is not UTF-8: byte {error.start} cannot be decoded") from None
+
+
+def _decode_slowly(body: bytes) -> JsonValue:
+    text = _text_of(body)
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         detail = f"the body is not JSON: {error.msg}, line {error.lineno} column {error.colno}"
         raise _invalid("not_json", detail, where=f"line {error.lineno} column {error.colno}") from None
@@ -266,8 +301,19 @@ def _depth(outside_texts: bytes) -> int:
     return deepest
 
 
+def _usual_entries(document: JsonValue) -> int:
+    """As `_entries`, of a notification that holds nothing but what Alertmanager sends; else fewer, or -1."""
+    try:
+        count = sum([len(alert) + len(alert["labels"]) + len(alert["annotations"]) for alert in document["alerts"]])
+        return count + len(document) + sum([len(value) for value in document.values() if type(value) is dict])
+    except (TypeError, KeyError):
+        return -1
+
+
 def _entries(document: JsonValue) -> int:
-    """How many entries all objects of a parsed document have together. Outside of texts each has one colon."""
+    """How many entries all objects of a parsed document have together. Outside of texts each has one colon, and a key
+    that is given twice in one object makes one entry of two colons.
+    """
     count = 0
     waiting: list[JsonValue] = [document]
     while waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +17,9 @@ from uici.store.schema import alerts, incidents, runs, utc_text
 Occurrence = tuple[str, datetime]
 """Fingerprint and beginning: what identifies one occurrence of an alert."""
 
-_CHUNK = 900  # SQLite's oldest limit on bound variables is 999
-
 # Statements are built once: building one costs several times what SQLite needs to carry it out.
-# The keys come as one list in JSON: of a list of pairs SQLite makes a look at every alert that it holds.
+# The keys come as one list in JSON: of a list of pairs SQLite makes a look at every alert that it holds, and a list of
+# single values would be written into the statement anew each time.
 _WANTED = func.json_each(bindparam("keys", type_=Text)).table_valued("value", name="wanted")
 _KNOWN = (
     select(
@@ -50,14 +49,12 @@ _SHOWN = select(
     incidents.c.state,
     incidents.c.outcome,
 )
-_INCIDENTS = _SHOWN.where(incidents.c.id.in_(bindparam("ids", expanding=True)))
-_OPEN = _SHOWN.where(
-    incidents.c.key.in_(bindparam("keys", expanding=True)), incidents.c.state == literal_column("'open'")
-)
+_INCIDENTS = _SHOWN.where(incidents.c.id.in_(select(_WANTED.c.value)))
+_OPEN = _SHOWN.where(incidents.c.key.in_(select(_WANTED.c.value)), incidents.c.state == literal_column("'open'"))
 _WAKE = (
     runs.update()
     .where(
-        runs.c.incident_id.in_(bindparam("ids", expanding=True)),
+        runs.c.incident_id.in_(select(_WANTED.c.value)),
         runs.c.state != "ended",
         ~exists().where(alerts.c.incident_id == runs.c.incident_id, alerts.c.status == AlertStatus.FIRING),
     )
@@ -84,28 +81,24 @@ def known_alerts(connection: Connection, wanted: Iterable[Occurrence]) -> dict[O
 
 def open_incidents(connection: Connection, keys: Iterable[str]) -> dict[str, IncidentRef]:
     """The open incidents by their keys."""
-    return {row.key: _shown(row) for row in _in_chunks(connection, _OPEN, "keys", list(keys))}
+    return {row.key: _shown(row) for row in _those(connection, _OPEN, keys)}
 
 
 def these_incidents(connection: Connection, ids: Iterable[str]) -> dict[str, IncidentRef]:
     """Incidents by their ids."""
-    return {row.id: _shown(row) for row in _in_chunks(connection, _INCIDENTS, "ids", list(ids))}
+    return {row.id: _shown(row) for row in _those(connection, _INCIDENTS, ids)}
 
 
 def wake_silent(connection: Connection, ids: Iterable[str], now: datetime) -> None:
     """Let the runs of those incidents look again of which no alert fires any more."""
-    for chunk in _chunks(list(ids)):
-        connection.execute(_WAKE, {"ids": chunk, "woken_at": now})
+    if wanted := list(ids):
+        connection.execute(_WAKE, {"keys": json.dumps(wanted), "woken_at": now})
 
 
-def _in_chunks(connection: Connection, statement: Select[Any], name: str, wanted: list[str]) -> Iterator[Row[Any]]:
-    for chunk in _chunks(wanted):
-        yield from connection.execute(statement, {name: chunk})
+def _those(connection: Connection, statement: Select[Any], keys: Iterable[str]) -> Iterable[Row[Any]]:
+    wanted = list(keys)
+    return connection.execute(statement, {"keys": json.dumps(wanted)}) if wanted else ()
 
 
 def _shown(row: Row[Any]) -> IncidentRef:
     return IncidentRef(id=row.id, environment=row.environment, target=row.target, state=row.state, outcome=row.outcome)
-
-
-def _chunks(wanted: list[str]) -> Iterator[list[str]]:
-    return (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))

@@ -323,7 +323,10 @@ class Batch:
         )
 
     def _tell_joined(self) -> None:
-        """One event for all that a notification added to an incident: a storm is told of once, not once an alert."""
+        """One event for all that a notification added to an incident: a storm is told of once, not once an alert.
+
+        Which alerts they are, the alerts' own rows say.
+        """
         for incident, added in self._joined.items():
             place = added[0][1]
             self._events.append(
@@ -336,7 +339,6 @@ class Batch:
                 names=list(dict.fromkeys(alert.name for alert, _ in added)),
                 severities=list(dict.fromkeys(alert.labels.get("severity", "") for alert, _ in added)),
                 rules=list(dict.fromkeys(targeted.rule for _, targeted in added)),
-                fingerprints=[alert.fingerprint for alert, _ in added],
             )
         self._joined.clear()
 

@@ -260,7 +260,7 @@ class TargetIndex:
             if by is not None:
                 return f"target {target!r} is reached as {by!r}"
         believed = self._naming if messenger_because is not None else self._naming_or_messenger
-        for label in sorted(believed & labels.keys()):
+        for label in sorted([label for label in believed & labels.keys() if identity.may_begin(labels[label])]):
             value = labels[label]
             names = (value, *owners_of_pod(value)) if label in self._owned else (value,)
             if identity.is_named_by(names) is not None:

@@ -36,6 +36,10 @@ _BATCH_ALERTS = 5000
 _PATIENCE_SECONDS = 30.0
 _LONGEST_UNTOLD_SECONDS = 0.5
 """How long runs may wait for alerts that are not yet committed: more of a storm is on disk before it is acted upon."""
+_LULL_SECONDS = 0.01
+"""So long nothing comes from senders that each wait for an answer when they have no more to send."""
+_GATHER_SECONDS = 0.003
+"""How long a commit waits for as many notifications as shared the one before it, which came from as many senders."""
 
 
 class Accepted(Frozen):
@@ -50,6 +54,9 @@ class Accepted(Frozen):
 class _Waiting(Frozen):
     notification: Notification
     sender: str
+
+
+_Item = tuple[_Waiting, Future[Accepted]]
 
 
 class IntakeWriter:
@@ -71,11 +78,13 @@ class IntakeWriter:
         self._identity = identity
         self._layers = layers
         self._on_new = on_new
-        self._queue: queue.Queue[tuple[_Waiting, Future[Accepted]] | None] = queue.Queue(settings.queue_notifications)
+        self._queue: queue.Queue[_Item | None] = queue.Queue(settings.queue_notifications)
         self._thread = threading.Thread(target=self._work, name="uici-intake", daemon=True)
         self._closed = False
         self._refused = 0
         self._untold_since: float | None = None
+        self._shared_by = 1
+        """How many notifications the last commit held."""
 
     def start(self) -> None:
         """Begin to write."""
@@ -135,31 +144,45 @@ class IntakeWriter:
                 if not future.done():
                     self._refused += 1
                     future.set_exception(_unavailable("state_unwritable", "the alerts could not be stored"))
-            self._tell_runs()
+        self._tell_runs()
 
     def _tell_runs(self) -> None:
-        """Have new incidents looked at, but not while senders wait for a commit, which the runs' work would delay."""
-        since = self._untold_since
-        if since is not None and (self._queue.empty() or time.monotonic() - since >= _LONGEST_UNTOLD_SECONDS):
+        if self._untold_since is not None:
             self._untold_since = None
             self._on_new()
 
-    def _next_batch(self) -> tuple[list[tuple[_Waiting, Future[Accepted]]], bool]:
-        batch: list[tuple[_Waiting, Future[Accepted]]] = []
+    def _first(self) -> _Item | None:
+        """The next notification. New incidents are looked at meanwhile, but not between the commits of a storm, which
+        the runs' work would delay.
+        """
+        while self._untold_since is not None:
+            lull = _LULL_SECONDS if self._shared_by > 1 else 0.0
+            left = self._untold_since + _LONGEST_UNTOLD_SECONDS - time.monotonic()
+            try:
+                return self._queue.get(timeout=max(0.0, min(lull, left)))
+            except queue.Empty:
+                self._tell_runs()
+        return self._queue.get()
+
+    def _next_batch(self) -> tuple[list[_Item], bool]:
+        batch: list[_Item] = []
         alerts = 0
-        item = self._queue.get()
+        item = self._first()
+        until = time.monotonic() + _GATHER_SECONDS
         while item is not None:
             batch.append(item)
             alerts += len(item[0].notification.alerts)
             if len(batch) >= _BATCH_NOTIFICATIONS or alerts >= _BATCH_ALERTS:
-                return batch, True
+                break
             try:
-                item = self._queue.get_nowait()
+                wait = until - time.monotonic() if len(batch) < self._shared_by else 0.0
+                item = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
             except queue.Empty:
-                return batch, True
-        return batch, False
+                break
+        self._shared_by = len(batch)
+        return batch, item is not None
 
-    def _commit(self, batch: list[tuple[_Waiting, Future[Accepted]]]) -> bool:
+    def _commit(self, batch: list[_Item]) -> bool:
         try:
             with self._events.writing(urgent=True) as connection:
                 answers = self._record(connection, [waiting for waiting, _ in batch], self._clock.now())

@@ -5,10 +5,9 @@ Source of the format: https://prometheus.io/docs/alerting/latest/configuration/#
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-
-from uici.model.base import Frozen
 
 HEARTBEAT_MISSING = "HeartbeatMissing"
 """The name of the alert that the absence of a heartbeat is."""
@@ -33,7 +32,9 @@ class AlertOutcome(StrEnum):
     SUPERSEDED = "superseded"
 
 
-class Alert(Frozen):
+# Plain, because the parser has checked every value, and there are thousands a second.
+@dataclass(frozen=True, slots=True)
+class Alert:
     """One alert; `(fingerprint, starts_at)` identifies one occurrence of it."""
 
     fingerprint: str
@@ -50,7 +51,8 @@ class Alert(Frozen):
         return self.labels.get("alertname", "")
 
 
-class Notification(Frozen):
+@dataclass(frozen=True, slots=True)
+class Notification:
     """One webhook body: a group of alerts, each with a status of its own."""
 
     receiver: str

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 from uici.model.base import Frozen, JsonValue
+
+_SHORTEST_ID = 12
+"""Characters of a container's id that Docker shows, and takes for the whole."""
 
 
 class SelfIdentity(Frozen):
@@ -33,10 +37,18 @@ class SelfIdentity(Frozen):
             lowered = name.strip().lstrip("/").lower()
             if lowered and (
                 lowered in own
-                or (len(lowered) >= 12 and any(container.startswith(lowered) for container in containers))
+                or (len(lowered) >= _SHORTEST_ID and any(container.startswith(lowered) for container in containers))
             ):
                 return name
         return None
+
+    def may_begin(self, text: str) -> bool:
+        """Whether `text`, or what stands at its beginning, may be a name of UICI: a look that costs next to nothing."""
+        return text.strip().lstrip("/").lower().startswith(self._beginnings)
+
+    @cached_property
+    def _beginnings(self) -> tuple[str, ...]:
+        return (*self.names, *(container[:_SHORTEST_ID] for container in self.containers))
 
     def is_reached_by(self, value: JsonValue) -> str | None:
         """The first text anywhere in `value` (a binding, arguments) that names UICI or its state store, else None.

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.base import JsonObject
@@ -33,6 +33,18 @@ _BATCH = 20
 _LONGEST_ERROR = 500
 _LOOK_SECONDS = 1.0
 _JITTER = 0.25
+
+_DUE = (
+    select(deliveries.c.tries, outbox)
+    .join(outbox, outbox.c.id == deliveries.c.message_id)
+    .where(
+        deliveries.c.state == DeliveryState.PENDING,
+        deliveries.c.channel == bindparam("channel"),
+        deliveries.c.next_at <= bindparam("now"),
+    )
+    .order_by(deliveries.c.tries, outbox.c.id)
+    .limit(_BATCH)
+)
 
 
 class Deliverer:
@@ -128,17 +140,7 @@ class _Worker:
         Says whether there may be more.
         """
         with self._store.read() as connection:
-            due = connection.execute(
-                select(deliveries.c.tries, outbox)
-                .join(outbox, outbox.c.id == deliveries.c.message_id)
-                .where(
-                    deliveries.c.state == DeliveryState.PENDING,
-                    deliveries.c.channel == self._channel.name,
-                    deliveries.c.next_at <= self._clock.now(),
-                )
-                .order_by(deliveries.c.tries, outbox.c.id)
-                .limit(_BATCH)
-            ).all()
+            due = connection.execute(_DUE, {"channel": self._channel.name, "now": self._clock.now()}).all()
         if not due:
             return False
         # Written before anything is sent: a state that cannot be written must not send the same message every second.

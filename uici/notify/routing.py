@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, exists, func, literal, or_, select, union_all
 
 from uici.model.base import JsonObject
 from uici.model.settings import MessageKind, NotifySettings
@@ -23,6 +23,18 @@ _AT_ONCE = 50
 """Messages of one transaction: the intake waits for the lock meanwhile."""
 _LISTED = 20
 
+# Built once: they are asked whenever a run has done something, and building one costs more than carrying it out.
+_OVER = and_(
+    deliveries.c.state == DeliveryState.HELD,
+    or_(deliveries.c.next_at <= bindparam("now"), deliveries.c.created_at > bindparam("now")),
+)
+"""What is held, and whose window has passed; or the clock was set back."""
+_ANY = union_all(
+    select(literal(1)).where(exists().where(outbox.c.routed_at.is_(None))),
+    select(literal(1)).where(exists().where(_OVER)),
+)
+_KINDS_OVER = select(deliveries.c.channel, deliveries.c.kind).where(_OVER).distinct().order_by(deliveries.c.channel)
+
 
 class Router:
     """Turns messages into deliveries. There is one, so that two messages never pass a limit together."""
@@ -33,9 +45,7 @@ class Router:
 
     def waits(self, connection: Connection, now: datetime) -> bool:
         """Whether there is anything to decide; only reads."""
-        fresh = select(outbox.c.id).where(outbox.c.routed_at.is_(None)).limit(1)
-        over = select(deliveries.c.message_id).where(_over(now)).limit(1)
-        return connection.execute(fresh).first() is not None or connection.execute(over).first() is not None
+        return connection.execute(_ANY, {"now": now}).first() is not None
 
     def forget_removed(self, connection: Connection, now: datetime) -> None:
         """Give up what waits for a channel that the site does not have any more."""
@@ -50,9 +60,7 @@ class Router:
 
     def route(self, connection: Connection, now: datetime) -> None:
         """Release what was held long enough, then decide about new messages. All in the caller's transaction."""
-        for channel, kind in connection.execute(
-            select(deliveries.c.channel, deliveries.c.kind).where(_over(now)).distinct().order_by(deliveries.c.channel)
-        ).all():
+        for channel, kind in connection.execute(_KINDS_OVER, {"now": now}).all():
             self._release(connection, channel, MessageKind(kind), now)
         fresh = connection.execute(
             select(outbox).where(outbox.c.routed_at.is_(None)).order_by(outbox.c.id).limit(_AT_ONCE)
@@ -143,13 +151,6 @@ class Router:
         connection.execute(
             deliveries.insert().values(_delivery(summary, channel, kind, DeliveryState.PENDING, now, now))
         )
-
-
-def _over(now: datetime) -> Any:
-    """What is held, and whose window has passed; or the clock was set back."""
-    return and_(
-        deliveries.c.state == DeliveryState.HELD, or_(deliveries.c.next_at <= now, deliveries.c.created_at > now)
-    )
 
 
 def _delivery(

@@ -176,7 +176,7 @@ def alerts_of(connection: Connection, incident_id: str) -> list[Alert]:
 
 def _alerts(connection: Connection, statement: Select[Any], incident_id: str) -> list[Alert]:
     return [
-        Alert.model_construct(
+        Alert(
             fingerprint=row.fingerprint,
             status=AlertStatus(row.status),
             labels=row.labels,

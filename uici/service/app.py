@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uici.model.settings import IntakeSettings, ServiceSettings
 from uici.service import acting, autonomy, configuration, health, learning, openapi, problems, reading, telling, webhook
+from uici.service.arrivals import Arrivals
 from uici.service.context import Context
 from uici.service.stream import Follower
 
@@ -71,6 +72,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
         service=settings,
         intake=intake,
         follower=follower,
+        arrivals=Arrivals(),
         webhook_threads=CapacityLimiter(_WEBHOOK_THREADS),
     )
     app.add_middleware(_SecurityHeaders)

@@ -52,7 +52,6 @@ def requires(permission: Permission, *, basic: bool = False) -> Callable[[Reques
     return caller
 
 
-MayReport = Annotated[Principal, Depends(requires(Permission.WEBHOOK, basic=True))]
 MayView = Annotated[Principal, Depends(requires(Permission.VIEW))]
 MayPreview = Annotated[Principal, Depends(requires(Permission.PREVIEW))]
 MayStart = Annotated[Principal, Depends(requires(Permission.START))]

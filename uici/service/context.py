@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from uici.intake.writer import Accepted
 from uici.model.settings import IntakeSettings, ServiceSettings
+from uici.service.arrivals import Arrivals
 from uici.service.stream import Follower
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ class Context:
     service: ServiceSettings
     intake: IntakeSettings
     follower: Follower
+    arrivals: Arrivals[Accepted]
+    """How commits become answers."""
     webhook_threads: CapacityLimiter
     """For what the webhook must do in a thread (and all token look-ups): slow requests never take these."""
 

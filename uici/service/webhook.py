@@ -8,25 +8,43 @@ never changes the answer.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from typing import Any
 
 import structlog
 from anyio import to_thread
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from pydantic_core import to_json
 
+from uici.access.roles import Permission
 from uici.intake.payload import parse_notification
 from uici.intake.writer import Accepted
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
-from uici.service.auth import MayReport
+from uici.service.auth import requires
 from uici.service.body import BodyTooLargeError, parsed, read_body
-from uici.service.context import Shared
+from uici.service.context import Context
 from uici.service.openapi import ACCEPTED, NOTIFICATION, json_answer, json_request, problems, security
 from uici.service.problems import WEBHOOK_PATH
 
-router = APIRouter(tags=["webhooks"])
+_JSON = "application/json"
 _log = structlog.get_logger(__name__)
+
+
+class _PlainRoute(APIRoute):
+    """A route whose function takes the request and nothing else.
+
+    The framework's solving of dependencies costs as much as all that is done with one alert.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
+
+
+router = APIRouter(tags=["webhooks"], route_class=_PlainRoute)
+_reporter = requires(Permission.WEBHOOK, basic=True)
 
 
 @router.post(
@@ -36,8 +54,10 @@ _log = structlog.get_logger(__name__)
     responses=json_answer(202, "Committed; the incidents that the alerts touched.", ACCEPTED) | problems(400, 413, 503),
     openapi_extra=json_request({"type": "object"}, NOTIFICATION) | security("bearer", "basic"),
 )
-async def report_alerts(request: Request, caller: MayReport, context: Shared) -> JSONResponse:
+async def report_alerts(request: Request) -> Response:
     """Commit the alerts of one notification and name the incidents they belong to."""
+    context: Context = request.app.state.context
+    caller = await _reporter(request, context)
     control = context.control
     try:
         body = await read_body(request, context.service.max_body_bytes)
@@ -53,17 +73,19 @@ async def report_alerts(request: Request, caller: MayReport, context: Shared) ->
     except Problem as problem:
         await to_thread.run_sync(control.malformed, caller.actor, problem, limiter=context.webhook_threads)
         raise
-    accepted = await _committed(control.submit(notification, caller.actor), context.intake.commit_seconds)
-    return JSONResponse(_answer(accepted), status_code=202)
+    accepted = await _committed(control.submit(notification, caller.actor), context)
+    return Response(to_json(_answer(accepted)), status_code=202, media_type=_JSON)
 
 
-async def _committed(future: Future[Accepted], seconds: float) -> Accepted:
-    answer = asyncio.wrap_future(future)
-    # The commit is not cancelled with the wait: it may be under way, and Alertmanager's repetition finds it then.
-    done, _ = await asyncio.wait({answer}, timeout=seconds)
-    if done:
-        return answer.result()
-    answer.add_done_callback(_note_late)
+async def _committed(future: Future[Accepted], context: Context) -> Accepted:
+    answer = context.arrivals.of(future)
+    seconds = context.intake.commit_seconds
+    try:
+        # The commit is not cancelled with the wait: it may be under way, and Alertmanager's repetition finds it then.
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError:
+        future.add_done_callback(_note_late)
     raise Problem(
         ProblemKind.UNAVAILABLE,
         "commit_timed_out",
@@ -73,7 +95,7 @@ async def _committed(future: Future[Accepted], seconds: float) -> Accepted:
     )
 
 
-def _note_late(answer: asyncio.Future[Accepted]) -> None:
+def _note_late(answer: Future[Accepted]) -> None:
     failed = answer.cancelled() or answer.exception() is not None
     _log.warning("late_commit", outcome="failed" if failed else "committed")
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
+
+from uici.store.schema import UtcText, stored_time
 
 _Bind = Callable[[Any], Any]
 
@@ -37,9 +40,14 @@ def _prepared(
     """The text of the statement, and in its order each column's name and what makes its values ready."""
     compiled = table.insert().compile(dialect=dialect, column_keys=names)
     ordered = compiled.positiontup or ()
-    return str(compiled), tuple(
-        (name, table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in ordered
-    )
+    return str(compiled), tuple((name, _binding(table.c[name].type, dialect)) for name in ordered)
+
+
+def _binding(type_: TypeEngine[Any], dialect: Dialect) -> _Bind | None:
+    """What makes a value ready, without the layers that the dialect puts around it."""
+    if isinstance(type_, UtcText):
+        return stored_time
+    return type_.dialect_impl(dialect).bind_processor(dialect)
 
 
 def insert_or_leave(connection: Connection, table: Table, *key: str) -> postgresql.Insert | sqlite.Insert:

@@ -34,6 +34,11 @@ def utc_text(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def stored_time(value: datetime | None) -> str | None:
+    """As `utc_text`, of a time that may be missing."""
+    return None if value is None else utc_text(value)
+
+
 class UtcText(TypeDecorator[datetime]):
     """An aware UTC time as text with microseconds. Naive times are refused."""
 
@@ -42,7 +47,7 @@ class UtcText(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
         """Write: raises ValueError for a time without zone."""
-        return None if value is None else utc_text(value)
+        return stored_time(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read back as an aware time."""
