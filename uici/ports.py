@@ -52,6 +52,10 @@ class Executor(Protocol):
     settings_model: ClassVar[type[Frozen]]
     binding_model: ClassVar[type[Frozen]]
 
+    @property
+    def rehearses(self) -> bool:
+        """Whether the platform can be asked what a call would do; nobody asks `rehearse` of one that cannot."""
+
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. The connection is made at the first call."""
 

@@ -61,6 +61,7 @@ class DockerExecutor:
     call_specs: ClassVar[Mapping[str, CallSpec]] = CALL_SPECS
     settings_model: ClassVar[type[Frozen]] = DockerSettings
     binding_model: ClassVar[type[Frozen]] = DockerBinding
+    rehearses: ClassVar[bool] = False
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""

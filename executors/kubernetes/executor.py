@@ -42,6 +42,7 @@ class KubernetesExecutor:
     call_specs: ClassVar[Mapping[str, CallSpec]] = CALL_SPECS
     settings_model: ClassVar[type[Frozen]] = KubernetesSettings
     binding_model: ClassVar[type[Frozen]] = KubernetesBinding
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""

@@ -43,6 +43,7 @@ class LocalExecutor:
     call_specs: ClassVar[Mapping[str, CallSpec]] = calls.CALL_SPECS
     settings_model: ClassVar[type[Frozen]] = LocalSettings
     binding_model: ClassVar[type[Frozen]] = LocalBinding
+    rehearses: ClassVar[bool] = False
 
     def __init__(self, context: ExecutorContext) -> None:
         """No I/O; raises pydantic.ValidationError for settings that are not LocalSettings."""

@@ -50,6 +50,7 @@ class OciExecutor:
     call_specs: ClassVar[Mapping[str, CallSpec]] = CALL_SPECS
     settings_model: ClassVar[type[Frozen]] = OciSettings
     binding_model: ClassVar[type[Frozen]] = OciBinding
+    rehearses: ClassVar[bool] = False
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""

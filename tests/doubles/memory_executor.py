@@ -55,8 +55,8 @@ class World:
         self.found: tuple[JsonObject, ...] = ()
         self.unfindable: CallError | None = None
         """What a look-up raises instead of answering."""
-        self.rehearsal: Callable[[Call], Rehearsal | None] = lambda call: None
-        """What this platform says of a call that it is only asked about."""
+        self.rehearsal: Callable[[Call], Rehearsal | None] | None = None
+        """What this platform says of a call that it is only asked about; None where it cannot be asked."""
         self.lock = threading.Lock()
 
     def executor_class(self) -> type[Executor]:
@@ -98,6 +98,10 @@ class _MemoryExecutor:
     def grants(cls, calls: Iterable[tuple[str, JsonObject]], account: Account) -> None:
         return None
 
+    @property
+    def rehearses(self) -> bool:
+        return self._world.rehearsal is not None
+
     def perform(self, call: Call) -> JsonObject:
         if call.name not in self.call_specs:
             raise CallError(FailureKind.PERMANENT, "unknown_call", f"no call {call.name}")
@@ -121,7 +125,7 @@ class _MemoryExecutor:
         return Happened.YES if self._service(call).starts > before["starts"] else Happened.NO
 
     def rehearse(self, call: Call) -> Rehearsal | None:
-        return self._world.rehearsal(call)
+        return None if self._world.rehearsal is None else self._world.rehearsal(call)
 
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         if self._world.unfindable is not None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 from uici.model.base import JsonObject
 from uici.model.builtin import BUILTIN_SPECS, EXPIRE, QUERY, SILENCE
@@ -25,6 +26,8 @@ _OWN_ALERTS = ("uici_target", "job", "service", "instance", "container", "contai
 
 class MonitoringCalls:
     """Carries out the built-in calls of one environment, as an executor does those of its platform."""
+
+    rehearses: ClassVar[bool] = False
 
     def __init__(self, name: str, environment: Environment, identity: SelfIdentity, layers: SelfGuardLayers) -> None:
         """Nothing is asked yet; credentials are resolved at each request."""

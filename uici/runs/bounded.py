@@ -20,6 +20,10 @@ log = structlog.get_logger(__name__)
 class Performer(Protocol):
     """Whoever carries out calls: an executor, or the monitoring."""
 
+    @property
+    def rehearses(self) -> bool:
+        """See `uici.ports.Executor.rehearses`."""
+
     def perform(self, call: Call) -> JsonObject:
         """See `uici.ports.Executor.perform`."""
 
@@ -42,6 +46,12 @@ class BoundedCalls:
         self._lock = threading.Lock()
         self._inside = 0
         self._closing = False
+
+    @property
+    def rehearses(self) -> bool:
+        """See `uici.ports.Executor.rehearses`."""
+        with self._bounded(f"the rehearsals of {self._environment}"):
+            return self._performer.rehearses
 
     def perform(self, call: Call) -> JsonObject:
         """See `uici.ports.Executor.perform`."""

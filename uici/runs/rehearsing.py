@@ -13,7 +13,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.call import Call, CallError
 from uici.model.errors import Problem
 from uici.model.masking import mask
-from uici.model.plan import PreparedPlan
+from uici.model.plan import PreparedPlan, PreparedStep
 from uici.model.rehearsal import ObjectChange, Rehearsal
 from uici.runs.services import Services
 from uici.translation.translating import has_selection
@@ -61,7 +61,13 @@ class _Rehearsals:
         self._ended = threading.Event()
 
     def all(self) -> dict[tuple[int, str], JsonObject | None]:
-        wanted = [(at, call) for at, step in enumerate(self._plan.steps) for call in step.calls if call.mutates]
+        wanted = [
+            (at, call)
+            for at, step in enumerate(self._plan.steps)
+            if self._can_be_asked(step)
+            for call in step.calls
+            if call.mutates
+        ]
         if not wanted:
             return {}
         # A platform's client may hang beyond every limit that it was given; nobody waits for this thread then.
@@ -70,6 +76,12 @@ class _Rehearsals:
         known = dict(self._answers)
         late = _unknown(f"the platform did not answer within {self._seconds:g} s")
         return {(at, call.id): known.get((at, call.id), late) for at, call in wanted}
+
+    def _can_be_asked(self, step: PreparedStep) -> bool:
+        try:
+            return self._services.platforms.performer(self._plan.plan.environment, step).rehearses
+        except (CallError, Problem):
+            return True  # whoever asks is told why there is no answer
 
     def _ask_all(self, wanted: list[tuple[int, Call]]) -> None:
         try:
