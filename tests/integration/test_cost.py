@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -31,6 +35,8 @@ class Counted:
         self.statements: list[str] = []
         self.of_the_intake: list[str] = []
         self.of_the_run: list[str] = []
+        self.of_who_counts: list[str] = []
+        self._counts = threading.current_thread()
 
     @property
     def transactions(self) -> int:
@@ -43,6 +49,8 @@ class Counted:
                 self.of_the_intake.append(statement)
             if threading.current_thread().name.startswith("dbos"):
                 self.of_the_run.append(statement)
+            if threading.current_thread() is self._counts:
+                self.of_who_counts.append(statement)
 
 
 @contextmanager
@@ -68,6 +76,46 @@ def test_a_healing_takes_few_transactions(tmp_path: Path) -> None:
     assert counted.transactions <= 6, counted.statements
     # What is looked at, judged and written between the taking up and the end; beside the ticker and who asks meanwhile.
     assert len(counted.of_the_run) <= 50, counted.of_the_run
+
+
+@contextmanager
+def called() -> Iterator[Counter[str]]:
+    """Count the calls of this thread that go to functions of `uici`, by module and name."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and (module := frame.f_globals.get("__name__", "")).startswith("uici."):
+            calls[f"{module.removeprefix('uici.')}.{frame.f_code.co_name}"] += 1
+
+    sys.setprofile(count)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def test_a_preview_does_once_what_has_to_be_done_once(tmp_path: Path) -> None:
+    config = rig.site(tmp_path / "site", "web", platform="runs: {sweep_seconds: 60}\n")
+    document = service_rig.notification(service_rig.alert("Down", uici_target="web"))
+    with rig.running(config, World()) as application:
+        preview = partial(application.control.preview, document, None)
+        (shown,) = preview()["previews"]
+        assert shown["outcome"] == "would run"
+        with counting() as counted, called() as calls:
+            preview()
+    assert len(counted.of_who_counts) <= 1, counted.of_who_counts
+    assert counted.of_who_counts[0].startswith("SELECT")
+    # Masked as a whole, and each value of its changes under its own name.
+    assert calls["model.masking.mask"] <= 1 + 2
+    # Translated, judged for their shape and written out for the hash: the plan's step and the look before once, ever.
+    assert calls["translation.translating.prepare"] == calls["model.plan.canonical"] == 0
+    assert calls["model.parameters.check_value"] == 0
+    assert calls["model.plan.cid"] == calls["guard.judging.judge"] == calls["diagnosis.findings.find"] == 1
+    assert calls["runs.platforms.perform_reads"] == 1
+    # Nobody is asked who cannot answer.
+    assert calls["runs.rehearsing._ask_all"] == calls["runs.bounded.rehearse"] == 0
+    # Of all functions together: it was 1,829 when a preview took two and a half times as long, and it is 780.
+    assert calls.total() <= 900, calls.most_common(40)
 
 
 def test_two_hundred_alerts_are_one_transaction_of_few_statements(tmp_path: Path) -> None:

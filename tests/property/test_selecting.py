@@ -43,6 +43,21 @@ def test_any_text_selects_or_says_why(text: str, value: Any) -> None:
     assert code in (None, *CODES)
 
 
+@given(TEXTS | st.lists(st.sampled_from(["a", "b", "name", "0"]), min_size=1, max_size=4).map(".".join), VALUES)
+@settings(max_examples=600)
+def test_without_a_reason_the_same_is_selected(text: str, value: Any) -> None:
+    try:
+        found = selector(text)
+    except SelectionSyntaxError:
+        return
+    nothing = object()
+    selected = found.of_or(value, nothing)
+    if outcome(lambda: found.of(value)) is None:
+        assert selected is found.of(value) or selected == found.of(value)
+    else:
+        assert selected is nothing
+
+
 @given(TEXTS, VALUES)
 def test_a_call_is_made_or_not_and_nothing_else_happens(text: str, value: Any) -> None:
     code = outcome(lambda: resolve_selections({"x": {"$select": f"calls.first{text}"}}, {"first": value})["x"])

@@ -11,7 +11,7 @@ from tests.unit.sites import prepared as small_plan
 from tests.unit.sites import site as small_site
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
-from uici.model.base import JsonObject
+from uici.model.base import JsonObject, digest
 from uici.model.builtin import BUILTIN_SPECS, classify_builtin
 from uici.model.call import SELECTION_KEY, CallError, Risk
 from uici.model.errors import Problem, ProblemKind
@@ -502,6 +502,18 @@ def test_the_cid_follows_the_translation_but_not_its_place(site: Site, tmp_path:
     risky = site.operations["restart_service"].model_copy(update={"risk": Risk.HIGH})
     other = site.model_copy(update={"operations": {**site.operations, "restart_service": risky}})
     assert prepare(one, other, SPECS, CLASSIFY, SelfIdentity(), SelfGuardLayers()).cid != first.cid
+
+
+def test_the_cid_is_the_digest_of_the_whole_plan(site: Site) -> None:
+    steps = [Step(operation=name, target="web", parameters=EXAMPLES[name]) for name in ("scale_service", "check_logs")]
+    plan = prepare(plan_of(*steps), site, SPECS, CLASSIFY, SelfIdentity(), SelfGuardLayers())
+    whole = plan.model_dump(mode="json", exclude={"steps": {"__all__": {"operation": {"source"}}}})
+    assert plan.cid == digest(whole)
+    # What was worked out for one is not kept for what is made from it.
+    changed = plan.steps[0].model_copy(update={"risk": Risk.DESTRUCTIVE})
+    other = plan.model_copy(update={"steps": (changed, plan.steps[1])})
+    assert other.cid == digest(other.model_dump(mode="json", exclude={"steps": {"__all__": {"operation": {"source"}}}}))
+    assert other.cid != plan.cid
 
 
 # --- without a platform ---------------------------------------------------------------------------------------------

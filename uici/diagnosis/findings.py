@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from uici.model.base import JsonValue, canonical_json
-from uici.model.condition import Condition, select
+from uici.model.condition import Condition, all_hold, select
 from uici.model.incident import Finding, Observation
-from uici.model.site import Evidence, FindingRule, RemedyStep, Strategy
+from uici.model.site import FindingRule, RemedyStep, Strategy
 
 EVIDENCE_CHARACTERS = 500
 """Longest text kept as evidence; a log line may be far longer, and an incident is read by people."""
@@ -21,12 +21,13 @@ def find(observations: Sequence[Observation], rules: Mapping[str, FindingRule]) 
     Each rule gives at most one finding, from the first of its `when` that holds; its evidence is an object of the
     fields that the conditions looked at.
     """
-    found = []
-    for name, rule in rules.items():
-        finding = _first(name, rule, observations)
-        if finding is not None:
-            found.append(finding)
-    return tuple(found)
+    seen: dict[str, list[Observation]] = {}
+    for observation in observations:
+        # `exists: false` would hold for a result that nobody got.
+        if observation.result is not None:
+            seen.setdefault(observation.operation, []).append(observation)
+    found = (_first(name, rule, seen) for name, rule in rules.items())
+    return tuple(finding for finding in found if finding is not None)
 
 
 def required_operations(strategy: Strategy, rules: Mapping[str, FindingRule]) -> tuple[RemedyStep, ...]:
@@ -48,13 +49,13 @@ def required_operations(strategy: Strategy, rules: Mapping[str, FindingRule]) ->
 
 
 def _distinct(steps: Sequence[RemedyStep]) -> list[RemedyStep]:
-    return list({canonical_json(step.model_dump(mode="json")): step for step in steps}.values())
+    return list({(step.operation, canonical_json(step.parameters)): step for step in steps}.values())
 
 
-def _first(name: str, rule: FindingRule, observations: Sequence[Observation]) -> Finding | None:
+def _first(name: str, rule: FindingRule, seen: Mapping[str, Sequence[Observation]]) -> Finding | None:
     for evidence in rule.when:
-        for observation in observations:
-            if observation.operation == evidence.operation and _holds(evidence, observation):
+        for observation in seen.get(evidence.operation, ()):
+            if all_hold(evidence.all, observation.result):
                 return Finding(
                     name=name,
                     summary=rule.summary,
@@ -62,11 +63,6 @@ def _first(name: str, rule: FindingRule, observations: Sequence[Observation]) ->
                     evidence={condition.field: _shown(condition, observation.result) for condition in evidence.all},
                 )
     return None
-
-
-def _holds(evidence: Evidence, observation: Observation) -> bool:
-    # `exists: false` would hold for a result that nobody got.
-    return observation.result is not None and all(condition.holds(observation.result) for condition in evidence.all)
 
 
 def _shown(condition: Condition, result: JsonValue) -> JsonValue:

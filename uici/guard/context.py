@@ -81,11 +81,11 @@ class GuardContext:
     @property
     def risk(self) -> Risk:
         """The highest risk that a step, its operation or one of its calls declares."""
-        declared = [
+        declared = {
             risk
             for step in self.plan.steps
             for risk in (step.risk, step.operation.risk, *(call.risk for call in step.calls))
-        ]
+        }
         return max(declared, key=lambda risk: risk.rank)
 
 

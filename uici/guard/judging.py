@@ -48,12 +48,17 @@ def combined(decisions: Iterable[Decision]) -> Answer:
 
 
 def _asked(guard: Guard, context: GuardContext) -> Decision:
-    name = getattr(guard, "__name__", repr(guard)).replace("_", "-")
     try:
         decision: object = guard(context)
     except Exception as error:
         # Fail closed: whatever went wrong inside a guard, it has not allowed anything.
+        name = _name(guard)
         return deny(name, "guard_failed", type(error).__name__, f"the guard {name} failed: {error}")
     if not isinstance(decision, Decision):
+        name = _name(guard)
         return deny(name, "guard_failed", repr(decision), f"the guard {name} gave no decision")
     return decision
+
+
+def _name(guard: Guard) -> str:
+    return str(getattr(guard, "__name__", repr(guard))).replace("_", "-")

@@ -21,7 +21,10 @@ class Risk(StrEnum):
     @property
     def rank(self) -> int:
         """Position in the order, for comparisons."""
-        return list(Risk).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {risk: rank for rank, risk in enumerate(Risk)}
 
 
 class CallSpec(Frozen):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from uici.model.base import Frozen, JsonValue
-from uici.model.selecting import SelectionError, SelectionSyntaxError, same, selector
+from uici.model.selecting import SelectionSyntaxError, same, selector
 
 _MISSING = object()
 TESTS = ("equals", "not_equals", "one_of", "matches", "at_least", "at_most", "exists")
@@ -74,34 +74,37 @@ class Condition(Frozen):
     def holds(self, result: JsonValue) -> bool:
         """Whether `result`, the JSON result of an operation, satisfies this condition."""
         value = select(result, self.field, _MISSING)
-        test = next(name for name in TESTS if name in self.model_fields_set)
-        if test == "exists":
+        written = self.__pydantic_fields_set__
+        if "exists" in written:
             return (value is not _MISSING and value is not None) is self.exists
         if value is _MISSING:
             return False
-        if test == "equals":
+        if "equals" in written:
             return same(value, self.equals)
-        if test == "not_equals":
+        if "not_equals" in written:
             return not same(value, self.not_equals)
-        if test == "one_of":
-            return any(same(value, choice) for choice in self.one_of or ())
-        if test == "matches":
-            pattern = _compiled(self.matches or "")
+        if self.one_of is not None:
+            return any(same(value, choice) for choice in self.one_of)
+        if self.matches is not None:
+            pattern = _compiled(self.matches)
             texts = value if isinstance(value, list) else [value]
             return any(isinstance(text, str) and pattern.search(text) is not None for text in texts)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return value >= (self.at_least or 0.0) if test == "at_least" else value <= (self.at_most or 0.0)
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def describe(self) -> str:
         """The condition in words, for denials and reports."""
-        test = next(name for name in TESTS if name in self.model_fields_set)
+        (test,) = self.model_fields_set - {"field"}
         return f"{self.field} {test.replace('_', ' ')} {getattr(self, test)!r}"
 
 
 def all_hold(conditions: Iterable[Condition], result: JsonValue) -> bool:
     """Whether every condition holds for `result`."""
-    return all(condition.holds(result) for condition in conditions)
+    for condition in conditions:
+        if not condition.holds(result):
+            return False
+    return True
 
 
 def plain_selection(text: str) -> str:
@@ -117,10 +120,7 @@ def plain_selection(text: str) -> str:
 
 def select(value: JsonValue, path: str, default: JsonValue = None) -> JsonValue:
     """What `path` selects; `default` where that is nothing, or not one thing."""
-    try:
-        return selector(path).of(value)
-    except SelectionError:
-        return default
+    return selector(path).of_or(value, default)
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from urllib.parse import quote
 
-from uici.model.base import JsonValue
+from uici.model.base import JsonObject, JsonValue
 from uici.model.secret import is_reference
 
 MASK = "******"
@@ -57,15 +57,17 @@ _MOST_REMEMBERED = 8192
 class _Known:
     """Secrets, the longest first, and short texts that were found to hold none of them nor anything like one.
 
-    What is shown repeats itself: names, states, sentences of the guards.
+    What is shown repeats itself: names, states, sentences of the guards. `plain` are those of the texts that are no
+    secret's key either.
     """
 
-    __slots__ = ("clean", "secrets")
+    __slots__ = ("clean", "plain", "secrets")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # One secret may hold another, of which a rest would be left otherwise.
         self.secrets = tuple(sorted(secrets, key=lambda secret: (-len(secret), secret)))
         self.clean: set[str] = set()
+        self.plain: set[str] = set()
 
 
 _registering = threading.Lock()
@@ -111,13 +113,27 @@ def _masked(value: JsonValue, known: _Known) -> JsonValue:
     if isinstance(value, str):
         return value if value in known.clean else _text(value, known)
     if isinstance(value, dict):
-        return {
-            _text(str(key), known): _hide(item, known) if is_secret_key(str(key)) else _masked(item, known)
-            for key, item in value.items()
-        }
+        return _members(value, known)
     if isinstance(value, list | tuple):
         return _items(value, known)
     return value
+
+
+def _members(members: JsonObject, known: _Known) -> JsonObject:
+    clean, plain = known.clean, known.plain
+    shown: JsonObject = {}
+    for key, item in members.items():
+        if key in plain:
+            kept = item is None or item is True or item is False or (type(item) is str and item in clean)
+            shown[key] = item if kept else _masked(item, known)
+            continue
+        name = str(key)
+        secret = is_secret_key(name)
+        written = _text(name, known)
+        shown[written] = _hide(item, known) if secret else _masked(item, known)
+        if not secret and type(key) is str and key in clean and len(plain) < _MOST_REMEMBERED:
+            plain.add(key)
+    return shown
 
 
 def _items(items: Iterable[JsonValue], known: _Known) -> list[JsonValue]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
+from functools import cached_property
+from typing import Self
 
 from pydantic import Field
 
-from uici.model.base import Frozen, JsonObject, JsonValue, digest
+from uici.model.base import Frozen, JsonObject, JsonValue, canonical_json
 from uici.model.call import Call, Risk
 from uici.model.operation import NAME, Operation
 
@@ -51,6 +54,16 @@ class Plan(Frozen):
     """What decides whether the target is well afterwards; None leaves that to the operations' health gates."""
 
 
+class _Hashed(Frozen):
+    """A value whose hash is worked out once. What is made from it with changes works out its own."""
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+
 class PreparedReading(Frozen):
     """Calls that only read, as they will be sent, and what of their results is meant."""
 
@@ -58,7 +71,7 @@ class PreparedReading(Frozen):
     result: dict[str, JsonValue] | None = None
 
 
-class PreparedStep(Frozen):
+class PreparedStep(_Hashed):
     """A step with its operation's snapshot and the exact calls it translates into."""
 
     step: Step
@@ -74,17 +87,26 @@ class PreparedStep(Frozen):
     undo: str
     """What undo would do, in words: the inverse operation, or why there is none."""
 
+    @cached_property
+    def canonical(self) -> str:
+        """What a plan's `cid` hashes of it: everything but the place where the operation is defined."""
+        return canonical_json(self.model_dump(mode="json", exclude={"operation": {"source"}}))
 
-class PreparedPlan(Frozen):
+
+class PreparedPlan(_Hashed):
     """A translated plan. A run keeps this snapshot, so that a hot reload never changes a plan under way."""
 
     plan: Plan
     steps: tuple[PreparedStep, ...]
 
-    @property
+    @cached_property
     def cid(self) -> str:
-        """Content hash over the plan, its operations and translations, its calls and the targets' bindings."""
-        return digest(self.model_dump(mode="json", exclude={"steps": {"__all__": {"operation": {"source"}}}}))
+        """Content hash over the plan, its operations and translations, its calls and the targets' bindings: `digest`
+        of all of it, put together from what the steps' own hashing needs too.
+        """
+        steps = ",".join(step.canonical for step in self.steps)
+        text = f'{{"plan":{canonical_json(self.plan.model_dump(mode="json"))},"steps":[{steps}]}}'
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def risk(self) -> Risk:

@@ -27,6 +27,7 @@ _QUOTED = re.compile(r'\[("(?:[^"\\]|\\.)*")\]')
 _FILTER = re.compile(r'\[\?((?:[^\[\]"=]|\["(?:[^"\\]|\\.)*"\])+)=("(?:[^"\\]|\\.)*"|\$?[^\s\[\]"=$]+)\]')
 _LENGTH = ".length()"
 _SHOWN = 8
+_NOTHING = object()
 
 
 class SelectionSyntaxError(ValueError):
@@ -91,6 +92,25 @@ class Selector:
         for number, part in enumerate(self.parts):
             value = _step(value, part, Selector(self.parts[:number]), self)
         return value
+
+    def of_or(self, value: JsonValue, default: JsonValue) -> JsonValue:
+        """What is selected from `value`; `default` where that is nothing, or not one thing.
+
+        Most selections name fields of mappings, and many find none: nobody has to be told why.
+        """
+        found = value
+        for part in self.parts:
+            if type(part) is not str or not isinstance(found, dict):
+                break
+            found = found.get(part, _NOTHING)
+            if found is _NOTHING:
+                return default
+        else:
+            return found
+        try:
+            return self.of(value)
+        except SelectionError:
+            return default
 
 
 @lru_cache(maxsize=4096)

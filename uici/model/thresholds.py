@@ -7,6 +7,7 @@ what is missing, no number, not finite, or out of all proportion.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TypeGuard, TypeVar
 
 from pydantic import ValidationError
@@ -24,8 +25,20 @@ def usable(value: T | None, policy: Frozen, name: str) -> TypeGuard[T]:
     """Whether the field `name` of this part of the policies may hold `value`. Nothing is converted, None never is."""
     if value is None:
         return False
+    if isinstance(value, int | float | str):
+        return _usable(value, type(policy), name)
+    return _validated(value, type(policy), name)
+
+
+# By the type of the value too, for in Python True == 1 == 1.0.
+@lru_cache(maxsize=1024, typed=True)
+def _usable(value: float | str, policy: type[Frozen], name: str) -> bool:
+    return _validated(value, policy, name)
+
+
+def _validated(value: object, policy: type[Frozen], name: str) -> bool:
     try:
-        type(policy).model_validate({name: value}, strict=True)
+        policy.model_validate({name: value}, strict=True)
     except ValidationError:
         return False
     return True

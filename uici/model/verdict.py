@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
-from uici.model.base import Frozen, JsonValue
+from pydantic import TypeAdapter
+
+from uici.model.base import Frozen, JsonObject, JsonValue
 
 
 class Verdict(StrEnum):
@@ -31,3 +34,12 @@ class Decision(Frozen):
     rule: str
     value: JsonValue
     reason: str
+
+
+_DECISIONS: TypeAdapter[tuple[Decision, ...]] = TypeAdapter(tuple[Decision, ...])
+
+
+def as_json(decisions: Iterable[Decision]) -> list[JsonObject]:
+    """Decisions as JSON."""
+    shown: list[JsonObject] = _DECISIONS.dump_python(tuple(decisions), mode="json")
+    return shown

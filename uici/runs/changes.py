@@ -7,12 +7,14 @@ what it wants to see afterwards (`verification`). What nobody can know beforehan
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from uici.model.base import Frozen, JsonObject, JsonValue, canonical_json
 from uici.model.call import CallError
 from uici.model.condition import select
 from uici.model.errors import Problem
+from uici.model.incident import Observation
 from uici.model.masking import mask
 from uici.model.plan import PreparedPlan, PreparedReading, PreparedStep
 from uici.model.references import reference_in
@@ -45,9 +47,14 @@ class _Missing:
 _UNKNOWN = _Missing()
 
 
-def changes_of(services: Services, plan: PreparedPlan) -> list[list[JsonObject] | None]:
-    """For each step the fields that it would change, masked; None for a step that only reads. Needs reads only."""
-    return _Comparison(services, plan).all()
+def changes_of(
+    services: Services, plan: PreparedPlan, observations: Iterable[Observation] = ()
+) -> list[list[JsonObject] | None]:
+    """For each step the fields that it would change, masked; None for a step that only reads. Needs reads only.
+
+    What the diagnosis has just observed of the plan's target is not looked at once more.
+    """
+    return _Comparison(services, plan, observations).all()
 
 
 def difference(before: JsonObject, now: JsonObject) -> JsonObject:
@@ -66,10 +73,15 @@ def difference(before: JsonObject, now: JsonObject) -> JsonObject:
 class _Comparison:
     """One look at the target for all steps; each step begins where the one before it ends."""
 
-    def __init__(self, services: Services, plan: PreparedPlan) -> None:
+    def __init__(self, services: Services, plan: PreparedPlan, observations: Iterable[Observation]) -> None:
         self._services = services
         self._plan = plan
-        self._seen: dict[str, JsonObject | str] = {}
+        target = plan.steps[0].step.target
+        self._seen: dict[str, JsonObject | str] = {
+            _key(target, item.operation, item.parameters, None): item.result
+            for item in observations
+            if item.result is not None
+        }
         self._left: dict[tuple[str, str], JsonValue | _Missing] = {}
         """What earlier steps leave behind: (target, field) -> value."""
 
@@ -126,8 +138,7 @@ class _Comparison:
         self, step: PreparedStep, read: str | None, parameters: JsonObject, reading: PreparedReading | None
     ) -> JsonObject | str:
         target, environment = step.step.target, self._plan.plan.environment
-        calls = [] if reading is None else [call.model_dump(mode="json") for call in reading.calls]
-        key = f"{target}/{read}/{parameters}/{canonical_json(calls)}"
+        key = _key(target, read, parameters, reading)
         if key not in self._seen:
             platforms = self._services.platforms
             try:
@@ -184,6 +195,11 @@ class _Comparison:
             )
             return [FieldChange(field=path, now=None, after=shown_after, effect=Effect.UNKNOWN, why=mask(told))]
         return [_field(path, (now, mask({path: now})[path]), (after, shown_after))]
+
+
+def _key(target: str, read: str | None, parameters: JsonObject, reading: PreparedReading | None) -> str:
+    calls = "" if reading is None else canonical_json([call.model_dump(mode="json") for call in reading.calls])
+    return f"{target}/{read}/{parameters}/{calls}"
 
 
 def _field(path: str, now: tuple[JsonValue, JsonValue], after: tuple[JsonValue, JsonValue]) -> FieldChange:

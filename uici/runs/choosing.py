@@ -11,7 +11,7 @@ from uici.model.call import CallError
 from uici.model.condition import all_hold
 from uici.model.errors import Problem
 from uici.model.filling import IncidentValues
-from uici.model.learning import Choice, Masked, finding_set
+from uici.model.learning import Choice, Masked, Veto, finding_set
 from uici.model.plan import Plan, PreparedPlan
 from uici.model.site import Remedy
 from uici.model.verdict import Answer, Decision
@@ -67,10 +67,16 @@ class Alternatives:
     """What is taken when nothing can: the first that nobody has vetoed, so that the ladder goes on beyond it."""
 
 
-def next_plans(services: Services, platforms: Platforms, situation: Situation) -> Next:
-    """What comes next on the ladder. Raises KeyError when the configuration has no such strategy."""
-    with services.store.read() as connection:
-        in_force = outcomes.vetoes_in_force(connection)
+def next_plans(
+    services: Services, platforms: Platforms, situation: Situation, in_force: tuple[Veto, ...] | None = None
+) -> Next:
+    """What comes next on the ladder, under the vetoes that are in force; they are read when they are not given.
+
+    Raises KeyError when the configuration has no such strategy.
+    """
+    if in_force is None:
+        with services.store.read() as connection:
+            in_force = outcomes.vetoes_in_force(connection)
     strategy, values = situation.strategy, situation.values
     vetoed = outcomes.vetoed_remedies(in_force, strategy, values.environment, values.target)
     gone = (*situation.tried, *situation.impossible)

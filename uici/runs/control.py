@@ -165,8 +165,7 @@ class Control:
             return preview.of_notification(self._services, notification, environment)
         if "incident" in document:
             return preview.of_incident(self._services, document["incident"], environment)
-        plan = self._plan(document.get("plan"), environment)
-        return {"previews": [preview.of_plan(self._services, plan)]}
+        return preview.of_plan(self._services, self._plan(document.get("plan"), environment))
 
     def start(self, document: JsonObject, actor: str) -> JsonObject:
         """Start a run from a hand-written plan. The guards judge it inside the run."""

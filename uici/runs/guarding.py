@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.guard.context import GuardContext
@@ -20,29 +22,66 @@ from uici.runs.services import Services
 HOUR = timedelta(hours=1)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the store says of a target at one moment; that which it cannot say is named."""
+
+    now: datetime
+    standing: records.Standing
+    frozen: tuple[str, str] | None
+    freeze_known: bool
+    vetoes: tuple[Veto, ...] | None
+    """Those in force; None when they cannot be read."""
+
+
+def seen_now(services: Services, environment: str, target: str, run_id: str) -> Seen:
+    """What the guards ask of the store, beside the run itself, read now."""
+    now = services.clock.now()
+    policy = services.site().policies.give_up
+    # Without a usable window nothing is counted, and the guard denies for that very reason.
+    window = timedelta(seconds=policy.within_seconds if usable(policy.within_seconds, policy, "within_seconds") else 0)
+    asked = {"window": now - window, "since": now - HOUR}
+    with services.store.read() as connection:
+        try:
+            live = records.live(connection, environment, target, run_id, **asked)
+            vetoes = vetoes_in_force(connection) if live.any_veto else ()
+        except SQLAlchemyError:
+            # Each by itself: the guard denies which cannot read its own, and the others answer.
+            frozen, freeze_known = _frozen(connection)
+            standing = records.standing(connection, environment, target, run_id, **asked)
+            return Seen(now, standing, frozen, freeze_known, _vetoes(connection))
+    return Seen(now, live.standing, live.frozen, True, vetoes)
+
+
+def _frozen(connection: Connection) -> tuple[tuple[str, str] | None, bool]:
+    try:
+        return records.freeze_in_force(connection), True
+    except SQLAlchemyError:
+        return None, False
+
+
+def _vetoes(connection: Connection) -> tuple[Veto, ...] | None:
+    try:
+        return vetoes_in_force(connection)
+    except SQLAlchemyError:
+        return None
+
+
 def context_of(
-    services: Services, prepared: PreparedPlan, *, run_id: str, approved: bool, first_rung: bool
+    services: Services,
+    prepared: PreparedPlan,
+    *,
+    run_id: str,
+    approved: bool,
+    first_rung: bool,
+    seen: Seen | None = None,
 ) -> GuardContext:
-    """Everything the guards may ask about `prepared`, read now."""
+    """Everything the guards may ask about `prepared`, read now, but for what was `seen` in the store just before."""
     site = services.site()
     environment = prepared.plan.environment
     target = prepared.steps[0].step.target
-    now = services.clock.now()
-    policy = site.policies.give_up
-    # Without a usable window nothing is counted, and the guard denies for that very reason.
-    window = timedelta(seconds=policy.within_seconds if usable(policy.within_seconds, policy, "within_seconds") else 0)
-    frozen: tuple[str, str] | None = None
-    freeze_known = True
-    with services.store.read() as connection:
-        try:
-            frozen = records.freeze_in_force(connection)
-        except SQLAlchemyError:
-            freeze_known = False
-        try:
-            vetoes: tuple[Veto, ...] | None = vetoes_in_force(connection)
-        except SQLAlchemyError:
-            vetoes = None
-        standing = records.standing(connection, environment, target, run_id, window=now - window, since=now - HOUR)
+    seen = seen or seen_now(services, environment, target, run_id)
+    standing = seen.standing
     spec = site.targets.get(target)
     members, healthy = _group(services, site, environment, target)
     return GuardContext(
@@ -50,14 +89,14 @@ def context_of(
         policies=site.policies,
         autonomy=site.autonomy_of(target, environment),
         watch_only=spec.watch_only if spec is not None and environment in spec.bindings else None,
-        now=now,
+        now=seen.now,
         origin=prepared.plan.origin,
         identity=services.identity,
         aliases=spec.aliases if spec is not None else (),
         layers=services.layers,
-        frozen=frozen,
-        freeze_known=freeze_known,
-        vetoes=vetoes,
+        frozen=seen.frozen,
+        freeze_known=seen.freeze_known,
+        vetoes=seen.vetoes,
         holder=standing.holder if standing.holder != run_id else None,
         last_run_ended=standing.last_run_ended,
         ineffective_runs=standing.ineffective_runs,

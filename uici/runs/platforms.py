@@ -27,7 +27,8 @@ from uici.translation.builtin import BUILTIN_SPECS
 from uici.translation.selections import complete, operation_result
 from uici.translation.translating import prepare
 
-_READINGS_KEPT = 2048
+_STEPS_KEPT = 4096
+_LONGEST_KEPT = 1000
 
 
 class Platforms:
@@ -48,7 +49,9 @@ class Platforms:
         self._state_directory = state_directory
         self._lock = threading.Lock()
         self._executors: dict[tuple[str, str], BoundedExecutor] = {}
-        self._readings: dict[tuple[str, ...], tuple[tuple[object, ...], PreparedStep]] = {}
+        self._latest: dict[str, tuple[Environment, BoundedExecutor]] = {}
+        """Environment -> what was asked for last, which mostly is asked for next."""
+        self._steps: dict[tuple[str, ...], tuple[tuple[object, ...], PreparedStep]] = {}
 
     @property
     def site(self) -> Site:
@@ -64,23 +67,28 @@ class Platforms:
     def executor(self, environment: str) -> BoundedExecutor:
         """The executor of an environment. Raises Problem for an unknown environment or a secret that is missing."""
         settings = self._settings(environment)
+        kept = self._latest.get(environment)
+        if kept is not None and kept[0] is settings:
+            return kept[1]
         # A run under way stays with the connection that it began with: a proof asked elsewhere would prove nothing.
         key = (environment, canonical_json([settings.platform, settings.connection]))
         with self._lock:
-            known = self._executors.get(key)
-            if known is not None:
-                return known
-            executor_class = self._classes[settings.platform]
-            context = ExecutorContext(
-                environment=environment,
-                settings=_settings(executor_class, environment, settings.connection),
-                identity=self._identity,
-                layers=self._layers,
-                state_directory=str(self._state_directory / environment),
-            )
-            executor = BoundedExecutor(executor_class(context), environment)
-            self._executors[key] = executor
+            executor = self._executors.get(key)
+            if executor is None:
+                executor = self._executors[key] = self._made(environment, settings)
+            self._latest[environment] = (settings, executor)
             return executor
+
+    def _made(self, environment: str, settings: Environment) -> BoundedExecutor:
+        executor_class = self._classes[settings.platform]
+        context = ExecutorContext(
+            environment=environment,
+            settings=_settings(executor_class, environment, settings.connection),
+            identity=self._identity,
+            layers=self._layers,
+            state_directory=str(self._state_directory / environment),
+        )
+        return BoundedExecutor(executor_class(context), environment)
 
     def performer(self, environment: str, step: PreparedStep) -> BoundedCalls:
         """Who carries out the calls of a step: the environment's executor, or for built-in verbs its monitoring.
@@ -99,8 +107,32 @@ class Platforms:
         return settings
 
     def prepare(self, plan: Plan) -> PreparedPlan:
-        """Translate a plan for its environment. Raises Problem with everything that is wrong with it."""
-        return prepare(plan, self._site(), self.call_specs, self.classifiers, self._identity, self._layers)
+        """Translate a plan for its environment. Raises Problem with everything that is wrong with it.
+
+        The same step is asked for again and again: what became of it is kept as long as what it was made of is the
+        configuration that is looked through. What is refused is worked out anew each time.
+        """
+        site = self._site()
+        known = [self._kept(site, plan.environment, step) for step in plan.steps]
+        steps = tuple(step for step in known if step is not None)
+        if len(steps) == len(known):
+            return PreparedPlan(plan=plan, steps=steps)
+        prepared = prepare(plan, site, self.call_specs, self.classifiers, self._identity, self._layers)
+        if len(self._steps) + len(prepared.steps) > _STEPS_KEPT:
+            self._steps.clear()
+        for step, made in zip(plan.steps, prepared.steps, strict=True):
+            key = _key(plan.environment, step)
+            if key is not None:
+                self._steps[key] = (_made_of(site, plan.environment, step), made)
+        return prepared
+
+    def _kept(self, site: Site, environment: str, step: Step) -> PreparedStep | None:
+        key = _key(environment, step)
+        known = self._steps.get(key) if key is not None else None
+        if known is None:
+            return None
+        made_of = _made_of(site, environment, step)
+        return known[1] if all(a is b or a == b for a, b in zip(known[0], made_of, strict=True)) else None
 
     @property
     def call_specs(self) -> Mapping[str, Mapping[str, CallSpec]]:
@@ -121,27 +153,17 @@ class Platforms:
         return self.perform_reads(environment, self._reading(environment, target, operation, parameters or {}))
 
     def _reading(self, environment: str, target: str, operation: str, parameters: JsonObject) -> PreparedStep:
-        """A prepared read. The same one is asked for again and again: it is kept as long as what it was made of is
-        the configuration that is looked through.
-        """
-        site = self._site()
-        made_of = (site.operations.get(operation), site.environments.get(environment), site.targets.get(target))
-        key = (environment, target, operation, canonical_json(parameters) if parameters else "")
-        known = self._readings.get(key)
-        if known is not None and all(a is b or a == b for a, b in zip(known[0], made_of, strict=True)):
-            return known[1]
         step = Step(operation=operation, target=target, parameters=parameters)
-        plan = Plan(environment=environment, steps=(step,), origin=Origin.RULE, reason="look")
-        prepared = self.prepare(plan).steps[0]
+        prepared = self._kept(self._site(), environment, step)
+        if prepared is None:
+            plan = Plan(environment=environment, steps=(step,), origin=Origin.RULE, reason="look")
+            prepared = self.prepare(plan).steps[0]
         if prepared.operation.mutates or any(call.mutates for call in prepared.calls):
             raise Problem(
                 ProblemKind.FORBIDDEN,
                 "not_read_only",
                 f"{operation} may change something, so it is not used for looking",
             )
-        if len(self._readings) >= _READINGS_KEPT:
-            self._readings.clear()
-        self._readings[key] = (made_of, prepared)
         return prepared
 
     def perform_reads(
@@ -188,6 +210,7 @@ class Platforms:
             for executor in self._executors.values():
                 executor.close()
             self._executors.clear()
+            self._latest.clear()
 
     def _patiently(self, performer: BoundedCalls, call: Call) -> JsonObject:
         settings = self._site().platform.runs
@@ -199,6 +222,20 @@ class Platforms:
                     raise
                 time.sleep(settings.retry_seconds)
         raise AssertionError("the loop returns or raises")
+
+
+def _key(environment: str, step: Step) -> tuple[str, ...] | None:
+    """Under which a step is kept; None for one that nobody will ask for again, or that will be refused."""
+    try:
+        parameters = canonical_json(step.parameters) if step.parameters else ""
+    except (TypeError, ValueError):
+        return None
+    return (environment, step.target, step.operation, parameters) if len(parameters) <= _LONGEST_KEPT else None
+
+
+def _made_of(site: Site, environment: str, step: Step) -> tuple[object, ...]:
+    """Of a configuration, all that the translation of a step looks at."""
+    return site.operations.get(step.operation), site.environments.get(environment), site.targets.get(step.target)
 
 
 def _settings(executor: type[Executor], environment: str, connection: JsonObject) -> JsonObject:

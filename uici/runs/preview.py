@@ -16,13 +16,14 @@ from uici.intake.targeting import index_of
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
+from uici.model.incident import Observation
 from uici.model.learning import Choice
 from uici.model.plan import Plan
 from uici.model.verdict import Answer
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
 from uici.runs.changes import changes_of
-from uici.runs.guarding import context_of
+from uici.runs.guarding import Seen, context_of, seen_now
 from uici.runs.rehearsing import with_rehearsals
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, shape
@@ -58,8 +59,8 @@ def of_notification(services: Services, notification: Notification, environment:
         else:
             groups.setdefault((place, targeted.target), []).append(alert)
     for (place, target), alerts in groups.items():
-        previews.append(of_alerts(services, alerts, place, target))
-    return {"previews": previews}
+        previews.append(_of_alerts(services, alerts, place, target))
+    return masked({"previews": previews})
 
 
 def of_incident(services: Services, incident_id: str, environment: str | None) -> JsonObject:
@@ -71,11 +72,18 @@ def of_incident(services: Services, incident_id: str, environment: str | None) -
         firing = records.firing_alerts(connection, incident_id)
     place = environment or row.environment
     if row.target is None or place is None:
-        return {"previews": [shape(environment=place, target=row.target, outcome="escalated", notes=[row.reason])]}
-    return {"previews": [of_alerts(services, firing, place, row.target, run_id=row.run_id)]}
+        shown = shape(environment=place, target=row.target, outcome="escalated", notes=[row.reason])
+    else:
+        shown = _of_alerts(services, firing, place, row.target, run_id=row.run_id)
+    return masked({"previews": [shown]})
 
 
-def of_alerts(
+def of_plan(services: Services, plan: Plan) -> JsonObject:
+    """What carrying out a plan would do. Raises Problem with all that is wrong with it."""
+    return masked({"previews": [_of_plan(services, plan)]})
+
+
+def _of_alerts(
     services: Services, alerts: Sequence[Alert], environment: str, target: str, *, run_id: str | None = None
 ) -> JsonObject:
     """What would be done about these firing alerts of one target, by their run where there is one already."""
@@ -94,10 +102,9 @@ def of_alerts(
     observations, findings = look(services.platforms, strategy, values)
     notes = [f"{item.operation} could not be performed: {item.error}" for item in observations if item.error]
     held = frozenset(finding.name for finding in findings)
-    with services.store.read() as connection:
-        kept, tried = outcomes.present_choice(connection, run_id) if run_id else (None, ())
+    kept, tried = _chosen_before(services, run_id) if run_id else (None, ())
     situation = choosing.Situation(name, values, held, tried, run_id or "", because(name, findings))
-    shown, among, skipped = _next_possible(services, situation, kept, run_id)
+    shown, among, skipped = _next_possible(services, situation, kept, run_id, observations)
     notes += skipped
     if shown is None:
         failed = unseen(site, environment, observations)
@@ -112,24 +119,31 @@ def of_alerts(
             outcome="would wait for the alert's silence" if "healthy" in held else "escalated",
             notes=notes,
         )
-    return masked(
-        shown
-        | {
-            "alerts": names,
-            "strategy": name,
-            "findings": [item.model_dump(mode="json") for item in findings],
-            "alternatives": among,
-            "notes": [*shown["notes"], *notes],
-        }
-    )
+    return shown | {
+        "alerts": names,
+        "strategy": name,
+        "findings": [item.model_dump(mode="json") for item in findings],
+        "alternatives": among,
+        "notes": [*shown["notes"], *notes],
+    }
+
+
+def _chosen_before(services: Services, run_id: str) -> tuple[Choice | None, tuple[str, ...]]:
+    with services.store.read() as connection:
+        return outcomes.present_choice(connection, run_id)
 
 
 def _next_possible(
-    services: Services, situation: choosing.Situation, kept: Choice | None, run_id: str | None
+    services: Services,
+    situation: choosing.Situation,
+    kept: Choice | None,
+    run_id: str | None,
+    observations: Sequence[Observation],
 ) -> tuple[JsonObject | None, JsonObject | None, list[str]]:
     """The first rung that can be translated, as a run takes it; the alternatives it is one of; notes on the others."""
     notes: list[str] = []
-    while (found := choosing.next_plans(services, services.platforms, situation)).plans:
+    seen = seen_now(services, situation.values.environment, situation.values.target, "")
+    while (found := choosing.next_plans(services, services.platforms, situation, seen.vetoes)).plans:
         notes += [note for remedy, why in found.vetoed.items() if (note := f"{remedy}: {why}") not in notes]
         plan, among = found.plans[0], None
         if found.group is not None:
@@ -138,7 +152,7 @@ def _next_possible(
             among = choosing.foreseen(services, open_now, kept)
             plan = next(item for item in found.plans if item.remedy == among["shown"])
         try:
-            shown = of_plan(services, plan)
+            shown = _of_plan(services, plan, seen, observations)
         except Problem as problem:
             if problem.code != "self_target":
                 notes.append(f"{plan.remedy}: it cannot be translated: {problem.detail}")
@@ -163,7 +177,9 @@ def _of_choosing(among: JsonObject, run_id: str | None) -> str:
     return f"which alternative of {among['group']} comes first is drawn by the run: {shares}; shown is the likeliest"
 
 
-def of_plan(services: Services, plan: Plan) -> JsonObject:
+def _of_plan(
+    services: Services, plan: Plan, seen: Seen | None = None, observations: Sequence[Observation] = ()
+) -> JsonObject:
     """The exact calls of a plan, what the platform says of them, each guard's decision, its `cid`, and what undo does.
 
     Raises Problem with all that is wrong with the plan.
@@ -181,8 +197,8 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
             outcome="refused",
         )
     prepared = services.platforms.prepare(plan)
-    context = context_of(services, prepared, run_id="", approved=False, first_rung=True)
-    shown = of_prepared(context, judge(context), changes_of(services, prepared))
+    context = context_of(services, prepared, run_id="", approved=False, first_rung=True, seen=seen)
+    shown = of_prepared(context, judge(context), changes_of(services, prepared, observations))
     return with_rehearsals(services, prepared, shown)
 
 

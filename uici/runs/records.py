@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import ColumnClause, Connection, Select, and_, bindparam, func, literal_column, or_, select, true
 
 from uici.model.alert import Alert, AlertOutcome, AlertStatus
 from uici.model.plan import Origin, PreparedPlan
@@ -16,15 +17,22 @@ from uici.runs import slots
 from uici.runs.data import RunData, RunState
 from uici.store.database import Store
 from uici.store.inserting import insert_or_leave
-from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs
+from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs, vetoes
 from uici.store.schema import slots as slot_rows
 
 DONE, PROVED, NOT_DONE, FAILED, UNKNOWN = "done", "proved_done", "not_done", "failed", "unknown"
 """Outcomes of an attempt."""
 
+
 _WOKEN = 4
 _PLANS_KEPT = 256
 """Parsed plans in memory: those of the runs at work, and of those that look again and again."""
+
+
+def _fixed(value: StrEnum) -> ColumnClause[str]:
+    """A value that never changes, in the statement's text: a parameter is bound anew at each execution."""
+    return literal_column(f"'{value}'")
+
 
 # Statements are built once: building one costs several times what SQLite needs to carry it out.
 _ALERTS = (
@@ -67,21 +75,21 @@ _PLAN = select(plans.c.document).where(plans.c.cid == bindparam("cid"))
 _HERE = (runs.c.environment == bindparam("place"), runs.c.target == bindparam("aim"))
 _LAST_RUN_ENDED = select(func.max(runs.c.ended_at)).where(
     *_HERE,
-    runs.c.state == RunState.ENDED,
+    runs.c.state == _fixed(RunState.ENDED),
     or_(
         runs.c.acted_at.is_not(None),
         and_(
-            runs.c.origin != Origin.HUMAN,
-            runs.c.outcome != AlertOutcome.SELF_RESOLVED,
-            runs.c.outcome != AlertOutcome.SUPERSEDED,
+            runs.c.origin != _fixed(Origin.HUMAN),
+            runs.c.outcome != _fixed(AlertOutcome.SELF_RESOLVED),
+            runs.c.outcome != _fixed(AlertOutcome.SUPERSEDED),
         ),
     ),
 )
 _INEFFECTIVE = (
     *_HERE,
-    runs.c.state == RunState.ENDED,
+    runs.c.state == _fixed(RunState.ENDED),
     runs.c.acted_at.is_not(None),
-    or_(runs.c.verdict == Verdict.INEFFECTIVE, runs.c.verdict == Verdict.INCONCLUSIVE),
+    or_(runs.c.verdict == _fixed(Verdict.INEFFECTIVE), runs.c.verdict == _fixed(Verdict.INCONCLUSIVE)),
 )
 _INEFFECTIVE_RUNS = select(func.count()).select_from(runs).where(*_INEFFECTIVE, runs.c.ended_at >= bindparam("window"))
 _LAST_INEFFECTIVE_RUN = select(runs.c.id).where(*_INEFFECTIVE).order_by(runs.c.ended_at.desc()).limit(1)
@@ -101,13 +109,19 @@ _BEGUN_SINCE = select(
     )
     .scalar_subquery()
 )
-# The fields of `Standing`, in one statement.
+# The fields of `Standing`, in one statement, and with those of `Live`.
 _STANDING = select(
     slots.SLOT.with_only_columns(slot_rows.c.run_id).scalar_subquery().label("holder"),
     slots.ACTING.scalar_subquery().label("acting"),
     _LAST_RUN_ENDED.scalar_subquery().label("last_run_ended"),
     _INEFFECTIVE_RUNS.scalar_subquery().label("ineffective_runs"),
     _BEGUN_SINCE.scalar_subquery().label("begun_since"),
+)
+_FROZEN = (freezes.c.id == literal_column("1"), freezes.c.frozen.is_(true()))
+_LIVE = _STANDING.add_columns(
+    select(freezes.c.actor).where(*_FROZEN).scalar_subquery().label("frozen_by"),
+    select(freezes.c.reason).where(*_FROZEN).scalar_subquery().label("frozen_because"),
+    select(vetoes.c.id).where(vetoes.c.lifted_at.is_(None)).exists().label("any_veto"),
 )
 _FREEZE = select(freezes.c.frozen, freezes.c.actor, freezes.c.reason).where(freezes.c.id == 1)
 # A literal, so that the index of those who wait for a slot is used.
@@ -158,6 +172,15 @@ class Standing(NamedTuple):
     """How many runs on the target changed something and did not heal it, since the beginning of a window."""
     begun_since: int
     """How many other runs of the environment began to act since a moment, or are about to."""
+
+
+class Live(NamedTuple):
+    """All that the guards ask of the store."""
+
+    standing: Standing
+    frozen: tuple[str, str] | None
+    """As `freeze_in_force`."""
+    any_veto: bool
 
 
 class StalePartError(Exception):
@@ -277,6 +300,15 @@ def standing(
     """What the guards ask of a target and its environment, beside the run itself."""
     known = {"place": environment, "aim": target, "run": run_id, "window": window, "since": since}
     return Standing(*connection.execute(_STANDING, known).one())
+
+
+def live(
+    connection: Connection, environment: str, target: str, run_id: str, *, window: datetime, since: datetime
+) -> Live:
+    """As `standing`, and what people have forbidden, in one statement."""
+    known = {"place": environment, "aim": target, "run": run_id, "window": window, "since": since}
+    *standing, frozen_by, because, any_veto = connection.execute(_LIVE, known).one()
+    return Live(Standing(*standing), None if frozen_by is None else (frozen_by, because), any_veto)
 
 
 def last_ineffective_run(connection: Connection, environment: str, target: str) -> str | None:

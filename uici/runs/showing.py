@@ -12,7 +12,7 @@ from uici.model.call import Call
 from uici.model.masking import mask
 from uici.model.site import PoliciesFile
 from uici.model.thresholds import usable
-from uici.model.verdict import Answer, Decision
+from uici.model.verdict import Answer, Decision, as_json
 
 PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent")})
 """Denials that time alone lifts: the run waits for its turn instead of ending. The cooldown's is told by `rests`."""
@@ -59,7 +59,7 @@ def of_prepared(context: GuardContext, decisions: Sequence[Decision], changes: S
             }
             for step, changed in zip(prepared.steps, changes, strict=True)
         ],
-        guards=[decision.model_dump(mode="json") for decision in decisions],
+        guards=as_json(decisions),
         outcome=outcome(context, decisions),
         notes=notes,
     )
@@ -131,7 +131,7 @@ def _turn(context: GuardContext, denial: Decision) -> str:
 
 
 def shape(**given: object) -> JsonObject:
-    """A preview with these members; the others are empty."""
+    """A preview with these members; the others are empty. Whoever hands it out masks it as a whole."""
     document: JsonObject = {
         "alerts": [],
         "environment": None,
@@ -149,7 +149,7 @@ def shape(**given: object) -> JsonObject:
         "notes": [],
         "outcome": "",
     }
-    return masked(document | given)
+    return document | given
 
 
 def masked(document: JsonObject) -> JsonObject:
