@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.sites import alert, site
 from uici.intake import targeting
-from uici.intake.targeting import Targeted, TargetIndex, index_of, owners_of_pod
+from uici.intake.pod_names import owners_of_pod
+from uici.intake.targeting import Targeted, TargetIndex, index_of
 from uici.model.alert import Alert
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.site import Site

@@ -7,12 +7,11 @@ that means several targets decides nothing. Who finds no target tells a human; n
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
+from uici.intake.pod_names import owners_of_pod
 from uici.model.alert import Alert
 from uici.model.base import JsonObject, JsonValue
 from uici.model.condition import select
@@ -27,6 +26,7 @@ ENVIRONMENT_LABEL = "uici_environment"
 _Place = tuple[str, str]
 """A target and one environment in which it is bound."""
 
+_MOST_NAMINGS = 4096
 _NAMING_LABELS = (
     "uici_target",
     "container",
@@ -41,19 +41,8 @@ _NAMING_LABELS = (
 )
 """Labels that may name UICI itself, whatever the site's rules use; those of the rules come on top."""
 
-# The alphabet of Kubernetes' generated names: https://github.com/kubernetes/apimachinery/blob/master/pkg/util/rand/rand.go
-_SAFE = "[bcdfghjklmnpqrstvwxz2456789]"
-_POD_NAMES = (
-    re.compile(rf"(?P<owner>.+)-{_SAFE}{{1,10}}-{_SAFE}{{5}}"),  # deployment
-    re.compile(r"(?P<owner>.+)-\d+", re.ASCII),  # stateful set
-    re.compile(rf"(?P<owner>.+)-{_SAFE}{{5}}"),  # daemon set
-)
 
-_LONGEST_POD_NAME = 253
-
-
-@dataclass(frozen=True, slots=True)
-class Targeted:
+class Targeted(NamedTuple):
     """What an alert is about, as far as its labels tell."""
 
     environment: str | None
@@ -68,8 +57,17 @@ class Targeted:
     reason: str
 
 
+class _Naming(NamedTuple):
+    """The targets that a rule names; of exactly one also where it lives, or why that cannot be told."""
+
+    names: tuple[str, ...]
+    target: str | None
+    environment: str | None
+    reason: str
+
+
 class TargetIndex:
-    """A site's targets, arranged so that one alert costs a few dictionary look-ups. Immutable and thread-safe."""
+    """A site's targets, arranged so that one alert costs a few dictionary look-ups. Thread-safe."""
 
     def __init__(self, site: Site) -> None:
         self._targets = site.targets
@@ -91,6 +89,7 @@ class TargetIndex:
         said = {rule.label for rule in site.targeting.rules if rule.label} | set(site.targeting.victim_labels)
         self._naming = frozenset((said | set(_NAMING_LABELS)) - messengers)
         self._naming_or_messenger = self._naming | {label for label in messengers if label}
+        self._namings: dict[tuple[str, str, str | None, frozenset[str] | None], _Naming] = {}
         self._judged_for: SelfIdentity | None = None
         self._judged: dict[tuple[str, str | None], str | None] = {}
         self._owned = frozenset(rule.label for rule in site.targeting.rules if rule.owner_of_pod) | {"pod"}
@@ -100,15 +99,15 @@ class TargetIndex:
         labels = alert.labels
         where, complaint = self._declared_environments(labels)
         messenger_because = self._messenger_because(labels)
-        found, rule, ambiguous, lookups = self._try_rules(labels, where, messenger_because)
-        if not found:
+        naming, rule, ambiguous, lookups = self._try_rules(labels, where, messenger_because)
+        if naming is None:
             target, environment = None, self._environment_without_target(where)
             reason = self._no_target(labels, where, complaint, ambiguous, messenger_because)
         else:
             lookups = ()
-            target, environment, reason = self._place(found, rule, labels, where)
+            target, environment, reason = naming.target, naming.environment, naming.reason
             if target is None:
-                ambiguous = {**ambiguous, rule.name if rule else "": (found[0][0],)}
+                ambiguous = {**ambiguous, rule.name if rule else "": naming.names}
                 rule = None
         is_self = False
         if (layers or SelfGuardLayers()).intake:
@@ -161,36 +160,28 @@ class TargetIndex:
         return next(iter(where)) if len(where) == 1 else None
 
     def _place(
-        self,
-        found: tuple[_Place, ...],
-        rule: TargetingRule | None,
-        labels: Mapping[str, str],
-        where: frozenset[str] | None,
+        self, found: tuple[_Place, ...], said: str, where: frozenset[str] | None
     ) -> tuple[str | None, str | None, str]:
         target = found[0][0]
         environments = [environment for _, environment in found]
-        said = _said(rule, labels)
         if len(environments) == 1:
             environment = environments[0]
         elif self._default in environments and where is None:
             environment = self._default
         else:
             listed = ", ".join(sorted(environments))
-            return (
-                None,
-                None,
-                (
-                    f"{said} means target {target!r}, but it is bound in {listed} and the alert does not say which; "
-                    f"add `match` to these in environments.yml, or a label {ENVIRONMENT_LABEL} to the alert"
-                ),
+            why = (
+                f"{said} means target {target!r}, but it is bound in {listed} and the alert does not say which; "
+                f"add `match` to these in environments.yml, or a label {ENVIRONMENT_LABEL} to the alert"
             )
+            return None, None, why
         return target, environment, f"{said} means target {target!r} in environment {environment!r}"
 
     # --- rules ---
 
     def _try_rules(
         self, labels: Mapping[str, str], where: frozenset[str] | None, messenger_because: str | None
-    ) -> tuple[tuple[_Place, ...], TargetingRule | None, dict[str, tuple[str, ...]], tuple[TargetingRule, ...]]:
+    ) -> tuple[_Naming | None, TargetingRule | None, dict[str, tuple[str, ...]], tuple[TargetingRule, ...]]:
         ambiguous: dict[str, tuple[str, ...]] = {}
         lookups: list[TargetingRule] = []
         for rule in self._targeting.rules:
@@ -203,13 +194,31 @@ class TargetIndex:
             if rule.use == "lookup":
                 lookups.append(rule)
                 continue
-            places = tuple(place for place in self._named_by(rule, labels) if where is None or place[1] in where)
-            names = tuple(dict.fromkeys(name for name, _ in places))
-            if len(names) == 1:
-                return places, rule, ambiguous, ()
-            if names:
-                ambiguous[rule.name] = names
-        return (), None, ambiguous, tuple(lookups)
+            naming = self._asked(rule, labels, where)
+            if len(naming.names) == 1:
+                return naming, rule, ambiguous, ()
+            if naming.names:
+                ambiguous[rule.name] = naming.names
+        return None, None, ambiguous, tuple(lookups)
+
+    def _asked(self, rule: TargetingRule, labels: Mapping[str, str], where: frozenset[str] | None) -> _Naming:
+        """What a rule says of these labels; remembered where it reads no others, since alerts repeat themselves."""
+        if rule.label is None:
+            return self._ask(rule, labels, where)
+        key = (rule.name, labels[rule.label], labels.get(rule.namespace_label or ""), where)
+        naming = self._namings.get(key)
+        if naming is None:
+            if len(self._namings) >= _MOST_NAMINGS:
+                self._namings.clear()
+            naming = self._namings[key] = self._ask(rule, labels, where)
+        return naming
+
+    def _ask(self, rule: TargetingRule, labels: Mapping[str, str], where: frozenset[str] | None) -> _Naming:
+        places = tuple(place for place in self._named_by(rule, labels) if where is None or place[1] in where)
+        names = tuple(dict.fromkeys(name for name, _ in places))
+        return _Naming(
+            names, *(self._place(places, _said(rule, labels), where) if len(names) == 1 else (None, None, ""))
+        )
 
     def _named_by(self, rule: TargetingRule, labels: Mapping[str, str]) -> Iterable[_Place]:
         if rule.label is None:
@@ -349,16 +358,6 @@ class TargetIndex:
 _indices: dict[int, tuple[weakref.ref[Site], TargetIndex]] = {}
 
 
-def owners_of_pod(pod: str) -> tuple[str, ...]:
-    """What may own a pod of this name: a deployment, a stateful set, a daemon set, by how Kubernetes names pods."""
-    return _owners_of_pod(pod) if len(pod) <= _LONGEST_POD_NAME else ()
-
-
-@lru_cache(maxsize=4096)
-def _owners_of_pod(pod: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(found["owner"] for pattern in _POD_NAMES if (found := pattern.fullmatch(pod))))
-
-
 def _same_thing(bound: JsonObject, found: JsonObject) -> bool:
     bound_keys, found_keys = bound.keys() - SETTINGS_OF_BINDINGS, found.keys() - SETTINGS_OF_BINDINGS
     shared = bound_keys & found_keys
@@ -376,9 +375,9 @@ def _agrees(bound: JsonValue, found: JsonValue) -> bool:
     return type(bound) is type(found) and bool(bound == found)
 
 
-def _said(rule: TargetingRule | None, labels: Mapping[str, str]) -> str:
-    if rule is None or rule.label is None:
-        return f"rule {rule.name if rule else '?'}: the target's own matchers match, which"
+def _said(rule: TargetingRule, labels: Mapping[str, str]) -> str:
+    if rule.label is None:
+        return f"rule {rule.name}: the target's own matchers match, which"
     return f"rule {rule.name}: label {rule.label}={labels.get(rule.label, '')!r:.100}"
 
 

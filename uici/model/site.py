@@ -16,7 +16,7 @@ from uici.model.base import Frozen, JsonObject
 from uici.model.call import Risk
 from uici.model.condition import Condition
 from uici.model.learning import LearningPolicy, Prior
-from uici.model.matching import Matcher
+from uici.model.matching import Matcher, all_match
 from uici.model.operation import NAME, REFERENCE, Operation, OperationBody, Translation
 from uici.model.plan import VerifySettings
 from uici.model.servers import Alertmanager, Prometheus
@@ -378,7 +378,7 @@ class Site(Frozen):
         for name, strategy in self.strategies.items():
             if strategy.action == "heartbeat" and alert.name == HEARTBEAT_MISSING:
                 continue
-            if all(matcher.matches(alert.labels) for matcher in strategy.match):
+            if all_match(strategy.match, alert.labels):
                 return name, strategy
         return None
 

@@ -320,6 +320,8 @@ def _again_or_failed(services: Services, data: RunData, reason: str, error: Call
 
 def _with_earlier_calls(services: Services, data: RunData) -> RunData:
     """The run with a step that did not come to its end among what undo looks at, if a call of it changed something."""
+    if data.call == 0:
+        return data
     plan = plan_of(services, data)
     changed = any(call.mutates for call in plan.steps[data.step].calls[: data.call])
     return _remember(services, data, plan, plan.steps[data.step]) if changed else data
