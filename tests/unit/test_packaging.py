@@ -138,6 +138,13 @@ def test_a_bare_import_loads_nothing_heavy(installed: Path, elsewhere: Path) -> 
     assert loaded & {"docker", "fastapi", "dbos", "sqlalchemy", "supervisor", "executors", "pydantic"} == set()
 
 
+def test_a_command_begins_without_what_only_some_commands_need(installed: Path, elsewhere: Path) -> None:
+    code = "import sys, uici.cli.app; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = set(run(installed, elsewhere, "python", "-c", code).split())
+    assert {"uici", "typer"} <= loaded
+    assert loaded & {"httpx", "rich", "jsonschema", "yaml", "fastapi", "sqlalchemy", "dbos", "executors"} == set()
+
+
 def test_call_specifications_are_readable_without_the_vendors_sdk(installed: Path, elsewhere: Path) -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('docker', 'kubernetes', 'oci')))\n"

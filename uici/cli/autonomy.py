@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uici.cli.client import segment
-from uici.cli.context import EnvironmentOption, options_of
+from uici.cli.context import EnvironmentOption, options_of, segment
 from uici.model.base import JsonObject
 
 if TYPE_CHECKING:

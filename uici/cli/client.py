@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from typing import IO
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -171,11 +171,6 @@ class Client:
 def _may_end(event: JsonObject) -> bool:
     """Whether an event can be the last of its run or incident."""
     return str(event.get("type", "")).endswith(("_ended", "_merged", "_refused", "_closed"))
-
-
-def segment(text: str) -> str:
-    """`text` as one segment of a path."""
-    return quote(text, safe="")
 
 
 def problem_of(response: httpx.Response) -> Problem:

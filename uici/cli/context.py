@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -119,6 +120,11 @@ class Options:
     def say(self, text: str) -> None:
         """A remark for people, on stderr, so that what is piped on holds answers only."""
         typer.echo(text, err=True)
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path of the API."""
+    return quote(text, safe="")
 
 
 def options_of(context: typer.Context) -> Options:

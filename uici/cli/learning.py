@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uici.cli.client import segment
-from uici.cli.context import options_of
+from uici.cli.context import options_of, segment
 from uici.model.base import JsonObject, JsonValue
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from uici.cli import completing
-from uici.cli.client import segment
-from uici.cli.context import Options, options_of
+from uici.cli.context import Options, options_of, segment
 from uici.cli.watching import Watch, follow, follow_all
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uici.cli import authoring
-from uici.cli.client import segment
-from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, log_to_stderr, options_of
+from uici.cli.context import ConfigOption, Exit, Options, OutputFormat, log_to_stderr, options_of, segment
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uici.cli import completing
-from uici.cli.client import Client, segment
-from uici.cli.context import EnvironmentOption, Options, options_of
+from uici.cli.context import EnvironmentOption, Options, options_of, segment
 from uici.cli.watching import follow
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+
+if TYPE_CHECKING:
+    from uici.cli.client import Client
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", autocompletion=completing.runs)]
 Cid = Annotated[str, typer.Option("--cid", help="The plan that you looked at; see `uici runs RUN`.")]

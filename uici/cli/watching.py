@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from uici.cli import completing
-from uici.cli.client import Client, segment
-from uici.cli.context import Exit, Options, OutputFormat, options_of
+from uici.cli.context import Exit, Options, OutputFormat, options_of, segment
 from uici.model.base import JsonObject
 
 if TYPE_CHECKING:
     from rich.status import Status
+
+    from uici.cli.client import Client
 
 Watch = Annotated[
     bool,
