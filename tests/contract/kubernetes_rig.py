@@ -274,6 +274,14 @@ class KubernetesRig:
         self._states = now
         return self._changes
 
+    def resource_versions(self) -> dict[str, str]:
+        """Of every object of the namespace that is no event: another after any change."""
+        return self._cluster.resource_versions(self._namespace)
+
+    def node(self) -> str:
+        """A node of the cluster."""
+        return str(self._cluster.get("nodes")["items"][0]["metadata"]["name"])
+
     def named(self, text: str) -> JsonObject:
         return {"kind": "Deployment", "name": text, "namespace": self._namespace}
 

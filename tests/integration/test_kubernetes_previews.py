@@ -32,15 +32,9 @@ def executor(real_cluster: RealCluster) -> Iterator[KubernetesExecutor]:
 
 
 def versions(cluster: RealCluster, namespace: str) -> dict[str, str]:
-    """Every object of the namespace but events -> its resourceVersion, and whether the node takes pods."""
-    kinds = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    wanted = ",".join(kind for kind in kinds if not kind.startswith("events"))
-    found = {
-        f"{one['apiVersion']} {one['kind']} {one['metadata']['name']}": str(one["metadata"]["resourceVersion"])
-        for one in cluster.get("-n", namespace, wanted)["items"]
-    }
+    """Every object of the namespace, and whether the node takes pods."""
     node = cluster.get("node", oldest_node(cluster))
-    return {**found, "the node": str(node["spec"].get("unschedulable", False))}
+    return {**cluster.resource_versions(namespace), "the node": str(node["spec"].get("unschedulable", False))}
 
 
 def test_rehearsing_every_call_changes_no_object(

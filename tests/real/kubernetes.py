@@ -60,6 +60,15 @@ class RealCluster:
         """`kubectl get` as JSON."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
+    def resource_versions(self, namespace: str) -> dict[str, str]:
+        """Every object of the namespace that is no event -> its resourceVersion, another after any change."""
+        kinds = self.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+        wanted = ",".join(kind for kind in kinds if not kind.startswith("events"))
+        return {
+            f"{one['apiVersion']} {one['kind']} {one['metadata']['name']}": str(one["metadata"]["resourceVersion"])
+            for one in self.get("-n", namespace, wanted)["items"]
+        }
+
     def apply(self, *things: JsonObject) -> None:
         """Make objects as they are written."""
         listed = {"apiVersion": "v1", "kind": "List", "items": list(things)}
