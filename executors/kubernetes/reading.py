@@ -183,7 +183,8 @@ class Reading:
             "health": lambda: self._read(read_calls.HEALTH, arguments, deadline),
             "logs": lambda: self._read(read_calls.LOGS, logs, deadline),
             "description": lambda: self._read(read_calls.DESCRIBE, arguments, deadline),
-            "resources": lambda: self._read(read_calls.USAGE, arguments, deadline),
+            # As far as it is known now: what else the snapshot shows would be gone after a wait.
+            "resources": lambda: usage_of(self._cluster, pods(), deadline, patience_seconds=0),
             "processes": processes,
             "details": lambda: details_of(pods()),
         }

@@ -26,16 +26,18 @@ class _Sample:
     processes: int | None
 
 
-def usage_of(cluster: Cluster, pods: Sequence[JsonObject], deadline: Deadline) -> JsonObject:
-    """What the pods that run use together.
+def usage_of(
+    cluster: Cluster, pods: Sequence[JsonObject], deadline: Deadline, patience_seconds: float = _FRESH_SECONDS
+) -> JsonObject:
+    """What the pods that run use together; of what has just been started that is known after a while only.
 
     Raises CallError(PERMANENT, `usage_not_available`) when neither the metrics API nor the kubelets may be asked,
     TEMPORARY when they know nothing of these pods yet.
     """
-    running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running"]
+    running = [pod for pod in pods if _runs(pod)]
     samples = _by_metrics(cluster, running, deadline)
     if samples is None:
-        samples = _by_kubelets(cluster, running, deadline)
+        samples = _by_kubelets(cluster, running, Deadline(min(patience_seconds, deadline.left())), deadline)
     memory, limit = sum(one.memory for one in samples), _limit(running)
     counted = [one.processes for one in samples if one.processes is not None]
     return {
@@ -45,6 +47,12 @@ def usage_of(cluster: Cluster, pods: Sequence[JsonObject], deadline: Deadline) -
         "memory_percent": round(100 * memory / limit, 2) if limit else None,
         "processes": sum(counted) if len(counted) == len(samples) else None,
     }
+
+
+def _runs(pod: JsonObject) -> bool:
+    """A pod that waits to start its container again has the phase of one that runs, and nobody knows its usage."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or ()
+    return any((one.get("state") or {}).get("running") is not None for one in containers)
 
 
 def _limit(pods: Iterable[JsonObject]) -> int | None:
@@ -85,7 +93,7 @@ def _by_metrics(cluster: Cluster, pods: Sequence[JsonObject], deadline: Deadline
     return found
 
 
-def _by_kubelets(cluster: Cluster, pods: Sequence[JsonObject], deadline: Deadline) -> list[_Sample]:
+def _by_kubelets(cluster: Cluster, pods: Sequence[JsonObject], patience: Deadline, deadline: Deadline) -> list[_Sample]:
     wanted = {pod["metadata"]["uid"] for pod in pods}
     nodes = sorted({pod["spec"]["nodeName"] for pod in pods})
     if len(nodes) > _MAX_NODES:
@@ -95,7 +103,6 @@ def _by_kubelets(cluster: Cluster, pods: Sequence[JsonObject], deadline: Deadlin
             f"{cluster.where} has no metrics API, and the pods run on {len(nodes)} nodes, more than are asked each "
             f"({_MAX_NODES}); install metrics-server",
         )
-    patience = Deadline(min(_FRESH_SECONDS, deadline.left()))
     while True:
         found: dict[str, _Sample] = {}
         for node in nodes:
