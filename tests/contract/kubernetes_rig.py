@@ -85,6 +85,7 @@ class KubernetesRig:
     prefix = "workload"
     cannot: Mapping[str, str] = {"reclaim": "unknown_call", "pids": "", "processes": ""}
     crashed = "restarting"
+    hurried: Mapping[str, JsonObject] = {"configure": {"stuck_seconds": 5}, "deploy": {"stuck_seconds": 5}}
 
     def __init__(self, cluster: RealCluster) -> None:
         self._cluster = cluster
@@ -202,7 +203,7 @@ class KubernetesRig:
         return name
 
     def version_now(self) -> str:
-        (only,) = self._containers()
+        (only,) = self._running()
         image = self._client.inspect_image(only["ImageID"])
         return next(str(tag).rpartition(":")[2] for tag in image["RepoTags"] if tag.startswith(f"{REPOSITORY}:"))
 
@@ -213,11 +214,7 @@ class KubernetesRig:
 
     def instances(self) -> dict[str, int]:
         found = {}
-        # A kubelet may still start what was deleted a moment ago, and ends it when it hears of that.
-        known = {pod["metadata"]["uid"] for pod in self._pods()}
-        for one in self._containers():
-            if one["Labels"]["io.kubernetes.pod.uid"] not in known:
-                continue
+        for one in self._running():
             state = self._client.inspect_container(one["Id"])["State"]
             if state["Running"]:
                 found[str(one["Labels"]["io.kubernetes.pod.uid"])] = int(state["Pid"])
@@ -233,8 +230,8 @@ class KubernetesRig:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             statuses = [one for pod in self._pods() for one in pod["status"].get("containerStatuses") or ()]
-            # The second wait lasts 20 s, long enough to look at it.
-            waiting = [(one["state"].get("waiting") or {}).get("reason") for one in statuses if one["restartCount"] > 1]
+            # The first wait lasts 10 s, which is shorter than a start has patience with what ends again and again.
+            waiting = [(one["state"].get("waiting") or {}).get("reason") for one in statuses if one["restartCount"]]
             return waiting == ["CrashLoopBackOff"]
 
         until(is_given_up, "the kubelet waits before it starts it again")
@@ -316,6 +313,22 @@ class KubernetesRig:
     def _pods(self) -> list[Any]:
         found: list[Any] = self._cluster.get("-n", self._namespace, "pods")["items"]
         return found
+
+    def _running(self) -> list[Any]:
+        """The containers of the service that are to run, once those that are to end have ended.
+
+        What a rollout replaces has its grace period to end in. A pod itself goes later, when its kubelet tells so; and
+        a kubelet may still start what was deleted a moment ago, and ends it when it hears of that.
+        """
+
+        def settled() -> tuple[list[Any]] | None:
+            pods = {pod["metadata"]["uid"]: pod["metadata"].get("deletionTimestamp") for pod in self._pods()}
+            known = [one for one in self._containers() if one["Labels"]["io.kubernetes.pod.uid"] in pods]
+            ending = [one for one in known if pods[one["Labels"]["io.kubernetes.pod.uid"]]]
+            return None if ending else (known,)
+
+        (running,) = until(settled, "what is to end has ended")
+        return running
 
     def _containers(self) -> list[Any]:
         """The containers of the service that run, by the kubelet's own labels on them."""

@@ -18,7 +18,6 @@ from tests.contract.driver import (
     possible,
     refusal,
 )
-from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 
@@ -46,6 +45,8 @@ HOSTILE = (
     "\u202eright-to-left",
     "\ud800",
 )
+UNREPRESENTABLE = ("\x00", "\ud800")
+"""Characters that no variable of a process can hold, or no request."""
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -68,21 +69,32 @@ def test_hostile_text_in_every_argument(driver: Driver, text: str, tmp_path: Pat
         given = {argument: text}
         assert refusal(lambda name=name, given=given: driver.do(name, **given)).kind is FailureKind.PERMANENT  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     assert refusal(lambda: driver.do("deploy", version=text)).kind is FailureKind.PERMANENT
-    for environment in ({text: "x"}, {"HOSTILE": text}):
-        result = outcome(lambda given=environment: driver.do("configure", environment=given))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        if isinstance(result, CallError):
-            assert result.kind is FailureKind.PERMANENT, result.message
-        else:
-            assert rig.environment_now().items() >= environment.items()
+    assert refusal(lambda: driver.do("configure", environment={text: "x"})).kind is FailureKind.PERMANENT
     name, arguments = rig.open_read()
     for hostile in _with_text(arguments, text):
         result = outcome(lambda given=hostile: driver.do(name, **given))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         assert not isinstance(result, CallError) or result.kind is FailureKind.PERMANENT
     driver.executor.find({"name": text, "container": text, "program": text})
-    # Where the configuration was taken, the instance that it replaced may have a moment left to end in.
-    until(lambda: len(rig.instances()) == len(former), "no instance more or less than before")
+    assert rig.instances() == former
     assert not marker.exists()
     assert not Path("executed").exists()
+
+
+def test_hostile_values_are_handed_on_as_they_are(driver: Driver, tmp_path: Path) -> None:
+    """All at once, because each change of the configuration may be a rollout."""
+    marker = tmp_path / "executed"
+    texts = [text.format(marker=marker) for text in HOSTILE if not set(text).intersection(UNREPRESENTABLE)]
+    values = {f"HOSTILE_{number}": text for number, text in enumerate(texts)}
+    driver.do("configure", environment=values)
+    assert driver.rig.environment_now().items() >= values.items()
+    assert not marker.exists()
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("text", UNREPRESENTABLE, ids=("nul", "surrogate"))
+def test_a_value_that_no_process_can_have_is_refused(driver: Driver, text: str) -> None:
+    assert refusal(lambda: driver.do("configure", environment={"HOSTILE": text})).kind is FailureKind.PERMANENT
+    assert refusal(lambda: driver.do("configure", environment={"HOSTILE": f"a{text}b"})).kind is FailureKind.PERMANENT
 
 
 def _with_text(value: JsonObject, text: str) -> Iterator[JsonObject]:

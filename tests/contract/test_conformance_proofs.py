@@ -33,7 +33,7 @@ def test_proof_of_a_change(driver: Driver, name: str) -> None:
 
 def test_a_crash_is_no_proof_of_a_restart(driver: Driver) -> None:
     _, happened = driver.proof("restart")
-    driver.rig.crash()
+    driver.rig.crash(lasting=True)
     assert happened() is not Happened.YES
 
 

@@ -118,13 +118,14 @@ def test_a_missing_thing(driver: Driver) -> None:
 
 
 def test_a_crash_is_seen(driver: Driver) -> None:
-    driver.rig.crash()
+    driver.rig.crash(lasting=True)
     status = driver.do("status")
     assert status["state"] == driver.rig.crashed
     assert status["running"] == 0
     assert status["exit_code"] == 137
     assert status["instances"][0]["pid"] is None
     assert driver.do("health")["healthy"] is False
+    assert driver.do("usage")["memory_bytes"] == 0
 
 
 def test_a_hang_is_unhealthy_and_cured_by_a_restart(driver: Driver) -> None:
@@ -216,7 +217,7 @@ def test_a_snapshot_has_every_section_and_no_secret(driver: Driver) -> None:
 
 
 def test_a_snapshot_of_what_has_crashed_says_what_it_could_not_see(driver: Driver) -> None:
-    driver.rig.crash()
+    driver.rig.crash(lasting=True)
     snapshot = driver.do("snapshot")
     assert snapshot["status"]["exit_code"] == 137
     assert snapshot["health"]["healthy"] is False
