@@ -101,7 +101,7 @@ class DockerRig:
     prefix = "container"
     cannot: Mapping[str, str] = {}
     crashed = "exited"
-    hurried: Mapping[str, JsonObject] = {}
+    patience: Mapping[str, JsonObject] = {}
 
     def __init__(self, engine: DockerEngine, connection: JsonObject | None = None) -> None:
         """With `connection` the executors reach the engine that way; the rig itself uses its socket."""

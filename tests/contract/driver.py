@@ -44,7 +44,7 @@ class Driver:
     def call(self, name: str, /, **arguments: Any) -> Call:
         full = name if "." in name else f"{self.rig.prefix}.{name}"
         if "." not in name:
-            arguments = {"target": self.binding, **self.rig.hurried.get(name, {}), **arguments}
+            arguments = {"target": self.binding, **self.rig.patience.get(name, {}), **arguments}
         spec = self.executor.call_specs[full]
         mutates, risk = self.executor.classify(full, arguments)
         return Call(

@@ -85,7 +85,11 @@ class KubernetesRig:
     prefix = "workload"
     cannot: Mapping[str, str] = {"reclaim": "unknown_call", "pids": "", "processes": ""}
     crashed = "restarting"
-    hurried: Mapping[str, JsonObject] = {"configure": {"stuck_seconds": 5}, "deploy": {"stuck_seconds": 5}}
+    patience: Mapping[str, JsonObject] = {
+        "configure": {"stuck_seconds": 5},
+        "deploy": {"stuck_seconds": 5},
+        "start": {"stuck_seconds": 60},  # longer than the kubelet waits before it starts what has crashed
+    }
 
     def __init__(self, cluster: RealCluster) -> None:
         self._cluster = cluster
@@ -230,7 +234,7 @@ class KubernetesRig:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             statuses = [one for pod in self._pods() for one in pod["status"].get("containerStatuses") or ()]
-            # The first wait lasts 10 s, which is shorter than a start has patience with what ends again and again.
+            # The first wait lasts 10 s, the second 20 s.
             waiting = [(one["state"].get("waiting") or {}).get("reason") for one in statuses if one["restartCount"]]
             return waiting == ["CrashLoopBackOff"]
 

@@ -110,7 +110,7 @@ class LocalRig:
     prefix = "program"
     cannot: Mapping[str, str] = {}
     crashed = "exited"
-    hurried: Mapping[str, JsonObject] = {}
+    patience: Mapping[str, JsonObject] = {}
 
     def __init__(self, folder: Path) -> None:
         self.directory = folder / "supervisor"

@@ -68,7 +68,7 @@ class OciRig:
         "processes": "",
     }
     crashed = "exited"
-    hurried: Mapping[str, JsonObject] = {}
+    patience: Mapping[str, JsonObject] = {}
 
     def __init__(self, folder: Path, speed: float = SPEED) -> None:
         self.folder = folder

@@ -48,9 +48,8 @@ class Rig(Protocol):
     crashed: str
     """The state of a service that was killed, while nobody has healed it: a platform may try that by itself."""
 
-    hurried: Mapping[str, JsonObject]
-    """Short names of calls -> arguments with which one sooner gives up what will not come, where the platform's own
-    calls take such."""
+    patience: Mapping[str, JsonObject]
+    """Short names of calls -> arguments that say when each gives up what does not get ready, where there are such."""
 
     def connection(self) -> JsonObject:
         """What environments.yml says of the way to the rig's platform."""
