@@ -20,6 +20,7 @@ import pytest
 
 from executors.docker import DockerExecutor
 from executors.docker.recreate import LABEL_BATCH, LABEL_REPLACES, LABEL_WAS_RUNNING
+from tests.contract.demands import Demands
 from tests.contract.local_rig import diagnostics, sleepers
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
@@ -115,6 +116,7 @@ class DockerRig:
         self._balancer: HAProxy | None = None
         self._stack = contextlib.ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uici-rig-")))
+        self._demands = Demands(self._stack, self._folder)
 
     def connection(self) -> JsonObject:
         return {**self._connection, "limits": {"diagnostic_seconds": 1.0}}
@@ -186,14 +188,36 @@ class DockerRig:
     def left_by(self, diagnostic: str) -> list[int]:
         return sleepers(diagnostic)
 
+    def demand(self) -> JsonObject:
+        self._demands.meet()
+        limits = {"mem_limit": "32m", "memswap_limit": "32m", "binds": [f"{self._demands.data}:/data"]}
+        return self._reset({"DATA": "/data", "NEEDS": self._demands.other}, limits)
+
+    def full(self) -> contextlib.AbstractContextManager[None]:
+        return self._demands.full(self.answers)
+
+    def lacking(self) -> contextlib.AbstractContextManager[None]:
+        return self._demands.lacking(self.answers)
+
+    def exhaust(self) -> None:
+        self._demands.grow()
+        until(lambda: not self.instances(), "the kernel has killed it")
+        assert self._client.inspect_container(NAME)["State"]["OOMKilled"], "something else ended it"
+
+    def drained(self) -> contextlib.AbstractContextManager[None]:
+        pytest.skip("an engine is one host, and the API of one engine can drain none: see host_gone")
+
     def reset(self) -> JsonObject:
+        return self._reset({}, {})
+
+    def _reset(self, variables: dict[str, str], limits: JsonObject) -> JsonObject:
         self._remove_all()
         made = self._client.create_container(
             f"{IMAGE}:good",
             name=NAME,
             labels=_LABELS,
-            environment={"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue"},
-            host_config=self._client.create_host_config(network_mode="host"),
+            environment={"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue", **variables},
+            host_config=self._client.create_host_config(network_mode="host", **limits),
         )
         self._client.start(made["Id"])
         until(self.answers, "the service answers")

@@ -23,6 +23,7 @@ import docker
 import httpx
 
 from executors.kubernetes import KubernetesExecutor
+from tests.contract.demands import Demands
 from tests.contract.local_rig import diagnostics, sleepers
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import free_port
@@ -100,6 +101,7 @@ class KubernetesRig:
         self._executors: list[KubernetesExecutor] = []
         self._stack = contextlib.ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uici-rig-")))
+        self._demands = Demands(self._stack, self._folder)
         server = urlsplit(cluster.server()["server"])
         self._forwarder = Forwarder(server.hostname or "", server.port or 443)
         self._forwarder.start()
@@ -143,7 +145,54 @@ class KubernetesRig:
             "backend": {"haproxy": f"unix:{self._folder}/admin.sock", "backend": "web", "server": "a"},
         }
 
+    def demand(self) -> JsonObject:
+        self._demands.meet()
+        return self._reset(demanding=True)
+
+    def full(self) -> contextlib.AbstractContextManager[None]:
+        return self._demands.full(self.answers)
+
+    def lacking(self) -> contextlib.AbstractContextManager[None]:
+        return self._demands.lacking(self.answers)
+
+    def exhaust(self) -> None:
+        self._demands.grow()
+
+        def was_killed() -> bool:
+            statuses = [one for pod in self._pods() for one in pod["status"].get("containerStatuses") or ()]
+            last = [(one.get("lastState") or {}).get("terminated") or {} for one in statuses]
+            return [one.get("reason") for one in last] == ["OOMKilled"]
+
+        until(lambda: was_killed() and self.answers(), "the kernel has killed it, and the kubelet has started it again")
+
+    @contextlib.contextmanager
+    def drained(self) -> Iterator[None]:
+        (pod,) = self._pods()
+        node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
+
+        def waits() -> bool:
+            pods = self._pods()
+            conditions = [one for pod in pods for one in pod["status"].get("conditions") or ()]
+            return len(pods) == 1 and any(one.get("reason") == "Unschedulable" for one in conditions)
+
+        try:
+            # Of the pods there only the rig's are moved, and none is waited for: the node is everybody's.
+            only = ("--pod-selector", f"app={NAME}", "--ignore-daemonsets", "--skip-wait-for-delete-timeout=1")
+            self._cluster.kubectl("drain", node, *only, "--timeout=60s")
+            until(lambda: not self.instances(), "its program has ended")
+            # A kubelet tells late that a pod has gone.
+            self._cluster.kubectl(
+                "-n", self._namespace, "delete", "pod", name, "--force", "--grace-period=0", check=False
+            )
+            until(waits, "its successor finds no node")
+            yield
+        finally:
+            self._cluster.kubectl("uncordon", node)
+
     def reset(self) -> JsonObject:
+        return self._reset()
+
+    def _reset(self, *, demanding: bool = False) -> JsonObject:
         workloads = "deployments,replicasets"
         self._cluster.kubectl("-n", self._namespace, "delete", workloads, "--all", "--cascade=background")
 
@@ -156,17 +205,24 @@ class KubernetesRig:
 
         until(is_empty, "nothing is left of the former service")
         self._broken.clear()
-        self._cluster.apply(self._deployment())
+        self._cluster.apply(self._deployment(demanding=demanding))
         until(lambda: self.answers() and len(self.instances()) == 1, "the service answers")
         until(lambda: self._deployed()["status"].get("readyReplicas") == 1, "the cluster has noticed")
         until(lambda: bool(self._deployed()["status"].get("observedGeneration")), "its controller has seen it")
         self.mutations()
         return self.binding()
 
-    def _deployment(self) -> JsonObject:
+    def _deployment(self, *, demanding: bool) -> JsonObject:
         made = deployment(self._namespace, NAME, hostNetwork=True)
         container = made["spec"]["template"]["spec"]["containers"][0]
         variables = {"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue"}
+        if demanding:
+            variables |= {"DATA": "/data", "NEEDS": self._demands.other}
+            container["resources"] = {"limits": {"memory": "32Mi"}}
+            container["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+            # The node is this machine.
+            disk = {"name": "data", "hostPath": {"path": str(self._demands.data), "type": "Directory"}}
+            made["spec"]["template"]["spec"]["volumes"] = [disk]
         container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
         container["command"] = ["/bin/serve"]
         return made

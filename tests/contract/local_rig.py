@@ -18,8 +18,10 @@ from xmlrpc.client import dumps, loads
 
 import httpx
 import psutil
+import pytest
 
 from executors.local import LocalExecutor
+from tests.contract.demands import Demands
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import worker
 from tests.real.haproxy import HAProxy, haproxy
@@ -33,11 +35,45 @@ from uici.ports import ExecutorContext
 
 SERVICE = textwrap.dedent(
     """
-    import http.server, os, sys
+    import http.server, os, sys, traceback
+
+    data, needs, most = (os.environ.get(name) for name in ("DATA", "NEEDS", "MOST_MEMORY"))
+    if most:
+        # Not before it is needed: what starts fast is well soon.
+        import resource, urllib.request
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(most), int(most)))
+
+    def grow():
+        try:
+            leak = bytes(1_000_000)
+            while True:
+                leak += leak
+        except MemoryError:
+            del leak
+            print(traceback.format_exc(), flush=True)
+            os._exit(1)
+
+    def is_well():
+        if data and os.path.exists(data + "/grow"):
+            os.unlink(data + "/grow")
+            grow()
+        try:
+            if data:
+                with open(data + "/own", "w") as file:
+                    file.write("x")
+                os.unlink(data + "/own")
+            if needs:
+                urllib.request.urlopen(needs, timeout=1).close()
+        except OSError as error:
+            print(error, flush=True)
+            open(data + "/ill", "w").close()
+            return False
+        return os.environ["HEALTH"] == "good"
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200 if os.environ["HEALTH"] == "good" else 500)
+            self.send_response(200 if is_well() else 500)
             self.end_headers()
         def log_message(self, *_):
             pass
@@ -122,6 +158,8 @@ class LocalRig:
         self._spared: list[Path] = []
         self._balancer: HAProxy | None = None
         self._stack = contextlib.ExitStack()
+        self._demands = Demands(self._stack, folder)
+        self._demanding: JsonObject = {}
         self._owner = LocalExecutor(
             ExecutorContext(
                 environment="rig",
@@ -148,7 +186,7 @@ class LocalRig:
         return {
             "program": PROGRAM,
             "command": [sys.executable, "-S", str(self._service)],
-            "environment": {"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue"},
+            "environment": {"PORT": str(self._port), "SECRET_CANARY": CANARY, "COLOUR": "blue", **self._demanding},
             "versions": {"good": {"environment": {"HEALTH": "good"}}, "bad": {"environment": {"HEALTH": "bad"}}},
             "version": "good",
             "health": {"http": f"http://127.0.0.1:{self._port}/", "timeout": 1.0},
@@ -215,7 +253,30 @@ class LocalRig:
     def left_by(self, diagnostic: str) -> list[int]:
         return sleepers(diagnostic)
 
+    def demand(self) -> JsonObject:
+        self._demands.meet()
+        place = {"DATA": str(self._demands.data), "NEEDS": self._demands.other}
+        return self._reset({**place, "MOST_MEMORY": str(512 * 1_048_576)})
+
+    def full(self) -> contextlib.AbstractContextManager[None]:
+        return self._demands.full(self.answers)
+
+    def lacking(self) -> contextlib.AbstractContextManager[None]:
+        return self._demands.lacking(self.answers)
+
+    def exhaust(self) -> None:
+        self._demands.grow()
+        assert not self.answers()
+        until(lambda: not self.instances(), "supervisord has noticed")
+
+    def drained(self) -> contextlib.AbstractContextManager[None]:
+        pytest.skip("a supervisor has one host, and no list of hosts to take it from: see host_gone")
+
     def reset(self) -> JsonObject:
+        return self._reset({})
+
+    def _reset(self, demanding: JsonObject) -> JsonObject:
+        self._demanding = demanding
         binding = self.binding()
         for file in (self.directory / "programs").glob(f"{PROGRAM}.json"):
             call(self._owner, "program.stop", target=binding)

@@ -85,7 +85,7 @@ class OciRig:
         self._clients: dict[str, Any] = {}
         self._executors: list[OciExecutor] = []
         self._balancer: OciBalancer | None = None
-        self._made = ""
+        self._made = self._other = ""
 
     def connection(self) -> JsonObject:
         return {
@@ -140,7 +140,45 @@ class OciRig:
             self._balancer = OciBalancer(client, self._new_balancer(client))
         return self.binding()
 
-    def make(self, image: str = f"{REPOSITORY}:good", name: str = NAME, policy: str = "NEVER") -> str:
+    def demand(self) -> JsonObject:
+        binding = self.reset()
+        # Started again by the platform itself as soon as nothing is wrong with it.
+        self._other = self.make(name="uici-other", policy="ALWAYS", service="other")
+        return binding
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        self.simulator.ail(self._made, "disk_full", cure="replace")
+        try:
+            yield
+        finally:
+            self.simulator.heal(self._made, "disk_full")
+
+    @contextlib.contextmanager
+    def lacking(self) -> Iterator[None]:
+        self.simulator.ail(self._other, "exit", cure="replace")
+        # From now on it asks the other one.
+        self.simulator.ail(self._made, "dependency_down", cure="replace", on=self._other)
+        until(lambda: not self.answers(), "the service misses the other one")
+        try:
+            yield
+        finally:
+            self.simulator.heal(self._other, "exit")
+
+    def exhaust(self) -> None:
+        self.simulator.ail(self._made, "oom", cure="once")
+        until(lambda: not self.instances(), "the program has ended")
+
+    def drained(self) -> contextlib.AbstractContextManager[None]:
+        pytest.skip("Container Instances show no host: there is no such resource in their API to drain")
+
+    def make(
+        self,
+        image: str = f"{REPOSITORY}:good",
+        name: str = NAME,
+        policy: str = "NEVER",
+        service: str = SERVICE,
+    ) -> str:
         """A container instance that runs; its OCID."""
         models = oci.container_instances.models
         container = models.CreateContainerDetails(
@@ -156,7 +194,7 @@ class OciRig:
             shape="CI.Standard.E4.Flex",
             shape_config=models.CreateContainerInstanceShapeConfigDetails(ocpus=1, memory_in_gbs=2),
             container_restart_policy=policy,
-            freeform_tags={"service": SERVICE},
+            freeform_tags={"service": service},
             containers=[container],
             vnics=[models.CreateContainerVnicDetails(subnet_id=self.simulator.subnet)],
         )
@@ -307,11 +345,12 @@ class OciRig:
         assert faults == [], "the simulator sent, or would have sent, what the service never does"
 
     def alive(self) -> list[Resource]:
-        """Container instances that still exist, oldest first; those that are being replaced come last."""
+        """The service's container instances that still exist, oldest first; those that are being replaced come last."""
         found = [
             one
             for one in self.simulator.cloud.state.find("container_instance")
             if one.wire["lifecycleState"] not in ("DELETING", "DELETED")
+            and one.wire["freeformTags"].get("service") == SERVICE
         ]
         return sorted(found, key=lambda one: ".uici-" in str(one.wire["displayName"]))
 

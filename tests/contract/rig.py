@@ -69,6 +69,25 @@ class Rig(Protocol):
         is the server that `balancer` starts; where the platform needs it, `reclaim` names what `litter` leaves.
         """
 
+    def demand(self) -> JsonObject:
+        """As `reset`, of a service that has a small disk of its own, a limit of its memory, and another service that it
+        needs. It tries both again and again, says on its output what failed, and is not well until they succeed.
+        """
+
+    def full(self) -> AbstractContextManager[None]:
+        """While inside, nothing more fits on the disk of a service that demands it, and it has noticed."""
+
+    def lacking(self) -> AbstractContextManager[None]:
+        """While inside, the other service that it needs is down, and it has noticed."""
+
+    def exhaust(self) -> None:
+        """Let it want more memory than it may have; returns when that has ended it, and the platform has noticed."""
+
+    def drained(self) -> AbstractContextManager[None]:
+        """While inside, the host takes no instances any more, and the one that it had has been moved away. Skips where
+        the platform has no such thing.
+        """
+
     def answers(self) -> bool:
         """Whether the service answers its probe now, asked without the executor."""
 

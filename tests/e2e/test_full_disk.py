@@ -2,62 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from tests.e2e.local_ground import LocalGround, local_ground, program
 from tests.e2e.server import Server, alert, payload
+from tests.real.disk import SmallDisk, small_disk
 from tests.real.process import end_supervisors
 from tests.waiting import until
 from uici.model.base import JsonObject
 
 pytestmark = pytest.mark.component("tmpfs")
 MEBIBYTE = 1_048_576
-
-
-class SmallDisk:
-    """A file system of its own, small enough to be filled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._ballast = folder / "ballast"
-
-    def fill(self) -> None:
-        """Until not one more byte fits."""
-        with self._ballast.open("ab", buffering=0) as file:
-            for size in (MEBIBYTE, 4096, 1):
-                while self._fits(file, size):
-                    pass
-
-    @staticmethod
-    def _fits(file: IO[bytes], size: int) -> bool:
-        try:
-            return bool(file.write(b"\0" * size))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            return False
-
-    def free(self) -> None:
-        self._ballast.unlink()
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[SmallDisk]:
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "uici-test", str(folder)], check=True)
-    try:
-        yield SmallDisk(folder)
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -52,6 +52,13 @@ echo ready
 echo warning >&2
 [ -n "$SPOILS_AFTER" ] && (sleep "$SPOILS_AFTER"; rm -f /www/health) &
 while :; do httpd -f -p "${PORT:-8080}" -h /www 2>/dev/null; sleep 0.1; done &
+# See tests.contract.demands.
+while [ -n "$DATA" ]; do
+  [ -e "$DATA/grow" ] && rm "$DATA/grow" && leak=0123456789 && while :; do leak=$leak$leak; done
+  if echo x >"$DATA/own" && rm "$DATA/own" && wget -q -O /dev/null "$NEEDS"; then echo ok >/www/health
+  else rm -f /www/health; : >"$DATA/ill"; fi
+  sleep 0.2 & wait $!
+done
 wait
 """
 _VERSIONS: dict[str, tuple[dict[str, str], list[str]]] = {
