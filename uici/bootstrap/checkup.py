@@ -23,6 +23,7 @@ from uici.access.roles import Role
 from uici.access.tokens import TokenStore
 from uici.bootstrap.application import Application, state_url
 from uici.catalogue.diagnostics import CatalogueError
+from uici.catalogue.listing import counted
 from uici.catalogue.locations import config_directory, which_configuration
 from uici.model.base import JsonObject
 from uici.model.checkup import Check, CheckState, fail, ok, skip, warn
@@ -69,8 +70,10 @@ def _all(
     url = state_url(state, site, folder)
     if environment is not None and environment not in site.environments:
         raise unknown_environment(environment, site.environments, "--environment")
-    counted = f"{len(site.environments)} environments, {len(site.targets)} targets, {len(site.operations)} operations"
-    own = [ok("configuration", f"{which_configuration(folder)} is good: {counted}"), *_machine(site.platform.doctor)]
+    own = [
+        ok("configuration", f"{which_configuration(folder)} is good: {counted(site)}"),
+        *_machine(site.platform.doctor),
+    ]
     own += [*_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
     found = [("uici", check) for check in own]
     inhabited = [environment] if environment is not None else _inhabited(site)

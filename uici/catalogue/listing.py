@@ -30,3 +30,20 @@ def shown_operation(site: Site, name: str) -> JsonObject:
             ProblemKind.NOT_FOUND, "unknown_operation", f"there is no operation {name!r}{did_you_mean(name, known)}"
         )
     return known[name].model_dump(mode="json", exclude_none=True)
+
+
+def counted(site: Site) -> str:
+    """How much there is of everything, in words."""
+    counts = {
+        "environment": len(site.environments),
+        "target": len(site.targets),
+        "operation": len(site.operations),
+        "strategy": len(site.strategies),
+        "finding": len(site.findings),
+        "verb test": sum(len(tests) for tests in site.verb_tests.values()),
+    }
+    return ", ".join(f"{count} {one if count == 1 else _plural(one)}" for one, count in counts.items())
+
+
+def _plural(word: str) -> str:
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"

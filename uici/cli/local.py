@@ -66,6 +66,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
     """Check the configuration and run the verbs' own tests; print every problem, or a summary."""
     from uici.catalogue.diagnostics import CatalogueError
     from uici.catalogue.executors import discover_executors
+    from uici.catalogue.listing import counted
     from uici.catalogue.loading import load_site
     from uici.catalogue.locations import config_directory, which_configuration
     from uici.notify.channels import check_channels
@@ -90,8 +91,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
         "findings": len(site.findings),
         "verb tests": sum(len(tests) for tests in site.verb_tests.values()),
     }
-    counted = ", ".join(f"{count} {name}" for name, count in summary.items() if name != "ok")
-    options.show(summary, lambda out, _: out.print(f"{which_configuration(folder)} is good: {counted}"))
+    options.show(summary, lambda out, _: out.print(f"{which_configuration(folder)} is good: {counted(site)}"))
     for each in unchecked:
         options.say(f"not checked: {each}")
 
