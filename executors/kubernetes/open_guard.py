@@ -10,7 +10,7 @@ from executors.kubernetes.cluster import Cluster
 from executors.kubernetes.discovery import Resource
 from executors.kubernetes.open_calls import KubernetesRequest
 from executors.kubernetes.workloads import controller
-from uici.model.base import JsonObject, JsonValue
+from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
 from uici.model.identity import SelfIdentity
 
@@ -42,7 +42,7 @@ class OpenGuard:
         """
         if not self._active:
             return
-        named = self._identity.is_reached_by(_beside_namespaces(request.model_dump(mode="json", exclude={"query"})))
+        named = self._identity.is_reached_by(request.model_dump(mode="json"))
         if named is not None:
             raise self._refusal(f"the request names UICI itself ({named!r:.100})")
         own = set(self._own(deadline))
@@ -95,13 +95,6 @@ class OpenGuard:
             f"refused in environment {self._cluster.environment!r}: {why}; UICI never changes itself. "
             "A person may do it by hand",
         )
-
-
-def _beside_namespaces(value: JsonValue) -> JsonValue:
-    """Without the places of things: what stands beside UICI may be healed, and a namespace may have UICI's name."""
-    if isinstance(value, dict):
-        return {key: _beside_namespaces(item) for key, item in value.items() if key != "namespace"}
-    return [_beside_namespaces(item) for item in value] if isinstance(value, list) else value
 
 
 def _key(thing: JsonObject) -> Key:

@@ -46,7 +46,7 @@ class SelfGuard:
         shown = f"{thing['kind']} {metadata['name']!r:.100}"
         if self._identity.is_named_by((metadata["name"],)) is not None:
             raise self._refusal(f"{shown} is named as UICI itself")
-        if thing["kind"] in ("Node", "Namespace") and metadata["name"] in self._identity.containing:
+        if thing["kind"] == "Node" and metadata["name"] in self._identity.containing:
             raise self._refusal(f"{shown} contains UICI itself")
         # A node's name means one machine, and no right to read nodes is needed to know on which of them UICI runs.
         mark = metadata["name"] if thing["kind"] == "Node" else metadata["uid"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import structlog
@@ -94,19 +94,19 @@ class SelfGuard:
             return [Facts(str(found["id"]), str(found.get("display_name")), "", "", "", "", None, None)]
 
     def _is_own(self, one: Facts) -> bool:
-        return self._identity.is_named_by((one.id, one.name)) is not None or one.id in self._identity.containers
+        return self._identity.is_named_by((one.id, one.name)) is not None
 
     @cached_property
     def _here(self) -> tuple[frozenset[str], frozenset[str]]:
         """OCIDs and names of what UICI runs in, and of what contains that, as Oracle Cloud itself says."""
         auth, metadata = self._cloud.settings.auth.kind, self._cloud.settings.metadata
-        claims = self._cloud.claims()
-        own = {claims["res_id"]} if claims.get("res_id") else set()
-        containing = {claims["res_compartment"]} if claims.get("res_compartment") else set()
+        own, containing = set[str](), set[str]()
+        if claims := self._cloud.claims():
+            own, containing = _told(claims, ("res_id",), "res_compartment")
         if auth == "instance_principal" or metadata is not None:
-            told = self._metadata(metadata or os.environ.get("OCI_METADATA_BASE_URL") or _METADATA)
-            own |= {str(told[name]) for name in ("id", "displayName") if told.get(name)}
-            containing |= {str(told["compartmentId"])} if told.get("compartmentId") else set()
+            told = self._metadata(_address(metadata))
+            here = _told(told, ("id", "displayName"), "compartmentId")
+            own, containing = own | here[0], containing | here[1]
         return frozenset(text.lower() for text in own), frozenset(containing)
 
     def _metadata(self, base: str) -> JsonObject:
@@ -141,6 +141,16 @@ class SelfGuard:
             f"refused in environment {self._cloud.environment!r}: {why}; UICI never changes itself. "
             "A person may do it by hand",
         )
+
+
+def _address(given: str | None) -> str:
+    return given or os.environ.get("OCI_METADATA_BASE_URL") or _METADATA
+
+
+def _told(document: Mapping[str, object], names: Sequence[str], compartment: str) -> tuple[set[str], set[str]]:
+    """What UICI runs in, and what contains it, as far as the document says."""
+    own = {str(document[name]) for name in names if document.get(name)}
+    return own, {str(document[compartment])} if document.get(compartment) else set()
 
 
 def _texts(value: JsonValue) -> list[str]:

@@ -22,7 +22,7 @@ def new_executor(cluster: RealCluster, identity: SelfIdentity = NOBODY) -> Kuber
     return KubernetesExecutor(context)
 
 
-def make_call(name: str, **arguments: object) -> Call:
+def make_call(name: str, /, **arguments: object) -> Call:
     """A call as the translation makes it."""
     spec = KubernetesExecutor.call_specs[name]
     mutates, risk = KubernetesExecutor.classify(name, dict(arguments))

@@ -34,6 +34,15 @@ EQUIVALENT: dict[tuple[str, str, str, int], str] = {
         0,
     ): "no process id equals None, so comparing with it changes nothing; the condition is for the type checker",
     **{
+        (
+            "executors/kubernetes/open_guard.py",
+            "OpenGuard._reached",
+            what,
+            0,
+        ): "only for the type checker: a create has a body, and what has a namespace has been given one"
+        for what in ("without '' in namespace or ''", "without {} in request.body or {}")
+    },
+    **{
         ("uici/intake/recording.py", "Batch._refuse_self", what, 0): "a hint of the message; the refusal stays"
         for what in (
             "without f'see everything known of it: uici incidents {id_}' in "

@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -86,6 +87,8 @@ def _function(module: Any, qualname: str) -> FunctionType:
         found = found.__dict__[name]
     if isinstance(found, property):
         found = found.fget
+    if isinstance(found, cached_property):
+        found = found.func
     if isinstance(found, classmethod | staticmethod):
         found = found.__func__
     function = inspect.unwrap(found)

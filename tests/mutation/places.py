@@ -1,6 +1,6 @@
 """Where the guards decide: found in the source, so that a new guard, layer or call site need not be listed.
 
-Whole modules: those of `uici.guard`, the self-target guard's predicate, and each that defines a `SelfGuard`.
+Whole modules: those of `uici.guard`, the self-target guard's predicate, and each that defines one of `_GUARDS`.
 Of the thresholds, what says whether one is usable.
 Elsewhere: functions that are about self by their name, and in all others the statements that ask the predicate, a
 `SelfGuard`, a layer's switch, or go by such an answer.
@@ -21,6 +21,8 @@ from tests.real.components import REPOSITORY
 _PREDICATE = REPOSITORY / "uici/model/identity.py"
 _THRESHOLDS = REPOSITORY / "uici/model/thresholds.py"
 _ABOUT_SELF = re.compile(r"(^|_)self(_|$)")
+_GUARDS = frozenset({"SelfGuard", "OpenGuard"})
+"""Classes of executors that refuse what would hit UICI itself."""
 _ALWAYS = frozenset({"is_self", "self_target"})
 """What targeting says of an alert, and the code of every refusal."""
 
@@ -57,7 +59,7 @@ def places() -> list[Place]:
     vocabulary = _vocabulary(trees)
     found: list[Place] = []
     for path, tree in trees.items():
-        whole = path.parent.name == "guard" or path == _PREDICATE or _defines(tree, "SelfGuard")
+        whole = path.parent.name == "guard" or path == _PREDICATE or _defines(tree, _GUARDS)
         try:
             found += _of_module(path, tree, vocabulary, whole=whole)
         except UnknownShapeError as error:
@@ -135,8 +137,8 @@ def _without(node: ast.AST, at: int) -> ast.AST:
     return node
 
 
-def _defines(tree: ast.Module, name: str) -> bool:
-    return any(isinstance(statement, ast.ClassDef) and statement.name == name for statement in tree.body)
+def _defines(tree: ast.Module, names: frozenset[str]) -> bool:
+    return any(isinstance(statement, ast.ClassDef) and statement.name in names for statement in tree.body)
 
 
 def _vocabulary(trees: dict[Path, ast.Module]) -> frozenset[str]:
@@ -152,7 +154,7 @@ def _vocabulary(trees: dict[Path, ast.Module]) -> frozenset[str]:
             words |= {name for name in methods if _ABOUT_SELF.search(name)}
             if path == _PREDICATE:
                 words |= {name for name in methods if not name.startswith("_")}
-            if statement.name == "SelfGuard":
+            if statement.name in _GUARDS:
                 words |= {f"guard.{name}" for name in methods if not name.startswith("_")}
             if statement.name == "SelfGuardLayers":
                 words |= {

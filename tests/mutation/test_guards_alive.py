@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_docker_self_guard import YARD, Yard
+from tests.integration.test_oci_self_guard import YARD as OCI_YARD
+from tests.integration.test_oci_self_guard import Yard as OciYard
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.flips import UnknownShapeError, flips
 from tests.mutation.mutants import mutants
@@ -35,12 +37,12 @@ QUICK = (
     "tests/integration/test_local_self_guard.py",
 )
 DOCKER = ("tests/integration/test_docker_self_guard.py",)
+KUBERNETES = ("tests/unit/test_kubernetes_self_guard.py",)
+OCI = ("tests/integration/test_oci_self_guard.py",)
 HERE = "uici/,executors/local/"
 THERE = "executors/docker/"
-NOT_YET = ("executors/kubernetes/", "executors/oci/")
-"""Their guards are tried on a real cluster and on the simulator by tests that take minutes, too long for each mutant:
-tests/contract/test_conformance_self.py and tests/integration/test_kubernetes_{lifecycle,open}.py, test_oci_executor.py.
-"""
+CLUSTER = "executors/kubernetes/"
+CLOUD = "executors/oci/"
 
 
 def survivors(prefixes: str, files: tuple[str, ...], out: Path, environment: Mapping[str, str]) -> list[str]:
@@ -71,6 +73,21 @@ def test_no_flipped_decision_goes_unnoticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
+def test_no_flipped_decision_about_a_cluster_goes_unnoticed(tmp_path: Path) -> None:
+    assert survivors(CLUSTER, KUBERNETES, tmp_path / "mutants.json", {}) == []
+
+
+@pytest.mark.timeout(400)
+def test_no_flipped_decision_about_oracle_cloud_goes_unnoticed(tmp_path: Path) -> None:
+    yard = OciYard(tmp_path / "cloud")
+    try:
+        environment = {OCI_YARD: str(yard.file)}
+        assert survivors(CLOUD, OCI, tmp_path / "mutants.json", environment) == []
+    finally:
+        yard.close()
+
+
+@pytest.mark.timeout(400)
 @pytest.mark.component("docker")
 def test_no_flipped_decision_about_containers_goes_unnoticed(tmp_path: Path, docker_engine: DockerEngine) -> None:
     yard = Yard(docker_engine)
@@ -81,8 +98,9 @@ def test_no_flipped_decision_about_containers_goes_unnoticed(tmp_path: Path, doc
         yard.close()
 
 
-def test_every_place_is_tried_or_named_as_not_tried_yet() -> None:
-    assert [place.file for place in places() if not place.file.startswith((*HERE.split(","), THERE, *NOT_YET))] == []
+def test_every_place_is_tried() -> None:
+    tried = (*HERE.split(","), THERE, CLUSTER, CLOUD)
+    assert [place.file for place in places() if not place.file.startswith(tried)] == []
 
 
 def test_every_module_of_guards_is_in_the_list_that_is_asked() -> None:
@@ -103,6 +121,9 @@ def test_each_layer_of_the_self_target_guard_has_places_that_are_tried() -> None
         "uici/translation/translating.py",
         "executors/local/selfguard.py",
         "executors/docker/self_guard.py",
+        "executors/kubernetes/self_guard.py",
+        "executors/kubernetes/open_guard.py",
+        "executors/oci/self_guard.py",
         "uici/model/identity.py",
     } <= files
 
