@@ -221,8 +221,15 @@ strategies:
 
 @pytest.mark.parametrize("moment", ["before", "perform"])
 @pytest.mark.parametrize("scaled", ["", "{operation: scale_service, parameters: {replicas: 3}}, "])
-def test_what_somebody_else_decides_is_left_to_people_at_once(
-    moment: str, scaled: str, tmp_path: Path, world: World
+@pytest.mark.parametrize(
+    ("code", "message", "outcome", "kind"),
+    [
+        ("gitops_owned", "web is kept as Git says by Argo CD; change it there", "escalated", "escalation"),
+        ("self_target", "the process of web holds the state of UICI", "refused", "refused"),
+    ],
+)
+def test_what_is_not_ours_to_change_is_left_to_people_at_once(
+    code: str, message: str, outcome: str, kind: str, moment: str, scaled: str, tmp_path: Path, world: World
 ) -> None:
     world.service("web").healthy_when_running = False
     asked: list[str] = []
@@ -230,18 +237,16 @@ def test_what_somebody_else_decides_is_left_to_people_at_once(
     def owned(at: str, environment: str, call: Call) -> None:
         if call.name == "program.configure" and at == moment:
             asked.append(at)
-            raise CallError(
-                FailureKind.PERMANENT, "gitops_owned", "web is kept as Git says by Argo CD; change it there"
-            )
+            raise CallError(FailureKind.PERMANENT, code, message)
 
     world.hook = owned
     with running(site(tmp_path / "c", "web", strategies=OWNED.format(scaled=scaled)), world) as application:
         incident = closed(application, send(application, alert("web")))
         run = application.control.run(incident["run"])
-        (message,) = told(application)
-    assert incident["outcome"] == "escalated"
-    assert "gitops_owned: web is kept as Git says by Argo CD; change it there" in incident["reason"]
-    assert message["kind"] == "escalation"
+        (sent,) = told(application)
+    assert incident["outcome"] == outcome
+    assert f"{code}: {message}" in incident["reason"]
+    assert sent["kind"] == kind
     assert asked == [moment], "it is asked once, not again and again"
     # Neither the next remedy is tried, nor stays what was done before.
     assert ("program.restart", "web") not in world.done

@@ -167,3 +167,13 @@ class RunData(Frozen):
     def ending(self, outcome: AlertOutcome, reason: str, **changes: object) -> RunData:
         """The run on its way to its end."""
         return self.to(Stage.CLOSE, outcome=outcome, reason=reason, **changes)
+
+
+def meets_self(reason: str) -> bool:
+    """Whether a step was refused because it would have met UICI itself."""
+    return reason.startswith("self_target")
+
+
+def outcome_of_refusal(reason: str) -> AlertOutcome:
+    """How a run ends of which a step was refused for this reason."""
+    return AlertOutcome.REFUSED if meets_self(reason) else AlertOutcome.ESCALATED

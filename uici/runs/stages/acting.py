@@ -26,7 +26,7 @@ from uici.notify.messages import asked_message
 from uici.runs import records
 from uici.runs.bounded import BoundedCalls
 from uici.runs.changes import difference
-from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage
+from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage, meets_self, outcome_of_refusal
 from uici.runs.keeping import note_step
 from uici.runs.looking import effect, kept_state, unmet
 from uici.runs.platforms import Platforms
@@ -160,13 +160,15 @@ def _interrupted(services: Services, data: RunData) -> RunData | None:
 
 
 def _left_to_people(services: Services, data: RunData, reason: str) -> RunData:
-    """A step is refused because somebody else decides here: what was done is undone, and people are told."""
+    """A step is refused, because it would meet UICI itself or somebody else decides here: what was done is undone, no
+    other remedy is tried, and people are told.
+    """
     data = _with_earlier_calls(services, data)
-    if data.undoing or data.origin is Origin.HUMAN:
+    if data.undoing or (data.origin is Origin.HUMAN and not meets_self(reason)):
         return failed(services, data, reason)
     if not data.done:
         services.note_alone(data, "step_failed", reason=reason)
-        return data.ending(AlertOutcome.ESCALATED, reason)
+        return data.ending(outcome_of_refusal(reason), reason)
     return failed(services, data.model_copy(update={"left_to_people": True}), reason)
 
 
@@ -272,9 +274,7 @@ def _unsuccessful(
     if outcome == UNKNOWN:
         reason = f"unknown: {call.name} may or may not have been carried out: {detail}"
         return data.ending(AlertOutcome.ESCALATED, reason)
-    if detail.startswith("self_target"):
-        return data.ending(AlertOutcome.REFUSED, detail)
-    if detail.partition(":")[0] in LEFT_TO_PEOPLE:
+    if meets_self(detail) or detail.partition(":")[0] in LEFT_TO_PEOPLE:
         return _left_to_people(services, data, detail)
     settings = services.site().platform.runs
     if outcome == NOT_DONE and data.attempt + 1 < settings.read_attempts:
@@ -308,9 +308,7 @@ def _next_step(services: Services, data: RunData, plan: PreparedPlan) -> RunData
 def _again_or_failed(services: Services, data: RunData, reason: str, error: CallError | Problem) -> RunData:
     settings = services.site().platform.runs
     temporary = isinstance(error, CallError) and error.kind is not FailureKind.PERMANENT
-    if isinstance(error, CallError) and error.code == "self_target":
-        return data.ending(AlertOutcome.REFUSED, f"self_target: {error.message}")
-    if isinstance(error, CallError) and error.code in LEFT_TO_PEOPLE:
+    if isinstance(error, CallError) and (meets_self(error.code) or error.code in LEFT_TO_PEOPLE):
         return _left_to_people(services, data, f"{error.code}: {error.message}")
     if temporary and data.attempt + 1 < settings.read_attempts:
         until = services.clock.now() + timedelta(seconds=settings.retry_seconds * 2**data.attempt)
