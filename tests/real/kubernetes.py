@@ -120,10 +120,14 @@ class RealCluster:
                 "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": unique},
             },
         )
+        return {**self.server(), "token": self.token(namespace, name), "namespace": namespace}
+
+    def token(self, namespace: str, account: str) -> str:
+        """A token of a service account."""
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": None}}
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        token = json.loads(self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(request)))
-        return {**self.server(), "token": token["status"]["token"], "namespace": namespace}
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        made = json.loads(self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(request)))
+        return str(made["status"]["token"])
 
     def server(self) -> JsonObject:
         """The address and the authority of the API server, as a `connection` has them."""
