@@ -241,7 +241,7 @@ class LocalRig:
         # How often it was changed only grows; the programs themselves say what they run with.
         running = {}
         for name, pid in self.instances().items():
-            variables = _environment(pid)
+            variables = environment_of(pid)
             running[name] = {
                 "environment": {name: text for name, text in variables.items() if name != "LC_CTYPE"},
                 "command": Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"),
@@ -292,7 +292,7 @@ class LocalRig:
         return self.environment_now()["HEALTH"]
 
     def environment_now(self) -> dict[str, str]:
-        return _environment(min(self.instances().items())[1])
+        return environment_of(min(self.instances().items())[1])
 
     def instances(self) -> dict[str, int]:
         ours = re.compile(rf"{PROGRAM}-\d+")
@@ -356,13 +356,19 @@ class LocalRig:
         return loads(answer.content)[0][0]
 
 
-def _environment(pid: int) -> dict[str, str]:
-    """Of a service's process, once it is the service itself and not the program that starts it."""
-    process = psutil.Process(pid)
-    until(lambda: not any("launch.py" in word for word in process.cmdline()), "the program's own start")
-    # Read raw: psutil's environ() turns carriage returns into newlines.
-    raw = Path(f"/proc/{pid}/environ").read_bytes()
-    return dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
+def environment_of(pid: int) -> dict[str, str]:
+    """The variables of a service's process, once it is that; before, it is its supervisord's and its launcher's.
+
+    Only the launcher sets UICI_INSTANCE, and only for what it becomes.
+    """
+
+    def variables() -> dict[str, str] | None:
+        # Read raw: psutil's environ() turns carriage returns into newlines.
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+        found = dict(item.decode().split("=", 1) for item in raw.split(b"\0") if item)
+        return found if "UICI_INSTANCE" in found else None
+
+    return until(variables, f"process {pid} to be a service")
 
 
 def supervisor_pid(directory: Path) -> int:

@@ -59,7 +59,6 @@ def test_the_rules_of_schedules(restricted: Restricted, real_cluster: RealCluste
     none_is_too_many(restricted, again, namespace)
 
 
-@pytest.mark.timeout(400)
 def done(restricted: Restricted, call: Call) -> bool:
     """Whether it was carried out; False when a controller wrote to the node meanwhile, which a run tries again."""
     try:
@@ -71,6 +70,7 @@ def done(restricted: Restricted, call: Call) -> bool:
     return True
 
 
+@pytest.mark.timeout(400)
 def test_the_rules_of_a_node(restricted: Restricted, real_cluster: RealCluster, namespace: str) -> None:
     with played_node(real_cluster, f"{namespace}-node") as node:
         real_cluster.apply(on_node(workload("Deployment", namespace, "web"), node))

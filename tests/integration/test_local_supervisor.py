@@ -22,7 +22,7 @@ import pytest
 
 from executors.local import LocalExecutor
 from executors.local.program import ProgramFiles
-from tests.contract.local_rig import call, make_call, supervisor_pid
+from tests.contract.local_rig import call, environment_of, make_call, supervisor_pid
 from tests.contract.rig import ALL_LAYERS, NOBODY
 from tests.real.process import end_supervisors
 from tests.waiting import until
@@ -78,12 +78,6 @@ def sleeper(**more: Any) -> JsonObject:
 
 def pid_of(executor: LocalExecutor, binding: JsonObject) -> int:
     return int(call(executor, "program.status", target=binding)["instances"][0]["pid"])
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    """The variables of a program that was just started, once the launcher has become it."""
-    until(lambda: not any("launch.py" in word for word in psutil.Process(pid).cmdline()), "the program's own start")
-    return psutil.Process(pid).environ()
 
 
 def kill_supervisor(place: Place) -> None:
@@ -322,6 +316,8 @@ def test_a_change_cut_in_two_is_completed_by_sending_it_again(place: Place, name
     # The crash: everything was written and one of two instances was stopped, then the sender died.
     done = place.executor()
     done.perform(attempt)
+    for instance in call(executor, "program.status", target=binding)["instances"]:
+        environment_of(instance["pid"])  # what is stopped sooner has left no note yet
     path = place.directory / "programs" / "sleeper.json"
     content = json.loads(path.read_text())
     content["pending"] = ["sleeper-0", "sleeper-1"]
