@@ -170,14 +170,14 @@ def test_a_verb_that_fails_its_own_test_never_serves(tmp_path: Path) -> None:
 def test_a_defect_while_looking_does_not_end_the_looking(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scandir, config = os.scandir, str(tmp_path / "config")
+    opened, config = os.open, str(tmp_path / "config")
 
-    def failing(path: Any) -> Any:
+    def failing(path: Any, *more: Any, **named: Any) -> int:
         if str(path) == config:
             raise MemoryError("no room to look")
-        return scandir(path)
+        return opened(path, *more, **named)
 
-    monkeypatch.setattr(os, "scandir", failing)
+    monkeypatch.setattr(os, "open", failing)
     with capture_logs():  # its rendering of a traceback for a terminal takes half a minute
         until(
             lambda: "newer ones cannot be looked at: MemoryError: no room to look" in check(served),

@@ -31,7 +31,8 @@ from uici.catalogue.verbs import (
     table_translations,
     table_verbs,
 )
-from uici.model.site import Site
+from uici.model.operation import Operation
+from uici.model.site import Site, VerbTest
 from uici.ports import Executor
 
 _WORTH_KEEPING = 200
@@ -61,7 +62,11 @@ class Catalogue:
         self._table: dict[str, Verb] = {}
         self._table_problems: tuple[Diagnostic, ...] = ()
         self._files: dict[str, tuple[Stamp, VerbReading]] = {}
+        self._each_its_own = False
+        """Whether each of these files held a verb that nothing else defines, at the last load."""
         self._verbs: dict[str, Verb] = {}
+        self._handed_out: tuple[dict[str, Operation], dict[str, tuple[VerbTest, ...]]] | None = None
+        """Operations and tests of the last load, when it was sound."""
         self._unsound: dict[str, tuple[Diagnostic, ...]] = {}
         self._rule_problems: tuple[Diagnostic, ...] = ()
 
@@ -110,6 +115,8 @@ class Catalogue:
             cache.write(cache.key(self.tree.digest(look)), kept)
 
     def _load(self, look: Look) -> Site:
+        # Until this load has come to its end, what is known of the verbs is of no one load.
+        each_its_own, self._each_its_own = self._each_its_own, False
         draft = self._documents.draft(look.documents)
         fresh = draft is not self._draft
         report = Report()
@@ -117,19 +124,29 @@ class Catalogue:
         if fresh:
             self._read_tables(draft)
         report.extend(self._table_problems)
-        verbs = self._all_verbs(look, report, fresh=fresh)
+        for folder in self.tree.verb_folders():
+            is_readable(folder, report)
+        written = self._written_anew(look) if each_its_own and not fresh else None
+        if written is None:
+            verbs, each_its_own = self._all_verbs(look, report, fresh=fresh)
+        else:
+            verbs = self._verbs | {reading.verb.name: reading.verb for reading in written.values() if reading.verb}
+            self._files = self._files | {path: (look.verbs[path], reading) for path, reading in written.items()}
         check_table(draft.translation_entries, verbs, report)
         for verb in verbs.values():
             if verb.diagnostics:
                 report.extend(verb.diagnostics)
-        self._check_meaning(draft, verbs, fresh=fresh)
+        changed = self._check_meaning(draft, verbs, fresh=fresh)
+        handed_out, self._handed_out = self._handed_out, None
         self._draft, self._verbs, self._covered = draft, verbs, draft.platforms
+        self._each_its_own = each_its_own
         for problems in self._unsound.values():
             report.extend(problems)
         report.extend(self._rule_problems)
         default, because = _default_environment(draft, report)
         if report:
             raise CatalogueError(report)
+        operations, tests = self._handed_out = _to_hand_out(verbs, changed, handed_out)
         # Each part was validated when it was read; validating thousands again would take longer than reading a change.
         return Site.model_construct(
             platform=draft.platform,
@@ -138,11 +155,11 @@ class Catalogue:
             environments=draft.environments,
             targeting=draft.targeting,
             targets=draft.targets,
-            operations={name: verb.operation for name, verb in verbs.items() if verb.operation is not None},
+            operations=operations,
             findings=draft.findings,
             strategies=draft.strategies,
             policies=draft.policies,
-            verb_tests={name: verb.tests for name, verb in verbs.items() if verb.tests},
+            verb_tests=tests,
         )
 
     def _read_tables(self, draft: Draft) -> None:
@@ -151,12 +168,13 @@ class Catalogue:
         self._table = table_verbs(draft, self._tabled, report)
         self._table_problems = tuple(report)
 
-    def _all_verbs(self, look: Look, report: Report, *, fresh: bool) -> dict[str, Verb]:
-        """Every verb by name, those of operations.yml first. A name that two places define is an error naming both."""
-        for folder in self.tree.verb_folders():
-            is_readable(folder, report)
+    def _all_verbs(self, look: Look, report: Report, *, fresh: bool) -> tuple[dict[str, Verb], bool]:
+        """Every verb by name, those of operations.yml first, and whether each file holds one that is defined nowhere
+        else. A name that two places define is an error naming both.
+        """
         verbs = dict(self._table)
         files: dict[str, tuple[Stamp, VerbReading]] = {}
+        each_its_own = True
         for path, stamp in look.verbs.items():
             kept = self._files.get(path)
             if fresh or kept is None or kept[0] != stamp:
@@ -166,18 +184,39 @@ class Catalogue:
             files[path] = kept
             verb = kept[1].verb
             if verb is None:
+                each_its_own = False
                 report.extend(kept[1].diagnostics)
                 continue
             first = verbs.setdefault(verb.name, verb)
             if first is not verb:
+                each_its_own = False
                 report.add(
                     verb.key, "duplicate_operation", f"the verb {verb.name!r} is defined twice; first at {first.key}"
                 )
         self._files = files
-        return verbs
+        return verbs, each_its_own
 
-    def _check_meaning(self, draft: Draft, verbs: Mapping[str, Verb], *, fresh: bool) -> None:
-        """Check again what may mean something else now: what changed, and what names something that changed."""
+    def _written_anew(self, look: Look) -> dict[str, VerbReading] | None:
+        """Of the same files as before those that hold something else; None where more than that may have changed.
+
+        So a reload costs what changed, and of the thousands that did not one comparison each.
+        """
+        if look.verbs.keys() != self._files.keys():
+            return None
+        found: dict[str, VerbReading] = {}
+        before = self._files
+        for path in [path for path, stamp in look.verbs.items() if before[path][0] != stamp]:
+            reading = read_verb_file(path, self._executors, before[path][1].tabled)
+            if reading.verb is None:
+                return None
+            found[path] = reading
+        return found
+
+    def _check_meaning(self, draft: Draft, verbs: Mapping[str, Verb], *, fresh: bool) -> Set[str]:
+        """Check again what may mean something else now: what changed, and what names something that changed.
+
+        Returns the names of the verbs that changed since the last load.
+        """
         former = self._verbs
         changed = {name for name, verb in verbs.items() if former.get(name) is not verb}
         gone = former.keys() - verbs.keys()
@@ -203,6 +242,25 @@ class Catalogue:
             lookup = Lookup(verbs, Report())
             check_rules(draft, lookup)
             self._rule_problems = tuple(lookup.report)
+        return changed | gone
+
+
+def _to_hand_out(
+    verbs: Mapping[str, Verb],
+    changed: Set[str],
+    before: tuple[dict[str, Operation], dict[str, tuple[VerbTest, ...]]] | None,
+) -> tuple[dict[str, Operation], dict[str, tuple[VerbTest, ...]]]:
+    """The operations and tests of sound verbs, in their order; those of `before` but for what changed."""
+    operations = {name: op for name in changed if (verb := verbs.get(name)) and (op := verb.operation) is not None}
+    tests = {name: verb.tests for name in changed if (verb := verbs.get(name)) and verb.tests}
+    if before is not None and changed <= before[0].keys() and changed == operations.keys():
+        tested = changed & before[1].keys()
+        if tested == tests.keys():
+            return before[0] | operations, before[1] | tests
+    return (
+        {name: verb.operation for name, verb in verbs.items() if verb.operation is not None},
+        {name: verb.tests for name, verb in verbs.items() if verb.tests},
+    )
 
 
 def _default_environment(draft: Draft, report: Report) -> tuple[str, str]:

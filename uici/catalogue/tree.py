@@ -64,12 +64,15 @@ class Tree:
 
     def digest(self, look: Look) -> str:
         """Content hash of all files of `look`: their paths and what they hold. Reads only what changed since."""
-        hashed: dict[str, tuple[Stamp, bytes]] = {}
-        for path, stamp in look:
-            kept = self._hashed.get(path)
-            if kept is None or kept[0] != stamp:
-                kept = (stamp, _hash(path))
-            hashed[path] = kept
+        before, stamps = self._hashed, dict(look)
+        changed = {
+            path: (stamp, _hash(path))
+            for path, stamp in stamps.items()
+            if (kept := before.get(path)) is None or kept[0] != stamp
+        }
+        known = {**before, **changed}
+        # In the order of the look; where the same files lie there as before, that is theirs already.
+        hashed = known if list(known) == list(stamps) else {path: known[path] for path in stamps}
         self._hashed = hashed
         return "sha256:" + hashlib.sha256(b"".join([each for _, each in hashed.values()])).hexdigest()
 
@@ -90,20 +93,31 @@ def _listed(folder: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> dict[str, St
     # As pathlib writes it: of the folder `.` the entry's own path would begin with `./`.
     before = str(folder / "x")[:-1]
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(suffixes):
-                    found[before + entry.name] = _stamp(entry)
+        # Relative to the opened folder, so that the kernel does not walk down to it for each of thousands of files.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    if entry.name.endswith(suffixes):
+                        try:
+                            found[before + entry.name] = _of(entry.stat())
+                        except OSError:
+                            # A link that leads nowhere, for one: loading says so.
+                            found[before + entry.name] = _UNKNOWN
+        finally:
+            os.close(descriptor)
     except OSError:
         # Gone, or not for us to see: loading says which.
         return {}
-    return dict(sorted(found.items()))
+    return {path: found[path] for path in sorted(found)}
 
 
-def _stamp(entry: str | os.DirEntry[str]) -> Stamp:
+def _stamp(path: str) -> Stamp:
     try:
-        status = os.stat(entry) if isinstance(entry, str) else entry.stat()
+        return _of(os.stat(path))
     except OSError:
-        # A link that leads nowhere, for one: loading says so.
         return _UNKNOWN
+
+
+def _of(status: os.stat_result) -> Stamp:
     return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

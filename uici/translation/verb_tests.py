@@ -54,20 +54,20 @@ class VerbProver:
     def failures(self, site: Site) -> list[VerbTestFailure]:
         """Translate every test of every verb and return what failed; nothing is sent."""
         failures: list[VerbTestFailure] = []
-        for name in self._passed.keys() - site.verb_tests.keys():
-            del self._passed[name]
+        passed, operations = self._passed, site.operations
+        for name in passed.keys() - site.verb_tests.keys():
+            del passed[name]
         for name, tests in site.verb_tests.items():
-            operation = site.operations[name]
-            before = self._passed.get(name)
+            before = passed.get(name)
             # A translation depends on nothing that a reload changes but the operation itself.
-            if before is not None and before[0] is operation and before[1] is tests:
+            if before is not None and before[1] is tests and before[0] is operations[name]:
                 continue
             found = self._failures_of(site, name, tests)
             if found:
                 failures += found
-                self._passed.pop(name, None)
+                passed.pop(name, None)
             else:
-                self._passed[name] = (operation, tests)
+                passed[name] = (operations[name], tests)
         return failures
 
     def _failures_of(self, site: Site, name: str, tests: tuple[VerbTest, ...]) -> list[VerbTestFailure]:
