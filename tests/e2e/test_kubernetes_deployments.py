@@ -1,4 +1,4 @@
-"""Through the whole machinery, on a real cluster: versions that never get ready, owners in Git, and kill -9."""
+"""Through the whole machinery, on a real cluster: what never gets ready or done, owners in Git, and kill -9."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from tests.e2e.crashing import BOUNDARY
 from tests.e2e.server import Server, alert, payload, write_site
 from tests.integration.kubernetes_ground import binding, workload
+from tests.integration.test_kubernetes_nodes import budget, on_node, running
 from tests.real.components import REPOSITORY
 from tests.real.kubernetes import RealCluster
+from tests.real.kubernetes_node import played_node
 from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
@@ -145,3 +147,24 @@ def test_what_git_owns_is_left_to_people_with_the_reason(
     assert "Flux (Kustomization apps)" in seen["reason"]
     assert run["calls"] == [], "nothing was sent, neither this nor another remedy"
     assert real_cluster.get("-n", str(web["namespace"]), "deployment", "web")["metadata"]["generation"] == before
+
+
+def test_a_drain_that_a_budget_blocks_is_undone(real_cluster: RealCluster, namespace: str, tmp_path: Path) -> None:
+    with played_node(real_cluster, f"{namespace}-node") as node:
+        real_cluster.apply(
+            on_node(workload("Deployment", namespace, "web", 2), node), budget(namespace, real_cluster, 2)
+        )
+        until(lambda: len(running(node)) == 2, "both pods run")
+        where = ("-n", namespace, "pdb", "keep")
+        until(
+            lambda: real_cluster.get(*where).get("status", {}).get("currentHealthy") == 2, "the budget has counted them"
+        )
+        with Server(site(tmp_path / "site", real_cluster, {"kind": "Node", "name": node.name})) as server:
+            run = server.run_step("web", "drain_node", "k8s", timeout_seconds=4)
+        assert "drain_blocked" in run["reason"], server.explain(run["id"])
+        assert "disruption budget keep needs 2 healthy pods" in run["reason"]
+        assert [call["call"] for call in run["calls"]] == ["node.drain", "node.uncordon"]
+        # It had been cordoned for good when the drain was given up.
+        assert [row["what"] for row in run["changes"]] == ["changed", "restored"]
+        assert not real_cluster.get("node", node.name)["spec"].get("unschedulable", False)
+        assert len(running(node)) == 2
