@@ -145,6 +145,23 @@ def test_what_earlier_calls_of_a_step_changed_is_undone_when_a_later_one_is_refu
     assert world.service("web").replicas == 1
 
 
+def test_people_are_not_told_that_what_was_left_alone_was_undone(tmp_path: Path, world: World) -> None:
+    world.service("web").state = "running"  # and well, so there is no reason to put back what helps
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if moment == "perform" and call.name == "program.restart":
+            raise CallError(FailureKind.PERMANENT, "gitops_owned", "not this one")
+
+    world.hook = hook
+    config = prepared_site(tmp_path / "c")
+    (config / "strategies.yml").write_text(STRATEGY)
+    with running(config, world) as application:
+        closed(application, send(application, alert("web")))
+        (message,) = told(application)
+    assert world.changes("web") == ["program.scale"]
+    assert [(one["remedy"], one["undone"]) for one in message["tried"]] == [("grow", False)]
+
+
 def test_a_platform_that_is_away_for_a_while_is_asked_again(tmp_path: Path, world: World) -> None:
     asked: list[str] = []
 

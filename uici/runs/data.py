@@ -128,6 +128,9 @@ class RunData(Frozen):
     """A step was refused for a reason that rules out every other remedy: after the undo people are told."""
     undo_cid: str | None = None
     undone: tuple[int, ...] = ()
+    """Steps that undo is through with: put back, or left alone for a reason."""
+    restored: bool = False
+    """At least one of them was put back."""
 
     # Verifying.
     verify_started_at: datetime | None = None

@@ -230,5 +230,5 @@ def _tried(data: RunData) -> list[Tried]:
     *earlier, last = data.tried or ("",)
     tried = [Tried(remedy=name, verdict=Verdict.INEFFECTIVE) for name in earlier]
     if last and data.acted:
-        tried.append(Tried(remedy=last, verdict=data.verdict, undone=bool(data.undone)))
+        tried.append(Tried(remedy=last, verdict=data.verdict, undone=data.restored))
     return tried

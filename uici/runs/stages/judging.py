@@ -205,4 +205,6 @@ def _undone(services: Services, data: RunData, plan: PreparedPlan) -> RunData:
         )
     else:
         services.note_alone(data, "undone", operation=step.operation.name, difference=left)
-    return data.model_copy(update={"undoing": False, "undo_cid": None, "undone": (*data.undone, item.step)})
+    return data.model_copy(
+        update={"undoing": False, "undo_cid": None, "undone": (*data.undone, item.step), "restored": True}
+    )

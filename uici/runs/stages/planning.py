@@ -99,6 +99,7 @@ def plan(services: Services, data: RunData) -> RunData:
         step=0,
         done=(),
         undone=(),
+        restored=False,
         undoing=False,
         undo_cid=None,
         verdict=None,
