@@ -23,6 +23,8 @@ from uici.model.call import CallError, FailureKind
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 FIELD_MANAGER = "uici"
 JSON = "application/json"
+_LEAST_SECONDS = 0.05
+"""For a request that was begun in the last moment: no time at all is no timeout to the HTTP client."""
 
 
 class RehearsalOverError(Exception):
@@ -206,7 +208,8 @@ class Api:
             redirect=False,
             preload_content=False,
             timeout=timeout(
-                connect=min(self.settings.timeout_seconds, deadline.left()), read=max(0.05, deadline.left())
+                connect=max(_LEAST_SECONDS, min(self.settings.timeout_seconds, deadline.left())),
+                read=max(_LEAST_SECONDS, deadline.left()),
             ),
         )
 

@@ -103,8 +103,39 @@ def _by_default(sdk: Any, settings: KubernetesSettings, environ: Mapping[str, st
     contexts, current = sdk.config.list_kube_config_contexts(places)
     wanted = settings.context or current["name"]
     context: dict[str, Any] = next((one["context"] for one in contexts if one["name"] == wanted), {})
+    if not configuration.api_key and not configuration.cert_file:
+        _refuse_failed_plugin(sdk, places, str(context.get("user")))
+    if configuration.refresh_api_key_hook is not None:
+        configuration.refresh_api_key_hook = _seldom(configuration.refresh_api_key_hook)
     namespace = settings.namespace or context.get("namespace") or "default"
     return Client(configuration, str(namespace), f"context {wanted!r} of {places}")
+
+
+def _refuse_failed_plugin(sdk: Any, places: str, name: str) -> None:
+    """Raise what the user's credential plugin says, which the SDK only logs: it would go on as nobody."""
+    config = sdk.config.kube_config.KubeConfigMerger(places).config
+    user = config["users"].get_with_name(name, safe=True) if "users" in config else None
+    if user is None or "exec" not in user["user"]:
+        return
+    importlib.import_module("kubernetes.config.exec_provider").ExecProvider(user["user"]["exec"], None).run()
+    raise sdk.config.ConfigException(f"the credential plugin of the user {name!r} gave nothing at first; try again")
+
+
+def _seldom(renew: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The SDK's own renewal, at most once a minute.
+
+    It takes what expires within five minutes for expired, which a token of Oracle Cloud does from its first moment: it
+    would run the plugin before every request.
+    """
+    renewed_at = monotonic()
+
+    def refresh(configuration: Any) -> None:
+        nonlocal renewed_at
+        if monotonic() - renewed_at >= _TOKEN_SECONDS:
+            renew(configuration)
+            renewed_at = monotonic()
+
+    return refresh
 
 
 def _in_cluster(sdk: Any, settings: KubernetesSettings) -> Client:

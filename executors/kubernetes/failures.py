@@ -76,7 +76,8 @@ _BY_STATUS = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "invalid_object",
 }
 _ADVICE = {
-    "unauthorized": "; its credentials are wrong or have expired: renew those that the environment's connection names",
+    "unauthorized": "; its credentials are wrong or have expired: renew those that the environment's connection names, "
+    "and compare this machine's clock with the server's, since signed tokens count for minutes only",
     "conflict": "; somebody else changed it meanwhile: look again, then decide again",
     "admission_denied": "; the cluster's own policy forbids it: change the parameters, or ask who keeps that policy",
     "admission_unreachable": "; the webhook that has to agree does not answer: heal it first",

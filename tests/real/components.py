@@ -81,6 +81,29 @@ def _without_kubernetes() -> str | None:
     return why_no_cluster()
 
 
+def control_plane_programs() -> Path | None:
+    """The folder of etcd and kube-apiserver; None when they are not here.
+
+    `KUBEBUILDER_ASSETS`, as envtest has it; else where a cluster of tests has unpacked them; else the PATH's.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    installed = shutil.which("kube-apiserver")
+    for folder in (
+        os.environ.get("KUBEBUILDER_ASSETS"),
+        f"{cache}/uici-kubernetes/bin",
+        os.path.dirname(installed) if installed else None,
+    ):
+        if folder and all(os.access(Path(folder, name), os.X_OK) for name in ("etcd", "kube-apiserver")):
+            return Path(folder)
+    return None
+
+
+def _without_control_plane() -> str | None:
+    if control_plane_programs() is None:
+        return "no etcd and kube-apiserver; set KUBEBUILDER_ASSETS to their folder (setup-envtest use -p path)"
+    return None if shutil.which("kubectl") else "kubectl is not installed"
+
+
 def _without_prometheus() -> str | None:
     return None if binary(PROMETHEUS_BINARIES) else "not installed (Debian: apt-get install prometheus)"
 
@@ -149,6 +172,7 @@ def faketime_library() -> Path | None:
 PROBES: dict[str, Callable[[], str | None]] = {
     "docker": _without_docker,
     "kubernetes": _without_kubernetes,
+    "control-plane": _without_control_plane,
     "prometheus": _without_prometheus,
     "alertmanager": _without_alertmanager,
     "payloads": _without_payloads,

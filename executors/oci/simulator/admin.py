@@ -39,6 +39,8 @@ def _answering(work: Callable[[Simulator, Any], Any]) -> Callable[[Simulator], H
             try:
                 if request.method == "POST" and await request.body():
                     asked = await request.json()
+                if request.path_params:
+                    asked.update(request.path_params)
                 return JSONResponse(await run_in_threadpool(work, simulator, asked))
             except (KeyError, TypeError, ValueError) as error:
                 return JSONResponse({"error": str(error)}, 400)
@@ -102,7 +104,8 @@ def _add_cluster(simulator: Simulator, asked: Any) -> Any:
 
 
 def _review(simulator: Simulator, asked: Any) -> Any:
-    return tokens.review(asked["spec"]["token"], simulator.credentials.find, datetime.now(UTC))
+    found = simulator.credentials.find
+    return tokens.review(asked["spec"]["token"], found, datetime.now(UTC), asked.get("cluster"))
 
 
 def _commands(simulator: Simulator, asked: Any) -> Any:
@@ -129,5 +132,6 @@ _ROUTES = [
     ("POST", "/measurements", _answering(_measure)),
     ("POST", "/clusters", _answering(_add_cluster)),
     ("POST", "/tokenreviews", _answering(_review)),
+    ("POST", "/tokenreviews/{cluster}", _answering(_review)),
     ("POST", "/commands", _answering(_commands)),
 ]

@@ -1,8 +1,8 @@
 """Tokens for Container Engine's clusters: who signed one, as the cluster's own webhook would tell.
 
 A token is a signed request for the cluster, as an address: https://github.com/oracle/oci-cli (`ce cluster
-generate-token`). An API server that is started with the admin channel's `/tokenreviews` as its authentication webhook
-takes these tokens for real.
+generate-token`). An API server that is started with the admin channel's `/tokenreviews/CLUSTER` as its authentication
+webhook takes these tokens for real, and none that is for another cluster.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def signer(token: str, keys: KeyFinder, now: datetime) -> tuple[str, str] | None
     return key_id, address.path.rsplit("/", 1)[-1]
 
 
-def review(token: str, keys: KeyFinder, now: datetime) -> JsonObject:
-    """What an authentication webhook of Kubernetes answers: a TokenReview with its status."""
+def review(token: str, keys: KeyFinder, now: datetime, cluster: str | None = None) -> JsonObject:
+    """What the authentication webhook of one cluster answers, or of any: a TokenReview with its status."""
     found = signer(token, keys, now)
     status: JsonObject = {"authenticated": False}
-    if found is not None:
+    if found is not None and cluster in (None, found[1]):
         user = found[0].split("/")[1] if "/" in found[0] else "principal"
         status = {"authenticated": True, "user": {"username": user, "groups": ["system:authenticated"]}}
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status}
