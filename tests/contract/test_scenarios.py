@@ -106,6 +106,14 @@ class Ground:
         found = self.application.services.platforms.read(self.rig.platform, TARGET, "check_service_health")
         return bool(found["healthy"])
 
+    def says(self, text: str) -> None:
+        """What the service wrote has come where it is looked for: an alert is minutes later, and these are not."""
+        read = self.application.services.platforms.read
+        until(
+            lambda: any(text in line for line in read(self.rig.platform, TARGET, "check_logs")["lines"]),
+            f"it says {text!r}",
+        )
+
     def well_again(self) -> None:
         """What was wrong outside of the service is over: it gets well by itself."""
         until(self.healthy, "the service is well again")
@@ -157,12 +165,14 @@ def disk_pressure(ground: Ground) -> JsonObject:
     was evicted, and four seconds after that its Deployment had a new one.
     """
     with ground.rig.full():
+        ground.says("No space left")
         return ground.alert("DiskSpaceLow")
 
 
 def dependency_down(ground: Ground) -> JsonObject:
     """It answers with errors because another service, which it asks each time, is really down."""
     with ground.rig.lacking():
+        ground.says("refused")
         return ground.alert("HighErrorRate")
 
 
