@@ -119,6 +119,8 @@ class RunData(Frozen):
     confirm_deadline: datetime | None = None
     done: tuple[DoneStep, ...] = ()
     acted: bool = False
+    acted_with: tuple[str, ...] = ()
+    """Those of the tried remedies of which a call was sent that changes something."""
     told: bool = False
     """A step of the plan itself told people."""
     proposing: bool = False
@@ -167,6 +169,16 @@ class RunData(Frozen):
         """The same run at the same stage, to be looked at again at `until` or when woken."""
         return self.model_copy(update={"wait": Wait(until=until, reason=reason), **changes})
 
+    def having_acted(self) -> RunData:
+        """The run once a call of its present remedy is on its way that changes something."""
+        acted_with = dict.fromkeys((*self.acted_with, *self.tried[-1:]))
+        return self.model_copy(update={"acted": True, "acted_with": tuple(acted_with)})
+
+    def not_having_acted(self) -> RunData:
+        """The run where the first call of its present remedy was refused, so that nothing came of it."""
+        acted_with = tuple(name for name in self.acted_with if name not in self.tried[-1:])
+        return self.model_copy(update={"acted": bool(acted_with), "acted_with": acted_with})
+
     def ending(self, outcome: AlertOutcome, reason: str, **changes: object) -> RunData:
         """The run on its way to its end."""
         return self.to(Stage.CLOSE, outcome=outcome, reason=reason, **changes)
@@ -175,8 +187,3 @@ class RunData(Frozen):
 def meets_self(reason: str) -> bool:
     """Whether a step was refused because it would have met UICI itself."""
     return reason.startswith("self_target")
-
-
-def outcome_of_refusal(reason: str) -> AlertOutcome:
-    """How a run ends of which a step was refused for this reason."""
-    return AlertOutcome.REFUSED if meets_self(reason) else AlertOutcome.ESCALATED

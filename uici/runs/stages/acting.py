@@ -26,7 +26,7 @@ from uici.notify.messages import asked_message
 from uici.runs import records
 from uici.runs.bounded import BoundedCalls
 from uici.runs.changes import difference
-from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage, meets_self, outcome_of_refusal
+from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage, meets_self
 from uici.runs.keeping import note_step
 from uici.runs.looking import effect, kept_state, unmet
 from uici.runs.platforms import Platforms
@@ -83,7 +83,7 @@ def send(services: Services, data: RunData) -> RunData:
     known = _attempt(services, data, position)
     if known is None:
         return _announce(services, data, plan, call, position) or _perform(services, data, plan, call, position)
-    data = data.model_copy(update={"acted": True})
+    data = data.having_acted()
     if known.outcome in (DONE, PROVED):
         return _next_call(services, data, plan, call, known.result or {})
     if known.outcome is None:
@@ -160,15 +160,15 @@ def _interrupted(services: Services, data: RunData) -> RunData | None:
 
 
 def _left_to_people(services: Services, data: RunData, reason: str) -> RunData:
-    """A step is refused, because it would meet UICI itself or somebody else decides here: what was done is undone, no
-    other remedy is tried, and people are told.
-    """
+    """A step would meet UICI itself, or somebody else decides here: what was done is undone, and people are told."""
     data = _with_earlier_calls(services, data)
     if data.undoing or (data.origin is Origin.HUMAN and not meets_self(reason)):
         return failed(services, data, reason)
     if not data.done:
         services.note_alone(data, "step_failed", reason=reason)
-        return data.ending(outcome_of_refusal(reason), reason)
+        data = data if data.step or data.call else data.not_having_acted()
+        refused = meets_self(reason) and not data.acted
+        return data.ending(AlertOutcome.REFUSED if refused else AlertOutcome.ESCALATED, reason)
     return failed(services, data.model_copy(update={"left_to_people": True}), reason)
 
 
@@ -226,7 +226,7 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
 
 
 def _perform(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData:
-    data = data.model_copy(update={"acted": True})
+    data = data.having_acted()
     try:
         result = _performer(services, data, plan).perform(call)
     except CallError as error:

@@ -227,8 +227,9 @@ def _advice(services: Services, data: RunData, its_alerts: list[Alert]) -> tuple
 
 
 def _tried(data: RunData) -> list[Tried]:
-    *earlier, last = data.tried or ("",)
-    tried = [Tried(remedy=name, verdict=Verdict.INEFFECTIVE) for name in earlier]
-    if last and data.acted:
-        tried.append(Tried(remedy=last, verdict=data.verdict, undone=data.restored))
-    return tried
+    return [
+        Tried(remedy=name, verdict=data.verdict, undone=data.restored)
+        if name == data.tried[-1]
+        else Tried(remedy=name, verdict=Verdict.INEFFECTIVE)
+        for name in data.acted_with
+    ]

@@ -14,7 +14,7 @@ from uici.model.verdict import Verdict
 from uici.monitoring.prometheus import PrometheusClient
 from uici.runs import outcomes, records, slots
 from uici.runs.changes import difference
-from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage, outcome_of_refusal
+from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage
 from uici.runs.looking import kept_state
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
@@ -139,7 +139,7 @@ def undo(services: Services, data: RunData) -> RunData:
 def next_rung(services: Services, data: RunData) -> RunData:
     """On to the next remedy, with a fresh diagnosis; the slot goes back and is taken again under the live policy."""
     if data.left_to_people:
-        return data.ending(outcome_of_refusal(data.reason), data.reason)
+        return data.ending(AlertOutcome.ESCALATED, data.reason)
     if data.origin is not Origin.RULE:
         return data.to(Stage.CLOSE)
 
