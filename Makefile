@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 # Most tests wait for something, so they go well with more workers than processors.
-JOBS ?= 3
+JOBS ?= 4
 BIN := .venv/bin
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
