@@ -157,6 +157,25 @@ def test_a_look_that_is_refused_is_told_at_once_and_as_a_refusal(tmp_path: Path)
     assert incident["reason"].startswith("look_failed: nothing could be seen of web, local could not be asked")
 
 
+def test_a_remedy_whose_effect_nobody_could_see_is_not_told_to_look_healthy(tmp_path: Path) -> None:
+    folder, world = seen(tmp_path)
+
+    def hook(moment: str, environment: str, call: Call) -> None:
+        if call.name == "program.health" and world.changes("web"):
+            raise CallError(FailureKind.TEMPORARY, "unreachable", "the platform does not answer")
+
+    world.hook = hook
+    with running(folder, world) as uici:
+        accepted = send(uici, alert("web"))
+        incident = closed(uici, accepted)
+        run = run_of(uici, accepted)
+    assert (run["verdict"], world.changes("web")) == ("inconclusive", ["program.restart"])
+    assert incident["reason"] == (
+        "platform_unreachable: restart was carried out, but whether it helped is not seen, local could not be asked: "
+        "the platform does not answer. Look with `uici doctor -e local`"
+    )
+
+
 def test_one_look_that_succeeds_is_enough_to_go_on(tmp_path: Path) -> None:
     folder, world = seen(tmp_path)
 

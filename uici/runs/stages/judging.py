@@ -18,6 +18,7 @@ from uici.runs.data import FIRST_CALL, DoneStep, RunData, Stage
 from uici.runs.looking import kept_state
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
+from uici.runs.stages.opening import Failure, blind
 from uici.translation.translating import inverse_step
 from uici.verification.judging import HealthTrack, judge_track
 from uici.verification.prometheus import alert_fires
@@ -34,7 +35,7 @@ def verify(services: Services, data: RunData) -> RunData:
         firing = records.firing_alerts(connection, data.incident_id or "")
     settings = plan.health_gate or VerifySettings()
     platforms = services.platforms_of(data)
-    health, detail = _health(platforms, environment, target_name)
+    health, detail, failed = _health(platforms, environment, target_name)
     now = services.clock.now()
     started, track = _since(data, settings, now)
     track = track.seen(now, health)
@@ -73,6 +74,10 @@ def verify(services: Services, data: RunData) -> RunData:
         )
     if verdict is Verdict.INCONCLUSIVE:
         reason = f"inconclusive: {target_name} looks healthy, but silence was not seen in {settings.confirm_within:g} s"
+        if failed is not None:
+            reason = blind(
+                f"{plan.plan.remedy or 'the plan'} was carried out, but whether it helped is not seen", [failed]
+            )
         return data.ending(AlertOutcome.ESCALATED, reason, verdict=verdict)
     reason = f"{plan.plan.remedy or 'the plan'}: not healthy within {settings.within:g} s: {detail}"
     return data.to(Stage.UNDO, verdict=verdict, reason=reason)
@@ -151,13 +156,14 @@ def next_rung(services: Services, data: RunData) -> RunData:
     return data.to(Stage.DIAGNOSE, fence=None)
 
 
-def _health(platforms: Platforms, environment: str, target: str) -> tuple[bool | None, str]:
+def _health(platforms: Platforms, environment: str, target: str) -> tuple[bool | None, str, Failure | None]:
+    """Whether it is healthy, what is not, and why that could not be seen."""
     try:
         seen = platforms.read(environment, target, "check_service_health")
     except (CallError, Problem) as error:
-        return None, str(error)
+        return None, str(error), Failure.of(environment, error)
     bad = [f"{check['name']}: {check['detail']}" for check in seen.get("checks", []) if not check.get("ok")]
-    return seen.get("healthy") is True, "; ".join(bad) or f"state {seen.get('state')}"
+    return seen.get("healthy") is True, "; ".join(bad) or f"state {seen.get('state')}", None
 
 
 def _firing(services: Services, data: RunData, firing: list[Alert]) -> bool | None:
@@ -188,7 +194,7 @@ def _reason_to_leave(platforms: Platforms, plan: PreparedPlan, item: DoneStep) -
         return "the present state is not the one this run left: somebody else changed it since"
     if present == item.before:
         return "the state is already the one before"
-    health, _ = _health(platforms, plan.plan.environment, step.step.target)
+    health, _, _ = _health(platforms, plan.plan.environment, step.step.target)
     if health:
         return "the target has become healthy"
     return None
