@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,13 +19,16 @@ from typing import Any
 
 import typer
 import typer.main
+import yaml
 from typer.core import TyperGroup
 
 from tests.real.components import REPOSITORY
 from tests.real.process import end_supervisors
+from tests.waiting import until
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
+from uici.catalogue.locations import shipped_config
 from uici.catalogue.overlaying import FILES
 
 KINDS = ("yaml", "console", "console test", "json", "text")
@@ -248,6 +252,8 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
         "COLUMNS": "120",
         "HOME": str(folder),
     }
+    # Where a server listens that the reader starts. Another walk's may not have gone yet.
+    until(_nobody_listens, "the port of the shipped configuration to be free")
     # One shell for all commands, as a reader has, so that `cd` and `export` last; marks part their outputs.
     commands = list(commands_of(block))
     script = "".join(f'{command}\necho "@@$?"\n' for _, command, _ in commands)
@@ -281,6 +287,19 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
     if len(outputs) < len(commands):
         problems.append(f"{block.where}: the shell ended early:\n{printed}")
     return problems
+
+
+def _nobody_listens() -> bool:
+    shipped = yaml.safe_load((shipped_config() / "platform.yml").read_text())
+    host, _, port = shipped["service"]["listen"].rpartition(":")
+    with socket.socket() as probe:
+        # As servers do: connections of the former one that still linger are nobody's.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return False
+    return True
 
 
 def _first_missing(shown: list[str], output: str) -> str | None:

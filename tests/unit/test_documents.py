@@ -107,13 +107,15 @@ def test_commands_exist(cli: Commands, targets: frozenset[str]) -> None:
     assert not problems, "\n".join(problems)
 
 
-def test_walks_can_be_walked(tmp_path: Path) -> None:
-    problems = []
-    for number, block in enumerate(of_kind("console test")):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        problems += problems_of_walk(block, folder)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("block", of_kind("console test"), ids=lambda block: block.where)
+def test_walks_can_be_walked(block: Block, tmp_path: Path) -> None:
+    problems = problems_of_walk(block, tmp_path)
     assert not problems, "\n".join(problems)
+
+
+def test_there_are_walks() -> None:
+    assert len(of_kind("console test")) >= 5
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
