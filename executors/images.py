@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-_DIGEST = re.compile(r"^(sha256:)?[0-9a-f]{64}$")
+_ID = re.compile(r"^((sha256:)?[0-9a-f]{64}|ocid1\..*)$")
+"""What an image is called that has no name: a digest, or the OCID of an image of virtual machines."""
 
 
 def repository_of(image: str) -> str | None:
     """`registry:5000/team/web` of `registry:5000/team/web:1.2@sha256:…`; None for a bare id."""
-    if _DIGEST.match(image):
+    if _ID.match(image):
         return None
     named = image.split("@", 1)[0]
     head, colon, last = named.rpartition(":")

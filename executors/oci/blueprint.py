@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from executors.oci.connection import Cloud
 from executors.oci.facts import GIB, Facts
@@ -48,9 +48,7 @@ def blueprint(
     details["shape_config"] = {name: shape[name] for name in ("ocpus", "memory_in_gbs") if name in shape}
     details["containers"] = [_container(one, old, image, environment) for one in old.containers]
     details["vnics"] = [_vnic(cloud, one) for one in old.raw.get("vnics") or ()]
-    details["defined_tags"] = {
-        space: tags for space, tags in (old.raw.get("defined_tags") or {}).items() if space != _OWN_NAMESPACE
-    }
+    details["defined_tags"] = _without_own(old.raw.get("defined_tags"))
     secrets = old.raw.get("image_pull_secrets") or ()
     if any(one.get("secret_type") != "VAULT" for one in secrets):
         raise CallError(
@@ -68,9 +66,7 @@ def _container(
 ) -> JsonObject:
     made = dict(container)
     made.pop("system_tags", None)
-    made["defined_tags"] = {
-        space: tags for space, tags in (made.get("defined_tags") or {}).items() if space != _OWN_NAMESPACE
-    }
+    made["defined_tags"] = _without_own(made.get("defined_tags"))
     if container.get("id") == old.container_id:
         if image is not None:
             made["image_url"] = image
@@ -80,12 +76,33 @@ def _container(
 
 
 def _vnic(cloud: Cloud, attached: JsonObject) -> JsonObject:
-    """Another network card in the same subnet. Its address is a new one: two cannot have the same."""
+    """Another network card in the same subnet and security groups; see `left_behind` for what it cannot have."""
     seen: JsonObject = cloud.ask("network", "get_vnic", attached["vnic_id"]).data
     return {
         **{name: seen[name] for name in _KEPT_OF_VNIC if seen.get(name) is not None},
+        "defined_tags": _without_own(seen.get("defined_tags")),
         "is_public_ip_assigned": bool(seen.get("public_ip")),
     }
+
+
+def left_behind(vnic: JsonObject) -> Iterator[str]:
+    """What of a network card another one cannot have: what two cannot have at once, or what is set only later."""
+    yield f"its private address {vnic.get('private_ip')} is another one afterwards"
+    if vnic.get("public_ip"):
+        yield f"its public address {vnic['public_ip']} is another one afterwards"
+    if vnic.get("hostname_label"):
+        yield f"its hostname label {vnic['hostname_label']!r} goes with it; who finds it by that name does not any more"
+    for name, shown in (
+        ("ipv6_addresses", "IPv6 addresses"),
+        ("route_table_id", "own route table"),
+        ("security_attributes", "security attributes"),
+    ):
+        if vnic.get(name):
+            yield f"its {shown} are not carried over"
+
+
+def _without_own(tags: Mapping[str, JsonObject] | None) -> JsonObject:
+    return {space: content for space, content in (tags or {}).items() if space != _OWN_NAMESPACE}
 
 
 def environment_wanted(old: Facts, given: Mapping[str, str], remove: Sequence[str]) -> dict[str, str]:

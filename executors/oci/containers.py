@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from executors.deadline import Deadline
+from executors.images import repository_of, tag_of
 from executors.oci.arguments import Configure, Deploy, Recreate, Scale, Update
 from executors.oci.balancer import Balancing
-from executors.oci.blueprint import blueprint, environment_wanted
+from executors.oci.blueprint import blueprint, environment_wanted, left_behind
 from executors.oci.connection import Cloud, token
-from executors.oci.facts import TAG_DEPLOYED_AT, TAG_PREVIOUS_IMAGE, Facts, repository_of, tag_of
+from executors.oci.facts import TAG_DEPLOYED_AT, TAG_PREVIOUS_IMAGE, Facts
 from executors.oci.lookup import Lookup
 from executors.oci.possible import refuse_unscalable
 from executors.oci.recreate import TAG_STAMP, Recreation, Replacement, Terms, state_marks
+from executors.oci.settings import OciBinding
 from executors.oci.work import Work, each
 from uici.model.base import JsonObject, digest
 from uici.model.call import CallError, FailureKind
+from uici.model.rehearsal import Rehearsal
 
 _NUMBERED = re.compile(r"^(.*[-_])(\d{1,6})$")
 _MOST_TAG = 256
@@ -79,47 +82,52 @@ class ContainerChanges:
             "previous_replicas": before,
         }
 
-    def update(self, members: Sequence[Facts], arguments: Update, terms: Terms) -> JsonObject:
-        """Replace those whose shape has another size than wanted."""
-        replacements = [
-            Replacement(one, blueprint(self._cloud, one, cpus=arguments.cpus, memory_bytes=arguments.memory_bytes))
-            for one in members
-            if not size_fits(one, arguments)
-        ]
-        self._replace(replacements, arguments, terms)
-        wanted = {"cpus": arguments.cpus, "memory_bytes": arguments.memory_bytes}
-        return {**self._outcome(arguments, bool(replacements)), **wanted}
-
-    def configure(self, members: Sequence[Facts], arguments: Configure, terms: Terms) -> JsonObject:
-        """Replace those whose environment is another than wanted."""
-        replacements = [
-            Replacement(
-                one,
-                blueprint(
-                    self._cloud, one, environment=environment_wanted(one, arguments.environment, arguments.remove)
-                ),
-            )
-            for one in members
-            if not environment_fits(one, arguments)
-        ]
-        self._replace(replacements, arguments, terms)
-        return self._outcome(arguments, bool(replacements))
-
-    def deploy(self, members: Sequence[Facts], arguments: Deploy | Recreate, terms: Terms) -> JsonObject:
-        """Replace those that run another image than wanted: a deploy's, or for a rollback the recorded one."""
-        wanted = [image_wanted(one, arguments) for one in members]  # all of them before anything is touched
-        replacements = [
+    def replacements(self, members: Sequence[Facts], arguments: Recreate) -> list[Replacement]:
+        """Which of them are replaced, and by what: those that are not as wanted. Raises CallError, and only looks."""
+        if isinstance(arguments, Update):
+            cpus, memory = arguments.cpus, arguments.memory_bytes
+            return [
+                Replacement(one, blueprint(self._cloud, one, cpus=cpus, memory_bytes=memory))
+                for one in members
+                if not size_fits(one, arguments)
+            ]
+        if isinstance(arguments, Configure):
+            wanted = {one.id: environment_wanted(one, arguments.environment, arguments.remove) for one in members}
+            return [
+                Replacement(one, blueprint(self._cloud, one, environment=wanted[one.id]))
+                for one in members
+                if not environment_fits(one, arguments)
+            ]
+        images = [image_wanted(one, arguments) for one in members]  # all of them before anything is touched
+        return [
             Replacement(one, blueprint(self._cloud, one, image=image), version_tags(one, arguments))
-            for one, image in zip(members, wanted, strict=True)
+            for one, image in zip(members, images, strict=True)
             if image != one.image
         ]
+
+    def recreate(self, members: Sequence[Facts], arguments: Recreate, terms: Terms) -> JsonObject:
+        """Replace those that are not as wanted."""
+        replacements = self.replacements(members, arguments)
         self._replace(replacements, arguments, terms)
-        return {
-            **self._outcome(arguments, bool(replacements)),
-            "image": wanted[0],
-            "version": tag_of(wanted[0]),
-            "previous_image": replacements[0].old.image if replacements else None,
-        }
+        outcome = self._outcome(arguments, bool(replacements))
+        if isinstance(arguments, Update):
+            return {**outcome, "cpus": arguments.cpus, "memory_bytes": arguments.memory_bytes}
+        if isinstance(arguments, Configure):
+            return outcome
+        image = image_wanted(members[0], arguments)
+        previous = replacements[0].old.image if replacements else None
+        return {**outcome, "image": image, "version": tag_of(image), "previous_image": previous}
+
+    def rehearse(self, members: Sequence[Facts], arguments: Recreate) -> Rehearsal:
+        """What of each replaced one does not follow to the one in its place. Oracle Cloud itself is only looked at."""
+        replacements = self.replacements(members, arguments)
+        refuse_bound_by_id(arguments.target, replacements)
+        told = [f"container instance {one.old.name!r}: {text}" for one in replacements for text in self._lost(one.old)]
+        return Rehearsal(accepted=None, reason="Oracle Cloud knows no dry run", warnings=tuple(told))
+
+    def _lost(self, old: Facts) -> Iterator[str]:
+        for attached in old.raw.get("vnics") or ():
+            yield from left_behind(self._cloud.ask("network", "get_vnic", attached["vnic_id"]).data)
 
     def _again(self, member: Facts, deadline: Deadline) -> bool:
         answer = self._cloud.tell("containers", "restart_container_instance", member.id)
@@ -129,16 +137,9 @@ class ContainerChanges:
     def _replace(self, replacements: Sequence[Replacement], arguments: Recreate, terms: Terms) -> None:
         if not replacements:
             return
-        binding = arguments.target
-        if binding.is_ocid:
-            raise CallError(
-                FailureKind.PERMANENT,
-                "bound_by_id",
-                f"{binding} is bound by OCID, which its replacement would not have; bind it by name "
-                f"({replacements[0].old.name!r})",
-            )
+        refuse_bound_by_id(arguments.target, replacements)
         batch = digest([[one.old.id, one.details] for one in replacements]).removeprefix("sha256:")
-        self._recreation.replace(binding, replacements, batch, terms)
+        self._recreation.replace(arguments.target, replacements, batch, terms)
 
     def _outcome(self, arguments: Recreate, changed: bool) -> JsonObject:
         members = self._lookup.members(arguments.target)
@@ -164,6 +165,17 @@ class ContainerChanges:
         return any(each(range(arguments.replicas - len(members)), make))
 
 
+def refuse_bound_by_id(binding: OciBinding, replacements: Sequence[Replacement]) -> None:
+    """What is replaced has another OCID. Raises CallError(PERMANENT, `bound_by_id`)."""
+    if replacements and binding.is_ocid:
+        raise CallError(
+            FailureKind.PERMANENT,
+            "bound_by_id",
+            f"{binding} is bound by OCID, which its replacement would not have; bind it by name "
+            f"({replacements[0].old.name!r})",
+        )
+
+
 def size_fits(facts: Facts, arguments: Update) -> bool:
     """Whether a shape has the size that `update` wants."""
     cpus = arguments.cpus is None or facts.cpus == arguments.cpus
@@ -178,10 +190,23 @@ def environment_fits(facts: Facts, arguments: Configure) -> bool:
 
 
 def image_wanted(facts: Facts, arguments: Deploy | Recreate) -> str:
-    """Which image a deploy or rollback shall bring. Raises CallError(PERMANENT, `no_previous_version`)."""
+    """Which image a deploy or rollback shall bring.
+
+    Raises CallError(PERMANENT): `no_previous_version`, `no_repository`.
+    """
     if isinstance(arguments, Deploy):
-        recorded = (arguments.record or {}).get("image")
-        return arguments.image or recorded or f"{repository_of(facts.image or '')}:{arguments.version}"
+        named = arguments.image or (arguments.record or {}).get("image")
+        if named is not None:
+            return named
+        repository = repository_of(facts.image or "")
+        if not repository:
+            raise CallError(
+                FailureKind.PERMANENT,
+                "no_repository",
+                f"{facts.name!r} runs an image without a name, so version {arguments.version!r} means nothing; deploy "
+                "by `image`",
+            )
+        return f"{repository}:{arguments.version}"
     previous = facts.tags.get(TAG_PREVIOUS_IMAGE)
     if not previous:
         raise CallError(

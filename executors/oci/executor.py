@@ -36,8 +36,9 @@ from executors.oci.self_guard import SelfGuard
 from executors.oci.settings import OciBinding, OciSettings
 from executors.oci.work import Work
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import Call, CallSpec, Happened, Risk
+from uici.model.call import Call, CallError, CallSpec, FailureKind, Happened, Risk
 from uici.model.grants import Account
+from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, ExecutorContext
 
 _RECREATING = frozenset({"oci.configure", "oci.deploy", "oci.rollback", "oci.update"})
@@ -50,7 +51,7 @@ class OciExecutor:
     call_specs: ClassVar[Mapping[str, CallSpec]] = CALL_SPECS
     settings_model: ClassVar[type[Frozen]] = OciSettings
     binding_model: ClassVar[type[Frozen]] = OciBinding
-    rehearses: ClassVar[bool] = False
+    rehearses: ClassVar[bool] = True
 
     def __init__(self, context: ExecutorContext) -> None:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
@@ -119,8 +120,25 @@ class OciExecutor:
             self._recover(arguments, Deadline(spec.timeout_seconds))
         return self._proof.happened(call.name, arguments, before)
 
-    def rehearse(self, call: Call) -> None:
-        """Oracle Cloud knows no dry run."""
+    def rehearse(self, call: Call) -> Rehearsal | None:
+        """What does not follow when a container instance is replaced; else None: Oracle Cloud knows no dry run.
+
+        Raises CallError when the services cannot be looked at.
+        """
+        arguments = parsed(ARGUMENTS[call.name], call.name, call.arguments)
+        if call.name not in _RECREATING or not isinstance(arguments, Recreate) or not arguments.target.is_container:
+            return None
+        try:
+            self._guard.check_binding(arguments.target)
+            members = self._lookup.members(arguments.target)
+            if not members:
+                raise self._lookup.missing(arguments.target)
+            self._guard.check_members(members)
+            return self._containers.rehearse(members, arguments)
+        except CallError as error:
+            if error.kind is not FailureKind.PERMANENT:
+                raise
+            return Rehearsal(accepted=False, code=error.code, reason=error.message)
 
     def find(self, labels: Mapping[str, str]) -> tuple[JsonObject, ...]:
         """Bindings of what an alert's labels name: by OCID, then by display name. Raises CallError."""
@@ -179,11 +197,7 @@ class OciExecutor:
             }
             return act[call.name](members, deadline)
         terms = Terms(arguments.health_timeout_seconds, deadline, call.key)
-        if isinstance(arguments, Update):
-            return self._containers.update(members, arguments, terms)
-        if isinstance(arguments, Configure):
-            return self._containers.configure(members, arguments, terms)
-        return self._containers.deploy(members, arguments, terms)
+        return self._containers.recreate(members, arguments, terms)
 
     def _change_function(self, arguments: Any, one: Facts, deadline: Deadline) -> JsonObject:
         if isinstance(arguments, Update):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from executors.images import tag_of
 from uici.model.base import JsonObject
 
 TAG_PREVIOUS_IMAGE = "uici-previous-image"
@@ -162,23 +163,6 @@ def function_facts(function: JsonObject, etag: str | None = None) -> Facts:
 def state_of(lifecycle: Any) -> str:
     """The universal word for a lifecycle state."""
     return "missing" if lifecycle in GONE else _SIMPLE.get(str(lifecycle), "failed")
-
-
-def repository_of(image: str) -> str:
-    """`fra.ocir.io/team/web` of `fra.ocir.io/team/web:1.2@sha256:…`."""
-    named = image.split("@", 1)[0]
-    head, colon, last = named.rpartition(":")
-    return head if colon and "/" not in last else named
-
-
-def tag_of(image: str) -> str | None:
-    """The tag of an image's name: `latest` without one; None for a bare digest or an OCID."""
-    if image.startswith("ocid1."):
-        return None
-    named, repository = image.split("@", 1)[0], repository_of(image)
-    if named != repository:
-        return named[len(repository) + 1 :]
-    return None if "@" in image else "latest"
 
 
 def status_of(members: Sequence[Facts], desired: int) -> JsonObject:

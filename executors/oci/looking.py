@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from executors.deadline import Deadline
 from executors.diagnostics import argv_of, unsuccessful
+from executors.images import tag_of
 from executors.oci.arguments import Diagnose, ListAll, Logs, OnTarget, Snapshot
 from executors.oci.balancer import Balancing
 from executors.oci.connection import Cloud
-from executors.oci.facts import GONE, TAG_DEPLOYED_AT, TAG_PREVIOUS_IMAGE, Facts, state_of, status_of, tag_of
+from executors.oci.facts import GONE, TAG_DEPLOYED_AT, TAG_PREVIOUS_IMAGE, Facts, state_of, status_of
 from executors.oci.lookup import Lookup
 from executors.oci.possible import refuse_unfit
 from executors.oci.readings import diagnose, logs_of, usage_of

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from executors.deadline import Deadline
+from executors.images import tag_of
 from executors.oci.arguments import Configure, Deploy, Recreate, Scale, Stop, Update
 from executors.oci.blueprint import environment_wanted
 from executors.oci.connection import Cloud, token
 from executors.oci.containers import environment_fits, image_wanted, size_fits, version_tags
-from executors.oci.facts import GIB, TAG_DEPLOYED_AT, Facts, tag_of
+from executors.oci.facts import GIB, TAG_DEPLOYED_AT, Facts
 from executors.oci.lookup import Lookup
 from executors.oci.models import build
 from executors.oci.recreate import TAG_STAMP

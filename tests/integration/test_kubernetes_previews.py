@@ -60,7 +60,7 @@ def test_rehearsing_every_call_changes_no_object(
                 continue  # it means nothing for this kind, or knows no dry run
             finally:
                 rehearsed.add(name)
-            answered[name] = answered.get(name, False) or (found is not None and found.accepted)
+            answered[name] = answered.get(name, False) or (found is not None and bool(found.accepted))
     assert versions(real_cluster, namespace) == before
     unanswered = rehearsed - {name for name, accepted in answered.items() if accepted}
     # There is neither a schedule nor a job nor an earlier version here, and a program knows no dry run.

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -357,6 +358,83 @@ def test_what_does_not_get_well_gives_way_to_the_old_one(hand: Hand) -> None:
     assert "answered 503" in error.message
     assert set(hand.rig.instances()) == former
     assert hand.do("health")["healthy"]
+
+
+def test_what_is_not_well_at_first_may_get_well_in_time(hand: Hand) -> None:
+    simulator = hand.rig.simulator
+
+    def fresh() -> str | None:
+        made = [one for one in hand.rig.alive() if str(one.wire["displayName"]).endswith(".uici-new")]
+        return made[0].id if made and made[0].id in hand.rig.instances() else None
+
+    waiting = threading.Thread(target=lambda: simulator.heal(until(fresh, "the new one runs")))
+    waiting.start()
+    result = hand.do("deploy", version="bad", health_timeout_seconds=60)
+    waiting.join()
+    assert (result["changed"], result["version"]) == (True, "bad")
+    assert hand.do("health")["healthy"]
+
+
+def test_what_follows_a_replacement_and_what_does_not_is_told_before(hand: Hand) -> None:
+    group = "ocid1.networksecuritygroup.oc1.phx.aaaa"
+    card = {
+        "subnet_id": hand.rig.simulator.subnet,
+        "hostname_label": "shop",
+        "nsg_ids": [group],
+        "skip_source_dest_check": True,
+        "freeform_tags": {"team": "web"},
+    }
+    details = {
+        "compartment_id": hand.rig.simulator.compartment,
+        "availability_domain": "UICI:PHX-AD-1",
+        "display_name": "carded",
+        "freeform_tags": {"service": "another"},
+        "shape": "CI.Standard.E4.Flex",
+        "shape_config": {"ocpus": 1, "memory_in_gbs": 2},
+        "containers": [{"display_name": "web", "image_url": f"{REPOSITORY}:good"}],
+        "vnics": [card],
+    }
+    hand.ask("container_instances", "create_container_instance", create_container_instance_details=details)
+    carded = Hand(hand.rig, hand.executor, {"container_instance": "carded"})
+    until(lambda: carded.do("status")["state"] == "running", "it runs")
+    cloud = hand.rig.simulator.cloud
+
+    def wire() -> JsonObject:
+        listed = cloud.state.find("container_instance")
+        (made,) = (
+            one for one in listed if one.wire["displayName"] == "carded" and one.wire["lifecycleState"] != "DELETED"
+        )
+        return cloud.need("vnic", made.wire["vnics"][0]["vnicId"]).wire
+
+    before, fingerprint = wire(), cloud.state.fingerprint()
+    told = carded.executor.rehearse(carded.call("deploy", version="other"))
+    assert told is not None
+    assert told.accepted is None
+    assert any(str(before["privateIp"]) in one for one in told.warnings)
+    assert any("hostname label 'shop'" in one for one in told.warnings)
+    assert cloud.state.fingerprint() == fingerprint
+    # What is as it should be is not replaced, and what would be refused is said to be.
+    same = carded.executor.rehearse(carded.call("deploy", version="good"))
+    assert (same is not None and same.warnings) == ()
+    refused = carded.executor.rehearse(carded.call("rollback"))
+    assert refused is not None
+    assert (refused.accepted, refused.code) == (False, "no_previous_version")
+    assert carded.executor.rehearse(carded.call("restart")) is None
+    assert carded.do("deploy", version="other")["changed"]
+    after = wire()
+    for name in ("nsgIds", "skipSourceDestCheck", "freeformTags", "subnetId"):
+        assert after[name] == before[name], name
+    assert after["privateIp"] != before["privateIp"]
+    assert after["hostnameLabel"] is None
+
+
+def test_a_version_means_nothing_to_an_image_without_a_name(hand: Hand) -> None:
+    instance = hand.rig.alive()[0]
+    with hand.rig.simulator.cloud.state.transaction():
+        container = hand.rig.containers_of(instance)[0]
+        container.wire["imageUrl"] = "sha256:" + "a" * 64
+        hand.rig.simulator.cloud.state.put(container)
+    assert hand.failure("deploy", version="other").code == "no_repository"
 
 
 # --- compute instances, pools, functions ----------------------------------------------------------------------

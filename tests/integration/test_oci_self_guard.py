@@ -237,6 +237,21 @@ def test_a_replacement_of_uici_that_is_proved_is_not_gone_on_with(what: JsonObje
     assert caught.value.code == "self_target"
 
 
+@pytest.mark.parametrize("by_ocid", [False, True])
+def test_a_preview_of_a_replacement_of_uici_says_that_it_is_refused(what: JsonObject, by_ocid: bool) -> None:
+    hand = Hand(what, named(what["own"])) if by_ocid else Hand(what, named("own"), endpoint=NOWHERE)
+    told = hand.executor.rehearse(hand.call("deploy", {"target": {"container_instance": "own"}, "version": "other"}))
+    assert told is not None
+    assert (told.accepted, told.code) == (False, "self_target")
+
+
+def test_a_preview_of_what_stands_beside_uici_is_not_refused(what: JsonObject) -> None:
+    hand = Hand(what, named(what["own"]))
+    told = hand.executor.rehearse(hand.call("deploy", {"target": {"container_instance": "beside"}, "version": "other"}))
+    assert told is not None
+    assert told.accepted is None
+
+
 def test_what_stands_beside_uici_is_not_refused(what: JsonObject) -> None:
     identity = named(what["own"], "df", "http://127.0.0.1:9/health")
     beside = {"container_instance": "beside", "health": {"http": "http://127.0.0.1:9/health"}}

@@ -17,13 +17,14 @@ class ObjectChange(Frozen):
 
 
 class Rehearsal(Frozen):
-    """The platform's own answer to a call that was sent as a dry run."""
+    """The platform's own answer to a call that was sent as a dry run, or what can be told beforehand without one."""
 
-    accepted: bool
+    accepted: bool | None
+    """None: the platform was not asked, because it knows no dry run."""
     code: str = ""
     """Of a refusal: the code of the `CallError` that the call itself would end in."""
     reason: str = ""
-    """Of a refusal: what the platform says, and what to do."""
+    """Of a refusal: what the platform says, and what to do; why it was not asked."""
     changes: tuple[ObjectChange, ...] = ()
     warnings: tuple[str, ...] = ()
     """What the platform, or whoever asked it, has to say beside."""

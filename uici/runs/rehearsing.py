@@ -33,6 +33,9 @@ class Answered(StrEnum):
     UNKNOWN = "unknown"
 
 
+_ANSWERS = {True: Answered.ACCEPTED, False: Answered.REFUSED, None: Answered.UNKNOWN}
+
+
 def with_rehearsals(services: Services, plan: PreparedPlan, shown: JsonObject) -> JsonObject:
     """A preview with the platform's answer for each call that changes something and would be sent."""
     seconds = services.site().platform.runs.rehearsal_seconds
@@ -110,7 +113,7 @@ def _shown(found: Rehearsal) -> JsonObject:
     more = len(found.changes) - _MOST_CHANGES
     warnings = [*found.warnings, *([f"{more} more changes are not shown"] if more > 0 else [])]
     return {
-        "answer": Answered.ACCEPTED if found.accepted else Answered.REFUSED,
+        "answer": _ANSWERS[found.accepted],
         "code": found.code,
         "reason": mask(found.reason),
         "changes": [_change(change) for change in found.changes[:_MOST_CHANGES]],

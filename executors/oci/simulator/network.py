@@ -40,6 +40,9 @@ def add_vnic(cloud: Cloud, compartment: str, asked: JsonObject, owner: str) -> R
         "subnetId": subnet.id,
         "timeCreated": cloud.moment(),
         "nsgIds": asked.get("nsgIds") or [],
+        "skipSourceDestCheck": bool(asked.get("skipSourceDestCheck")),
+        "freeformTags": asked.get("freeformTags") or {},
+        "definedTags": asked.get("definedTags") or {},
     }
     cloud.state.put(made)
     return made
