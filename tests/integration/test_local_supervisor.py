@@ -77,7 +77,10 @@ def sleeper(**more: Any) -> JsonObject:
 
 
 def pid_of(executor: LocalExecutor, binding: JsonObject) -> int:
-    return int(call(executor, "program.status", target=binding)["instances"][0]["pid"])
+    """Of its first instance, once that is the service itself: what is killed sooner has left no note of itself."""
+    pid = int(call(executor, "program.status", target=binding)["instances"][0]["pid"])
+    environment_of(pid)
+    return pid
 
 
 def kill_supervisor(place: Place) -> None:
