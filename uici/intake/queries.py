@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, exists, f
 from uici.model.alert import AlertOutcome, AlertStatus
 from uici.model.base import Frozen, JsonObject
 from uici.model.incident import IncidentState
-from uici.store.schema import alerts, incidents, runs, utc_text
+from uici.store.schema import alerts, incidents, runs
+from uici.store.times import utc_text
 
 Occurrence = tuple[str, datetime]
 """Fingerprint and beginning: what identifies one occurrence of an alert."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
-from uici.store.schema import UtcText, stored_time
+from uici.store.times import UtcText, stored_time
 
 _Bind = Callable[[Any], Any]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Index, String, Table, Text
 
-from uici.store.schema import UtcText, metadata
+from uici.store.schema import metadata
+from uici.store.times import UtcText
 
 # What a run would have done, had its autonomy allowed it: as a preview shows it, at the moment when the guards spoke.
 observed = Table(
