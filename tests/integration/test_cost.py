@@ -17,11 +17,16 @@ import sqlalchemy
 from anyio import to_thread
 from sqlalchemy import event, func, select
 
+from tests.benchmarks.catalogue import write_site
 from tests.doubles.memory_executor import World
 from tests.integration import runs_rig as rig
 from tests.integration import service_rig
+from uici.catalogue.executors import discover_executors
+from uici.catalogue.loading import Catalogue
+from uici.catalogue.tree import Tree
 from uici.model.alert import Alert
 from uici.store.schema import alerts, events
+from uici.translation.verb_tests import VerbProver
 
 AT_ONCE = rig.LADDER.replace("stable_for: 0.1, confirm_within: 60", "stable_for: 0, confirm_within: 0")
 ENGINES_OWN = "main."
@@ -116,6 +121,28 @@ def test_a_preview_does_once_what_has_to_be_done_once(tmp_path: Path) -> None:
     assert calls["runs.rehearsing._ask_all"] == calls["runs.bounded.rehearse"] == 0
     # Of all functions together: it was 1,829 when a preview took two and a half times as long, and it is 780.
     assert calls.total() <= 900, calls.most_common(40)
+
+
+def test_a_reload_costs_what_changed_and_not_what_lies_beside_it(tmp_path: Path) -> None:
+    def reloading(verbs: int) -> Counter[str]:
+        folder = write_site(tmp_path / f"{verbs}", verbs, 2)
+        executors = discover_executors()
+        catalogue, prover = Catalogue(Tree(folder), executors=executors), VerbProver(executors)
+        for text in ("as it was", "as it is"):  # the first is whole, what comes after it is not
+            path = folder / "operations" / "verb_7.yml"
+            path.write_text(path.read_text().replace("Verb 7 ", f"Verb 7 {text} "))
+            look = catalogue.tree.look()
+            with called() as calls:
+                catalogue.tree.digest(look)
+                assert prover.failures(catalogue.load(look)) == []
+        return calls
+
+    few, many = reloading(10), reloading(60)
+    assert few["catalogue.tree._hash"] == many["catalogue.tree._hash"] == 1
+    assert few["catalogue.reading.read_file"] == many["catalogue.reading.read_file"] == 1
+    assert few["translation.translating.prepare"] == many["translation.translating.prepare"] == 2
+    # Nothing is called for each of the verbs that did not change.
+    assert many.total() - few.total() < 50, (many - few).most_common(20)
 
 
 def test_two_hundred_alerts_are_one_transaction_of_few_statements(tmp_path: Path) -> None:

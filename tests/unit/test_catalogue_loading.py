@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.catalogue import write_site
 from uici.catalogue.diagnostics import CatalogueError, Diagnostic
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
@@ -390,3 +391,13 @@ def test_a_reference_is_judged_by_what_it_stands_for_and_not_by_its_text(
     assert not ok
     assert "environments.far.connection.base_url: base_url is unix:///" in said
     assert "canary-4" not in said
+
+
+def test_a_copy_with_changes_leaves_what_is_shared_alone(tmp_path: Path) -> None:
+    folder = write_site(tmp_path / "site", 2, 1)
+    operations = load_site(folder, executors=EXECUTORS).operations
+    one, other = operations["verb_0"], operations["verb_1"]
+    assert one.model_fields_set is other.model_fields_set
+    before = set(one.model_fields_set)
+    assert "keep_result" in one.model_copy(update={"keep_result": True}).model_fields_set
+    assert one.model_fields_set == before

@@ -17,6 +17,7 @@ from uici.catalogue.detection import choose_environment, detect_platform
 from uici.catalogue.diagnostics import CatalogueError, Diagnostic, Report
 from uici.catalogue.documents import Documents
 from uici.catalogue.draft import Draft, Lookup, Verb, covered
+from uici.catalogue.following import differing
 from uici.catalogue.operation_checks import check_among_others, named_operations, same_to_others
 from uici.catalogue.place_checks import AUTO
 from uici.catalogue.reading import is_readable
@@ -64,7 +65,11 @@ class Catalogue:
         self._files: dict[str, tuple[Stamp, VerbReading]] = {}
         self._each_its_own = False
         """Whether each of these files held a verb that nothing else defines, at the last load."""
+        self._looked: Mapping[str, Stamp] = {}
+        """The verb files of the last load, with their stamps."""
         self._verbs: dict[str, Verb] = {}
+        self._faulty: Set[str] = frozenset()
+        """Those of them that have problems of their own."""
         self._handed_out: tuple[dict[str, Operation], dict[str, tuple[VerbTest, ...]]] | None = None
         """Operations and tests of the last load, when it was sound."""
         self._unsound: dict[str, tuple[Diagnostic, ...]] = {}
@@ -77,14 +82,15 @@ class Catalogue:
 
     def load(self, look: Look | None = None) -> Site:
         """The site as it lies there now, or lay at `look`. Raises CatalogueError with every problem found."""
-        with _uncollected():
-            return self._load(self.tree.look() if look is None else look)
+        look = self.tree.look() if look is None else look
+        with _uncollected(to_stay=not self._verbs and len(look.verbs) >= _WORTH_KEEPING):
+            return self._load(look)
 
     def restore(self, look: Look) -> Site | None:
         """The site that was kept for exactly this content, before anything was loaded; None when there is none."""
         if self._cache is None or self._verbs or len(look.verbs) < _WORTH_KEEPING:
             return None
-        with _uncollected():
+        with _uncollected(to_stay=True):
             kept = self._cache.read(self._cache.key(self.tree.digest(look)))
         if kept is None:
             return None
@@ -131,22 +137,25 @@ class Catalogue:
             verbs, each_its_own = self._all_verbs(look, report, fresh=fresh)
         else:
             verbs = self._verbs | {reading.verb.name: reading.verb for reading in written.values() if reading.verb}
-            self._files = self._files | {path: (look.verbs[path], reading) for path, reading in written.items()}
+            self._files.update({path: (look.verbs[path], reading) for path, reading in written.items()})
         check_table(draft.translation_entries, verbs, report)
-        for verb in verbs.values():
-            if verb.diagnostics:
-                report.extend(verb.diagnostics)
-        changed = self._check_meaning(draft, verbs, fresh=fresh)
+        changed, gone = self._changed(verbs)
+        self._faulty = {name for name in self._faulty - changed if name in verbs}
+        self._faulty |= {name for name in changed if verbs[name].diagnostics}
+        for name in verbs if self._faulty else ():
+            if name in self._faulty:
+                report.extend(verbs[name].diagnostics)
+        self._check_meaning(draft, verbs, changed, gone, fresh=fresh)
         handed_out, self._handed_out = self._handed_out, None
         self._draft, self._verbs, self._covered = draft, verbs, draft.platforms
-        self._each_its_own = each_its_own
+        self._each_its_own, self._looked = each_its_own, look.verbs
         for problems in self._unsound.values():
             report.extend(problems)
         report.extend(self._rule_problems)
         default, because = _default_environment(draft, report)
         if report:
             raise CatalogueError(report)
-        operations, tests = self._handed_out = _to_hand_out(verbs, changed, handed_out)
+        operations, tests = self._handed_out = _to_hand_out(verbs, changed | gone, handed_out)
         # Each part was validated when it was read; validating thousands again would take longer than reading a change.
         return Site.model_construct(
             platform=draft.platform,
@@ -199,28 +208,34 @@ class Catalogue:
     def _written_anew(self, look: Look) -> dict[str, VerbReading] | None:
         """Of the same files as before those that hold something else; None where more than that may have changed.
 
-        So a reload costs what changed, and of the thousands that did not one comparison each.
+        So a reload costs what changed, and hardly anything for the thousands that did not.
         """
-        if look.verbs.keys() != self._files.keys():
+        changed = differing(look.verbs, self._looked)
+        if changed is None:
             return None
         found: dict[str, VerbReading] = {}
-        before = self._files
-        for path in [path for path, stamp in look.verbs.items() if before[path][0] != stamp]:
-            reading = read_verb_file(path, self._executors, before[path][1].tabled)
+        for path in changed:
+            reading = read_verb_file(path, self._executors, self._files[path][1].tabled)
             if reading.verb is None:
                 return None
             found[path] = reading
         return found
 
-    def _check_meaning(self, draft: Draft, verbs: Mapping[str, Verb], *, fresh: bool) -> Set[str]:
-        """Check again what may mean something else now: what changed, and what names something that changed.
-
-        Returns the names of the verbs that changed since the last load.
-        """
+    def _changed(self, verbs: Mapping[str, Verb]) -> tuple[Set[str], Set[str]]:
+        """The names of the verbs that are other than at the last load, and of those that are gone."""
         former = self._verbs
-        changed = {name for name, verb in verbs.items() if former.get(name) is not verb}
-        gone = former.keys() - verbs.keys()
+        others = differing(verbs, former)
+        if others is not None:
+            return set(others), set()
+        return {name for name, verb in verbs.items() if former.get(name) is not verb}, former.keys() - verbs.keys()
+
+    def _check_meaning(
+        self, draft: Draft, verbs: Mapping[str, Verb], changed: Set[str], gone: Set[str], *, fresh: bool
+    ) -> None:
+        """Check again what may mean something else now: what changed, and what names something that changed."""
+        former = self._verbs
         felt = {name for name in changed | gone if not same_to_others(former.get(name), verbs.get(name))}
+        stale: Set[str]
         if draft.platforms != self._covered:
             stale = set(verbs)
         else:
@@ -242,7 +257,6 @@ class Catalogue:
             lookup = Lookup(verbs, Report())
             check_rules(draft, lookup)
             self._rule_problems = tuple(lookup.report)
-        return changed | gone
 
 
 def _to_hand_out(
@@ -280,12 +294,18 @@ def _default_environment(draft: Draft, report: Report) -> tuple[str, str]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Loading makes a great many objects, none of them in cycles: looking for cycles among them quadruples its time."""
+def _uncollected(*, to_stay: bool) -> Iterator[None]:
+    """Loading makes a great many objects, none of them in cycles: looking for cycles among them quadruples its time.
+
+    Those of a large site are `to_stay`. To look through them again and again for what has become unreachable would hold
+    all threads up for a second each time; what a reload replaces is freed all the same.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if to_stay:
+            gc.freeze()
         if was:
             gc.enable()

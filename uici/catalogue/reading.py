@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -278,7 +279,8 @@ class _Builder:
 
     def _key(self, event: Any, position: Position) -> None:
         mapping = self._open[-1][0]
-        key: str = event.value
+        # Thousands of files have the same few keys.
+        key: str = sys.intern(event.value)
         if event.anchor:
             self._fail(event, "wrong_key", "a key takes no anchor")
         if key == "<<" and not event.style:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from uici.catalogue.following import differing
 from uici.catalogue.locations import shipped_config, shipped_operations, site_operations
 from uici.catalogue.overlaying import FILES
 
@@ -40,7 +41,8 @@ class Tree:
         """`directory` is the site's folder; None means that only what is shipped counts. `more` are further verbs."""
         self.directory = directory
         self._more = more
-        self._hashed: dict[str, tuple[Stamp, bytes]] = {}
+        self._listed: dict[Path, dict[str, Stamp]] = {}
+        self._hashed: dict[int, tuple[Mapping[str, Stamp], dict[str, bytes]]] = {}
 
     def look(self) -> Look:
         """What lies there now. A file or folder that is gone is simply not in it."""
@@ -49,10 +51,10 @@ class Tree:
             path = os.path.join(shipped_config(), name)
             documents[path] = _stamp(path)
         if self.directory is not None:
-            documents.update(_listed(self.directory))
+            documents.update(self._of_folder(self.directory, _SUFFIXES))
         verbs: dict[str, Stamp] = {}
         for folder in self.verb_folders():
-            verbs.update(_listed(folder, (".yml",)))
+            verbs.update(self._of_folder(folder, (".yml",)))
         known = {os.path.realpath(path) for path in verbs} if self._more else ()
         verbs.update({str(path): _stamp(str(path)) for path in self._more if os.path.realpath(path) not in known})
         return Look(documents, verbs)
@@ -64,17 +66,32 @@ class Tree:
 
     def digest(self, look: Look) -> str:
         """Content hash of all files of `look`: their paths and what they hold. Reads only what changed since."""
-        before, stamps = self._hashed, dict(look)
-        changed = {
-            path: (stamp, _hash(path))
-            for path, stamp in stamps.items()
-            if (kept := before.get(path)) is None or kept[0] != stamp
-        }
-        known = {**before, **changed}
-        # In the order of the look; where the same files lie there as before, that is theirs already.
-        hashed = known if list(known) == list(stamps) else {path: known[path] for path in stamps}
-        self._hashed = hashed
-        return "sha256:" + hashlib.sha256(b"".join([each for _, each in hashed.values()])).hexdigest()
+        total = hashlib.sha256()
+        for number, stamps in enumerate((look.documents, look.verbs)):
+            former, hashes = self._hashed.get(number, ({}, {}))
+            changed = differing(stamps, former)
+            if changed is None:
+                hashes = {
+                    path: hashes[path] if path in hashes and former[path] == stamp else _hash(path)
+                    for path, stamp in stamps.items()
+                }
+            else:
+                changed = [path for path in changed if former[path] != stamps[path]]
+                hashes = hashes | {path: _hash(path) for path in changed}
+            self._hashed[number] = (stamps, hashes)
+            total.update(b"".join(hashes.values()))
+        return "sha256:" + total.hexdigest()
+
+    def _of_folder(self, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Stamp]:
+        """As `_listed`; what is as it was at the last look is the same object as then."""
+        found, known = _listed(folder, suffixes), self._listed.get(folder, {})
+        if found.keys() != known.keys():
+            known = {path: found[path] for path in sorted(found)}
+        else:
+            written = {path: stamp for path, stamp in found.items() if known[path] != stamp}
+            known = known | written if written else known
+        self._listed[folder] = known
+        return known
 
 
 def _hash(path: str) -> bytes:
@@ -88,7 +105,7 @@ def _hash(path: str) -> bytes:
     return content.digest()
 
 
-def _listed(folder: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> dict[str, Stamp]:
+def _listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Stamp]:
     found: dict[str, Stamp] = {}
     # As pathlib writes it: of the folder `.` the entry's own path would begin with `./`.
     before = str(folder / "x")[:-1]
@@ -109,7 +126,7 @@ def _listed(folder: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> dict[str, St
     except OSError:
         # Gone, or not for us to see: loading says which.
         return {}
-    return {path: found[path] for path in sorted(found)}
+    return found
 
 
 def _stamp(path: str) -> Stamp:

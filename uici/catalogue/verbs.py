@@ -16,6 +16,7 @@ from uici.catalogue.operation_checks import check_own_references, check_schemas
 from uici.catalogue.reading import Node, empty, read_file
 from uici.catalogue.shapes import parse
 from uici.catalogue.translation_checks import check_translations, check_verb_tests
+from uici.model.base import share_field_sets
 from uici.model.operation import NAME, Operation, OperationBody, Translation
 from uici.model.site import VerbFile, VerbTest
 from uici.ports import Executor
@@ -57,6 +58,8 @@ def read_verb_file(path: str, executors: Executors, tabled: Translations) -> Ver
     typed |= parse_translations(name, tabled, translations, report)
     body = node.at("operation")
     operation = _operation(name, key, verb.operation, typed) if verb is not None else None
+    if verb is not None and operation is not None:
+        share_field_sets((operation, *verb.tests))
     return VerbReading(
         studied(
             name,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from uici.catalogue.diagnostics import Diagnostic
+from uici.catalogue.following import differing
 from uici.model.base import JsonObject, canonical_json
 from uici.model.errors import Problem
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -46,19 +47,20 @@ class VerbProver:
         """Tests of platforms whose executors are not in `executors` are passed over."""
         self._executors = executors
         self._passed: dict[str, tuple[Operation, tuple[VerbTest, ...]]] = {}
+        self._sound: tuple[Mapping[str, Operation], Mapping[str, tuple[VerbTest, ...]]] = ({}, {})
+        """Operations and tests of the last site, when all of them passed."""
 
     def trust(self, site: Site) -> None:
         """Take it that all tests of this very site pass: they did when it was kept."""
         self._passed = {name: (site.operations[name], tests) for name, tests in site.verb_tests.items()}
+        self._sound = (site.operations, site.verb_tests)
 
     def failures(self, site: Site) -> list[VerbTestFailure]:
         """Translate every test of every verb and return what failed; nothing is sent."""
         failures: list[VerbTestFailure] = []
         passed, operations = self._passed, site.operations
-        for name in passed.keys() - site.verb_tests.keys():
-            del passed[name]
-        for name, tests in site.verb_tests.items():
-            before = passed.get(name)
+        for name in self._in_question(site):
+            tests, before = site.verb_tests[name], passed.get(name)
             # A translation depends on nothing that a reload changes but the operation itself.
             if before is not None and before[1] is tests and before[0] is operations[name]:
                 continue
@@ -68,7 +70,18 @@ class VerbProver:
                 passed.pop(name, None)
             else:
                 passed[name] = (operations[name], tests)
+        self._sound = ({}, {}) if failures else (operations, site.verb_tests)
         return failures
+
+    def _in_question(self, site: Site) -> Iterable[str]:
+        """The verbs whose tests may not pass as they did."""
+        operations = differing(site.operations, self._sound[0])
+        tests = differing(site.verb_tests, self._sound[1])
+        if operations is not None and tests is not None:
+            return [name for name in dict.fromkeys((*operations, *tests)) if name in site.verb_tests]
+        for name in self._passed.keys() - site.verb_tests.keys():
+            del self._passed[name]
+        return site.verb_tests
 
     def _failures_of(self, site: Site, name: str, tests: tuple[VerbTest, ...]) -> list[VerbTestFailure]:
         failures = []
