@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.local_rig import call
-from tests.integration.test_local_supervisor import Place, pid_of, place, refused, sleeper
+from tests.integration.local_place import Place, pid_of, place, refused, sleeper
 from uici.model.call import FailureKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 

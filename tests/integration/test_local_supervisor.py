@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,89 +9,24 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import textwrap
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from executors.local import LocalExecutor
-from executors.local.program import ProgramFiles
 from tests.contract.local_rig import call, environment_of, make_call, supervisor_pid
-from tests.contract.rig import ALL_LAYERS, NOBODY
+from tests.contract.rig import NOBODY
+from tests.integration.local_place import SLEEPER, Place, kill_supervisor, pid_of, place, refused, sleeper
 from tests.real.process import end_supervisors
 from tests.waiting import until
 from uici.model.base import JsonObject
-from uici.model.call import CallError, FailureKind, Happened
-from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.call import FailureKind, Happened
 from uici.ports import ExecutorContext
 
-SLEEPER = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(1000)"]
-
-
-class Place:
-    """A state directory with a supervisord of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = folder
-        self.directory = folder / "supervisor"
-
-    def executor(
-        self, identity: SelfIdentity = NOBODY, layers: SelfGuardLayers = ALL_LAYERS, **settings: Any
-    ) -> LocalExecutor:
-        return LocalExecutor(
-            ExecutorContext(
-                environment="test",
-                settings={"settle_seconds": 0.2, **settings},
-                identity=identity,
-                layers=layers,
-                state_directory=str(self.state),
-            )
-        )
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    # A short path, so that supervisord's socket stands where its other files do.
-    with tempfile.TemporaryDirectory(prefix="uici-") as folder:
-        place = Place(Path(folder))
-        yield place
-        for note in (place.directory / "run").glob("*.json"):
-            end_orphan(json.loads(note.read_text()))
-        end_supervisors(place.directory)
-
-
-def end_orphan(note: JsonObject) -> None:
-    with contextlib.suppress(OSError, psutil.Error):
-        if os.getpgid(note["pid"]) == note["pid"]:
-            os.killpg(note["pid"], signal.SIGKILL)
-
-
-def sleeper(**more: Any) -> JsonObject:
-    return {"program": "sleeper", "command": SLEEPER, "stop_seconds": 1.0, **more}
-
-
-def pid_of(executor: LocalExecutor, binding: JsonObject) -> int:
-    """Of its first instance, once that is the service itself: what is killed sooner has left no note of itself."""
-    pid = int(call(executor, "program.status", target=binding)["instances"][0]["pid"])
-    environment_of(pid)
-    return pid
-
-
-def kill_supervisor(place: Place) -> None:
-    pid = supervisor_pid(place.directory)
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "supervisord is dead")
-
-
-def refused(executor: LocalExecutor, name: str, **arguments: Any) -> CallError:
-    with pytest.raises(CallError) as caught:
-        call(executor, name, **arguments)
-    return caught.value
+__all__ = ["place"]
 
 
 # --- starting -------------------------------------------------------------------------------------------------
@@ -395,230 +329,3 @@ def test_a_change_that_stops_halfway_says_that_it_is_unknown(place: Place) -> No
         finally:
             os.kill(pid, signal.SIGCONT)
     assert error.kind is FailureKind.UNKNOWN
-
-
-# --- programs -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "binding",
-    [
-        sleeper(command=["/no/such/program"]),
-        sleeper(command=["no-such-program-anywhere"]),
-        sleeper(directory="/no/such/folder"),
-        sleeper(command=[sys.executable, "-c", "import sys; sys.exit(3)"]),
-    ],
-    ids=["no-file", "not-in-path", "no-folder", "exits"],
-)
-def test_what_cannot_start_is_said(place: Place, binding: JsonObject) -> None:
-    executor = place.executor(settle_seconds=3.0)
-    error = refused(executor, "program.start", target=binding)
-    assert (error.kind, error.code) == (FailureKind.PERMANENT, "start_failed")
-    status = call(executor, "program.status", target=binding)
-    expected = ("exited", 3) if "sys.exit" in binding["command"][-1] else ("failed", 127)
-    assert (status["state"], status["exit_code"]) == expected
-    if expected[0] == "failed":
-        assert any("cannot start" in line for line in call(executor, "program.logs", target=binding)["lines"])
-
-
-def test_a_version_that_does_not_start_is_taken_back(place: Place) -> None:
-    executor = place.executor(settle_seconds=3.0)
-    binding = sleeper(
-        versions={"works": {}, "broken": {"command": [sys.executable, "-S", "-c", "raise SystemExit(7)"]}},
-        version="works",
-    )
-    call(executor, "program.start", target=binding)
-    attempt = make_call("program.deploy", target=binding, version="broken")
-    before = executor.before(attempt)
-    error = refused(executor, "program.deploy", target=binding, version="broken")
-    assert (error.kind, error.code) == (FailureKind.PERMANENT, "start_failed")
-    assert "exit status 7" in error.message
-    assert "again" in error.message
-    described = call(executor, "program.describe", target=binding)
-    assert described["configuration"]["version"] == "works"
-    assert described["status"]["state"] == "running"
-    assert executor.happened(attempt, before) is Happened.NO
-
-
-def test_an_unknown_version_names_the_choices(place: Place) -> None:
-    binding = sleeper(versions={"blue": {}, "green": {}}, version="blue")
-    error = refused(place.executor(), "program.deploy", target=binding, version="gren")
-    assert error.code == "unknown_version"
-    assert "blue, green" in error.message
-    assert "did you mean 'green'" in error.message
-
-
-def test_what_people_edit_wins_over_what_was_changed_before(place: Place) -> None:
-    executor = place.executor()
-    call(executor, "program.start", target=sleeper())
-    call(executor, "program.scale", target=sleeper(), replicas=2)
-    call(executor, "program.restart", target=sleeper())
-    assert call(executor, "program.status", target=sleeper())["desired"] == 2
-    call(executor, "program.restart", target=sleeper(replicas=3, environment={"EDITED": "1"}))
-    status = call(executor, "program.status", target=sleeper())
-    assert status["running"] == 3
-    assert environment_of(status["instances"][2]["pid"])["EDITED"] == "1"
-    assert environment_of(status["instances"][2]["pid"])["UICI_INSTANCE"] == "2"
-
-
-def test_scaling_to_nothing_and_back(place: Place) -> None:
-    executor, binding = place.executor(), sleeper(replicas=2)
-    call(executor, "program.start", target=binding)
-    call(executor, "program.scale", target=binding, replicas=0)
-    status = call(executor, "program.status", target=binding)
-    assert (status["state"], status["desired"], status["running"]) == ("stopped", 0, 0)
-    call(executor, "program.scale", target=binding, replicas=1)
-    assert call(executor, "program.status", target=binding)["state"] == "running"
-
-
-def test_a_stopped_program_stays_stopped_when_it_is_changed(place: Place) -> None:
-    executor, binding = place.executor(), sleeper()
-    call(executor, "program.start", target=binding)
-    call(executor, "program.stop", target=binding)
-    call(executor, "program.configure", target=binding, environment={"A": "1"})
-    call(executor, "program.scale", target=binding, replicas=2)
-    assert call(executor, "program.status", target=binding)["running"] == 0
-    call(executor, "program.start", target=binding)
-    assert environment_of(pid_of(executor, binding))["A"] == "1"
-
-
-def test_the_whole_process_group_is_ended(place: Place) -> None:
-    script = (
-        "import subprocess, sys, time\n"
-        "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(999)'])\n"
-        "time.sleep(999)\n"
-    )
-    executor, binding = place.executor(), sleeper(command=[sys.executable, "-S", "-c", script])
-    call(executor, "program.start", target=binding)
-    parent = psutil.Process(pid_of(executor, binding))
-    until(lambda: len(parent.children()) == 1, "the child runs")
-    assert call(executor, "program.usage", target=binding)["processes"] == 2
-    (child,) = parent.children()
-    call(executor, "program.stop", target=binding)
-    until(lambda: not child.is_running() or child.status() == "zombie", "the child has ended too")
-
-
-def test_logs_of_any_bytes(place: Place) -> None:
-    script = (
-        "import os,time\n"
-        "for n in range(300): os.write(1, b'line %d\\n' % n)\n"
-        "os.write(2, b'\\xff\\x00\\x1b[31m' + b'x' * 9000 + b'\\n')\n"
-        "time.sleep(999)\n"
-    )
-    executor, binding = place.executor(), sleeper(command=[sys.executable, "-S", "-c", script])
-    call(executor, "program.start", target=binding)
-    until(lambda: len(call(executor, "program.logs", target=binding, lines=1000)["lines"]) == 301, "all lines")
-    logs = call(executor, "program.logs", target=binding, lines=3)
-    assert logs["truncated"] is True
-    assert logs["lines"][:2] == ["line 298", "line 299"]
-    assert len(logs["lines"][2]) == 4096
-    assert call(executor, "program.logs", target=binding, lines=400)["truncated"] is False
-    raw = call(executor, "supervisor.rpc", method="tailProcessStdoutLog", params=["sleeper-0", 0, 100])
-    assert raw["result"]
-
-
-def test_a_broken_specification_is_named(place: Place) -> None:
-    executor = place.executor()
-    call(executor, "program.start", target=sleeper())
-    (place.directory / "programs" / "sleeper.json").write_text("{")
-    error = refused(executor, "program.status", target=sleeper())
-    assert (error.kind, error.code) == (FailureKind.PERMANENT, "specification_broken")
-
-
-def test_find_by_program_and_by_instance(place: Place) -> None:
-    executor = place.executor()
-    call(executor, "program.start", target=sleeper())
-    assert executor.find({"program": "sleeper"}) == ({"program": "sleeper"},)
-    assert executor.find({"name": "sleeper-0"}) == ({"program": "sleeper"},)
-    assert executor.find({"instance": "sleeper"}) == ()
-
-
-def test_an_ini_holds_names_and_paths_only(tmp_path: Path) -> None:
-    from executors.local.program import Specification
-    from executors.local.settings import LocalBinding
-
-    binding = LocalBinding.model_validate(sleeper(command=["x\n[program:evil]"], environment={"A": "%(B)s\n;"}))
-    text = ProgramFiles(tmp_path, 1).render(Specification.initial(binding))
-    assert text.count("[program:") == 1
-    assert "evil" not in text
-    assert "%(B)s" not in text
-
-
-# --- UICI itself ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [
-        ("shutdown", []),
-        ("restart", []),
-        ("stopAllProcesses", []),
-        ("supervisor.stopProcessGroup", ["sleeper-0"]),
-        ("stopProcess", ["sleeper-0:*"]),
-        ("signalProcess", ["sleeper-0", "KILL"]),
-        ("signalAllProcesses", ["TERM"]),
-        ("removeProcessGroup", ["sleeper-0"]),
-        ("system.multicall", [[{"methodName": "supervisor.stopProcess", "params": ["sleeper-0"]}]]),
-    ],
-)
-def test_no_open_call_reaches_uici(place: Place, method: str, params: list[Any]) -> None:
-    binding = sleeper()
-    call(place.executor(), "program.start", target=binding)
-    call(place.executor(), "program.start", target={"program": "other", "command": SLEEPER, "stop_seconds": 1})
-    pid = pid_of(place.executor(), binding)
-    guarded = place.executor(SelfIdentity(pids=frozenset({pid})))
-    error = refused(guarded, "supervisor.rpc", method=method, params=params)
-    assert (error.kind, error.code) == (FailureKind.PERMANENT, "self_target")
-    assert pid_of(place.executor(), binding) == pid
-    # A sibling may be healed.
-    call(guarded, "program.restart", target={"program": "other"})
-    call(guarded, "supervisor.rpc", method="stopProcess", params=["other-0"])
-    unguarded = place.executor(
-        SelfIdentity(pids=frozenset({pid})),
-        SelfGuardLayers(intake=False, planning=False, translation=False, executor=False),
-    )
-    with contextlib.suppress(CallError):  # a program that runs is not removed, but supervisord was asked
-        call(unguarded, "supervisor.rpc", method=method, params=params)
-    if method != "removeProcessGroup":
-        until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", "it acted")
-
-
-def test_nested_requests_are_looked_into(place: Place) -> None:
-    call(place.executor(), "program.start", target=sleeper())
-    guarded = place.executor(SelfIdentity(pids=frozenset({pid_of(place.executor(), sleeper())})))
-    inner = {"methodName": "system.multicall", "params": [[{"methodName": "supervisor.stopAllProcesses"}]]}
-    assert refused(guarded, "supervisor.rpc", method="system.multicall", params=[[inner]]).code == "self_target"
-
-
-def test_uici_as_a_service_of_this_supervisor_does_not_touch_itself(place: Place) -> None:
-    script = textwrap.dedent(
-        f"""
-        import sys, time
-        sys.path[:0] = {[str(Path(__file__).parents[2])]!r}
-        from tests.contract.local_rig import call
-        from executors.local import LocalExecutor
-        from uici.model.call import CallError
-        from uici.model.identity import SelfIdentity
-        from uici.ports import ExecutorContext
-        executor = LocalExecutor(ExecutorContext(environment="e", settings={{}}, identity=SelfIdentity(),
-                                                 state_directory={str(place.state)!r}))
-        for name, arguments in (("program.restart", {{"target": {{"program": "uici"}}}}),
-                                ("supervisor.rpc", {{"method": "shutdown"}})):
-            try:
-                call(executor, name, **arguments)
-            except CallError as error:
-                print("answer", error.code, flush=True)
-        time.sleep(999)
-        """
-    )
-    binding = {"program": "uici", "command": [sys.executable, "-c", script], "stop_seconds": 1}
-    executor = place.executor()
-    call(executor, "program.start", target=binding)
-    pid = pid_of(executor, binding)
-
-    def answers() -> list[str]:
-        return [line for line in call(executor, "program.logs", target=binding)["lines"] if line.startswith("answer")]
-
-    until(lambda: len(answers()) == 2, "both were refused")
-    assert answers() == ["answer self_target", "answer self_target"]
-    assert pid_of(executor, binding) == pid
