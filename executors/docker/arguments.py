@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from executors.docker.settings import MAX_STOP_SECONDS, DockerBinding, Text
 from executors.haproxy import MAX_WEIGHT, Traffic
+from executors.parameters import VARIABLE, Diagnostic, LogLines, Selection, SnapshotLines, Versioned
 from uici.model.base import Frozen, JsonValue
 
 OPEN_CALL = "engine.request"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
 
 
 class OnTarget(Frozen):
@@ -22,16 +22,12 @@ class OnTarget(Frozen):
     target: DockerBinding = Field(description="the target's whole binding")
 
 
-class Logs(OnTarget):
+class Logs(OnTarget, LogLines):
     """Arguments of container.logs."""
 
-    lines: int = Field(default=200, ge=1, le=10_000)
 
-
-class Snapshot(OnTarget):
+class Snapshot(OnTarget, SnapshotLines):
     """Arguments of container.snapshot."""
-
-    lines: int = Field(default=200, ge=1, le=2000, description="of the logs")
 
 
 class Stop(OnTarget):
@@ -71,32 +67,23 @@ class Recreate(OnTarget):
 class Configure(Recreate):
     """Arguments of container.configure."""
 
-    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], Annotated[str, Field(max_length=131_072)]] = Field(
+    environment: dict[Annotated[str, Field(pattern=VARIABLE)], Annotated[str, Field(max_length=131_072)]] = Field(
         default_factory=dict, description="variables to set"
     )
-    remove: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
+    remove: tuple[Annotated[str, Field(pattern=VARIABLE)], ...] = Field(
         default=(), max_length=1000, description="variables to remove"
     )
 
 
-class Deploy(Recreate):
+class Deploy(Recreate, Versioned):
     """Arguments of container.deploy: exactly one of `image` and `version`."""
 
     image: Text | None = Field(default=None, description="an image that the engine has: repository:tag, digest or id")
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = Field(
-        default=None, description="a tag of the container's own repository"
-    )
     record: dict[str, Annotated[str, Field(max_length=4096)]] | None = Field(
         default=None,
         max_length=10,
         description="container.describe's `deployment`: exactly that image comes back, with what was known before it",
     )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Deploy:
-        if (self.image is None) is (self.version is None):
-            raise ValueError("give exactly one of image and version")
-        return self
 
 
 class Exec(OnTarget):
@@ -105,7 +92,7 @@ class Exec(OnTarget):
     argv: tuple[Annotated[str, Field(max_length=131_072)], ...] = Field(
         min_length=1, max_length=1000, description="the program and its arguments; no shell reads them"
     )
-    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], Annotated[str, Field(max_length=131_072)]] = Field(
+    environment: dict[Annotated[str, Field(pattern=VARIABLE)], Annotated[str, Field(max_length=131_072)]] = Field(
         default_factory=dict, description="variables for the program, beside the container's own"
     )
     stdin: Annotated[str, Field(max_length=1_048_576)] | None = Field(
@@ -119,21 +106,12 @@ class Exec(OnTarget):
     )
 
 
-class ListAll(OnTarget):
+class ListAll(OnTarget, Selection):
     """Arguments of container.list."""
 
-    state: (
-        Literal["running", "starting", "stopped", "exited", "failed", "paused", "restarting", "missing", "unknown"]
-        | None
-    ) = Field(default=None, description="only those in this state")
-    limit: int = Field(default=100, ge=1, le=1000, description="how many at most")
 
-
-class Diagnose(OnTarget):
+class Diagnose(OnTarget, Diagnostic):
     """Arguments of container.diagnose."""
-
-    diagnostic: str = Field(max_length=63, description="the name of one of the binding's `diagnostics`")
-    must_succeed: bool = Field(default=False, description="an exit code other than 0 is a failure of the call")
 
 
 class SetBackend(OnTarget):

@@ -10,10 +10,10 @@ from typing import Annotated, TypeVar
 from pydantic import Field, ValidationError
 
 from executors.kubernetes.settings import KubernetesBinding
+from executors.parameters import VARIABLE
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import CallError, CallSpec, FailureKind, Risk
 
-VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
 _IN_FLIGHT = 15.0
 
 

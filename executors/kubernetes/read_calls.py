@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 from pydantic import Field
 
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.haproxy import MAX_WEIGHT, SET_RETURNS, STATE_RETURNS, Traffic
 from executors.kubernetes.publishing import OnTarget, Published, published
+from executors.parameters import Diagnostic, LogLines, Selection, SnapshotLines
 from executors.snapshot import SNAPSHOT_RETURNS
 from uici.model.call import Risk
 
@@ -28,33 +28,20 @@ STATUS, HEALTH, LOGS, USAGE, DESCRIBE, LIST, DIAGNOSE, SNAPSHOT, BACKEND, SET_BA
 )
 
 
-class Logs(OnTarget):
+class Logs(OnTarget, LogLines):
     """Arguments of workload.logs."""
 
-    lines: int = Field(default=200, ge=1, le=10_000)
 
-
-class Snapshot(OnTarget):
+class Snapshot(OnTarget, SnapshotLines):
     """Arguments of workload.snapshot."""
 
-    lines: int = Field(default=200, ge=1, le=2000, description="of the logs")
 
-
-class ListAll(OnTarget):
+class ListAll(OnTarget, Selection):
     """Arguments of workload.list."""
 
-    state: (
-        Literal["running", "starting", "stopped", "exited", "failed", "paused", "restarting", "missing", "unknown"]
-        | None
-    ) = Field(default=None, description="only those in this state")
-    limit: int = Field(default=100, ge=1, le=1000, description="how many at most")
 
-
-class Diagnose(OnTarget):
+class Diagnose(OnTarget, Diagnostic):
     """Arguments of workload.diagnose."""
-
-    diagnostic: str = Field(max_length=63, description="the name of one of the binding's `diagnostics`")
-    must_succeed: bool = Field(default=False, description="an exit code other than 0 is a failure of the call")
 
 
 class SetBackend(OnTarget):

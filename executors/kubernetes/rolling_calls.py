@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from executors.kubernetes.publishing import OnTarget, Published, Variable, published
+from executors.parameters import Versioned
 from uici.model.base import Frozen
 from uici.model.call import Risk
 
@@ -51,24 +52,15 @@ class Update(Roll):
     memory_bytes: int | None = Field(default=None, ge=0, le=2**50, description="0 = no limit")
 
 
-class Deploy(Roll):
+class Deploy(Roll, Versioned):
     """Arguments of workload.deploy: exactly one of `image` and `version`."""
 
     image: Annotated[str, Field(pattern=_IMAGE)] | None = Field(default=None, description="repository:tag or digest")
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = Field(
-        default=None, description="a tag of the container's own repository"
-    )
     record: dict[str, Annotated[str, Field(max_length=4096)]] | None = Field(
         default=None,
         max_length=10,
         description="workload.describe's `deployment`: exactly that comes back, with what was known before it",
     )
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Deploy:
-        if (self.image is None) is (self.version is None):
-            raise ValueError("give exactly one of image and version")
-        return self
 
 
 _CHANGED: Mapping[str, str] = MappingProxyType(

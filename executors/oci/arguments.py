@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from executors.oci.settings import OciBinding
+from executors.parameters import VARIABLE, Diagnostic, LogLines, Selection, SnapshotLines, Versioned
 from uici.model.base import Frozen, JsonValue
 
 OPEN_CALL = "oci.request"
 MAX_WEIGHT = 100
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_.-]{0,254}$"
 _Value = Annotated[str, Field(max_length=65_536, pattern="^[^\\x00]*$")]
 
 
@@ -32,16 +32,12 @@ class OnTarget(Frozen):
     target: OciBinding = Field(description="the target's whole binding")
 
 
-class Logs(OnTarget):
+class Logs(OnTarget, LogLines):
     """Arguments of oci.logs."""
 
-    lines: int = Field(default=200, ge=1, le=10_000)
 
-
-class Snapshot(OnTarget):
+class Snapshot(OnTarget, SnapshotLines):
     """Arguments of oci.snapshot."""
-
-    lines: int = Field(default=200, ge=1, le=2000, description="of the logs")
 
 
 class Stop(OnTarget):
@@ -76,22 +72,19 @@ class Update(Recreate):
 class Configure(Recreate):
     """Arguments of oci.configure."""
 
-    environment: dict[Annotated[str, Field(pattern=_VARIABLE)], _Value] = Field(
+    environment: dict[Annotated[str, Field(pattern=VARIABLE)], _Value] = Field(
         default_factory=dict, description="variables to set"
     )
-    remove: tuple[Annotated[str, Field(pattern=_VARIABLE)], ...] = Field(
+    remove: tuple[Annotated[str, Field(pattern=VARIABLE)], ...] = Field(
         default=(), max_length=1000, description="variables to remove"
     )
 
 
-class Deploy(Recreate):
+class Deploy(Recreate, Versioned):
     """Arguments of oci.deploy: exactly one of `image` and `version`."""
 
     image: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:@-]{0,500}$")] | None = Field(
         default=None, description="an image that the region can pull: registry/repository:tag"
-    )
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")] | None = Field(
-        default=None, description="a tag of the present image's repository"
     )
     record: dict[str, Annotated[str, Field(max_length=4096)]] | None = Field(
         default=None,
@@ -99,28 +92,13 @@ class Deploy(Recreate):
         description="oci.describe's `deployment`: exactly that image comes back, with what was known before it",
     )
 
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Deploy:
-        if (self.image is None) is (self.version is None):
-            raise ValueError("give exactly one of image and version")
-        return self
 
-
-class ListAll(OnTarget):
+class ListAll(OnTarget, Selection):
     """Arguments of oci.list."""
 
-    state: (
-        Literal["running", "starting", "stopped", "exited", "failed", "paused", "restarting", "missing", "unknown"]
-        | None
-    ) = Field(default=None, description="only those in this state")
-    limit: int = Field(default=100, ge=1, le=1000, description="how many at most")
 
-
-class Diagnose(OnTarget):
+class Diagnose(OnTarget, Diagnostic):
     """Arguments of oci.diagnose."""
-
-    diagnostic: str = Field(max_length=63, description="the name of one of the binding's `diagnostics`")
-    must_succeed: bool = Field(default=False, description="an exit code other than 0 is a failure of the call")
 
 
 class SetBackend(OnTarget):
