@@ -16,6 +16,8 @@ from uici.model.call import Call, CallError, Happened
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.ports import ExecutorContext
 
+COMPOSE = {"com.docker.compose.service": "web", "com.docker.compose.project": "uici-t"}
+
 
 class Ground:
     """An executor, a raw client, and containers that are gone after the test."""
