@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.contract import scenario_table
 from tests.real.components import require_component
+from tests.real.turns import on_the_node
 
 # Fixtures of the real engine live beside it.
 pytest_plugins = ("tests.real.docker", "tests.real.remote_engine", "tests.real.kubernetes")
@@ -123,6 +125,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.spreading import scheduler  # here, because the tests run without xdist, too
 
     return scheduler(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep tests of the cluster apart from one that takes its node away; the wait is not of the test's own time."""
+    if "kubernetes" not in item.nodeid:
+        return (yield)
+    with on_the_node(Path(tempfile.gettempdir()), alone=item.get_closest_marker("whole_node") is not None):
+        return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -167,6 +167,7 @@ class KubernetesRig:
 
     @contextlib.contextmanager
     def drained(self) -> Iterator[None]:
+        until(lambda: len(self._pods()) == 1, "what the last test replaced has gone")
         (pod,) = self._pods()
         node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
 

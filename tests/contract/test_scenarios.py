@@ -277,7 +277,9 @@ def ground(rig: Rig, name: str, tmp_path: Path) -> Iterator[Ground]:
         application.stop()
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.whole_node) if name == "host_drained" else name for name in EXPECTED]
+)
 def test_it_ends_alike_on_every_platform(
     ground: Ground, name: str, record_property: Callable[[str, object], None]
 ) -> None:
