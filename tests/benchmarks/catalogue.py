@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measuring import Figure, Result
+from tests.benchmarks.measuring import Figure, Ratio, Result
 
 VERBS, TARGETS = 10_000, 1_000
 ROUNDS = 3
@@ -173,13 +173,29 @@ def measure(folder: Path) -> Result:
         Figure.of("restored from the cache", [row["kept"] for row in rows]),
         Figure.of("one look at the files", [value for row in rows for value in row["looks"]]),
         Figure.of("one reload after a change of one file", [value for row in rows for value in row["reloads"]]),
+        Figure.of(
+            "one reload with its look",
+            [sum(each) for row in rows for each in zip(row["looks"], row["reloads"], strict=True)],
+        ),
         Figure.of("memory after cold load", [row["rss"] for row in rows], unit="MiB"),
         Figure.of("memory after restoring", [row["kept rss"] for row in rows], unit="MiB"),
     ]
     for module in ("pydantic", "uici", "uici.model.site"):
         values = [float(_output(_IMPORT.format(module=module))) for _ in range(_IMPORTS)]
         figures.append(Figure.of(f"import {module}", values))
-    return Result(name="catalogue", figures=tuple(figures), facts={"verbs": VERBS, "targets": TARGETS})
+    named = {figure.name: figure for figure in figures}
+    ratios = tuple(
+        Ratio(name, named[name].median, beside, named[beside].median, named[name].unit, goal)
+        for name, beside, goal in (
+            ("cold load", "yaml.load of the same files", 20_000),
+            ("restored from the cache", "yaml.load of the same files", 2_000),
+            ("one reload with its look", "one look at the files", 50),
+            ("memory after cold load", "memory after restoring", 300),
+            ("import uici", "import pydantic", 300),
+        )
+    )
+    facts: dict[str, str | int | float] = {"verbs": VERBS, "targets": TARGETS}
+    return Result(name="catalogue", figures=tuple(figures), ratios=ratios, facts=facts)
 
 
 def write_site(folder: Path, verbs: int, targets: int) -> Path:
