@@ -26,6 +26,7 @@ from uici.model.call import CallError, FailureKind
 _LOG = structlog.get_logger(__name__)
 
 _POLL_SECONDS = 0.02
+_NOTICE_SECONDS = 1.0
 _STOP_MARGIN_SECONDS = 5.0  # between supervisord's SIGKILL and the kernel's last word
 
 
@@ -269,10 +270,13 @@ class ProgramChanges:
             with _allowing("already_started"):
                 self._supervisor.call("supervisor.startProcess", name, False)
         settled = time.monotonic() + self._settings.settle_seconds
+        noticed = settled + _NOTICE_SECONDS
         while instances:
             present = observe(self._files, self._supervisor, instances, manage=False)
             failed = [instance for instance in present if not instance.running]
-            if failed:
+            # How it ended supervisord says once it has looked, a moment after the process has gone.
+            unnoticed = any(one.state == "exited" and one.exit_code is None for one in failed)
+            if failed and (not unnoticed or time.monotonic() >= noticed):
                 ends = ", ".join(f"{one.id} ended with {_exit_text(one.exit_code)}" for one in failed)
                 unstartable = any(one.exit_code == CANNOT_START for one in failed)
                 why = "its command could not be started, see `command` in targets.yml" if unstartable else "see its log"
@@ -280,9 +284,9 @@ class ProgramChanges:
                 raise CallError(
                     FailureKind.PERMANENT, "start_failed", f"{ends} right after its start: {why} (check_logs, or {log})"
                 )
-            if time.monotonic() >= settled:
+            if time.monotonic() >= settled and not failed:
                 return
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and not failed:
                 raise _timeout("start", instances)
             time.sleep(_POLL_SECONDS)
 

@@ -41,7 +41,7 @@ class Yard:
         self.ground = Ground(engine)
         self.client: Any = engine.client()
         self.volume, self.network = f"uici-t-{self.mark}", f"uici-t-net-{self.mark}"
-        self.name, self.other = f"uici-t-own-{self.mark}", f"uici-t-other-{self.mark}"
+        self.name, self.other = f"uici-own-{self.mark}", f"uici-other-{self.mark}"
         if mark is None:
             self._make()
         self.own = str(self.client.inspect_container(self.name)["Id"])

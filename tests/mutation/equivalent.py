@@ -22,6 +22,12 @@ EQUIVALENT: dict[tuple[str, str, str, int], str] = {
         0,
     ): "no environment is called None any more than ''; the text is for the type checker",
     (
+        "uici/intake/targeting.py",
+        "TargetIndex._names_self",
+        "without `if identity.may_begin(labels[label])`",
+        0,
+    ): "a short cut: what it leaves out is no name of UICI, which the look that follows would find, too",
+    (
         "executors/docker/self_guard.py",
         "SelfGuard.check_request",
         "without named in named or container[:12]",

@@ -124,3 +124,12 @@ def test_a_namespace_may_be_called_as_uici_is_and_a_pod_is_told_by_its_id() -> N
     assert identity.is_reached_by({"namespace": "web", "name": "uici"}) == "uici"
     assert identity.is_reached_by({"uid": "5f1c-uid"}) == "5f1c-uid"
     assert identity.is_reached_by(["elsewhere", {"uid": "other"}]) is None
+
+
+def test_the_quick_look_finds_names_and_containers() -> None:
+    identity = SelfIdentity(names=frozenset({"uici"}), containers=frozenset({"ab" * 32}))
+    assert identity.may_begin(" /UICI-7d4b9c6f5-x2x8z")
+    assert identity.may_begin("ab" * 6)
+    assert not identity.may_begin("ab" * 5)
+    assert not identity.may_begin("web")
+    assert not SelfIdentity().may_begin("web")

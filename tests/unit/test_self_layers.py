@@ -29,7 +29,7 @@ from uici.runs import choosing, preview
 from uici.runs.data import RunData, Stage
 from uici.runs.services import Services
 from uici.runs.stages import planning
-from uici.runs.stages.acting import _again_or_failed
+from uici.runs.stages.acting import _again_or_failed, _unsuccessful
 from uici.store.schema import events, incidents, outbox
 
 NONE = {"intake": False, "planning": False, "translation": False, "executor": False}
@@ -194,6 +194,7 @@ def test_a_preview_of_others_and_with_all_layers_off_goes_on(make: Make) -> None
     ("error", "outcome"),
     [
         (CallError(FailureKind.PERMANENT, "self_target", "it is UICI"), AlertOutcome.REFUSED),
+        (CallError(FailureKind.PERMANENT, "gitops_owned", "it is Git's"), AlertOutcome.ESCALATED),
         (CallError(FailureKind.TEMPORARY, "busy", "later"), None),
         (Problem(ProblemKind.UNPROCESSABLE, "selection_missing", "nothing there"), None),
         (Problem(ProblemKind.FORBIDDEN, "self_target", "said before the executor was asked"), None),
@@ -204,6 +205,34 @@ def test_the_executors_refusal_ends_the_run_as_refused(
 ) -> None:
     acting = run("web").to(Stage.CAPTURE)
     assert _again_or_failed(make("").services, acting, "why", error).outcome is outcome
+
+
+OURS, THEIRS = "self_target: it is UICI", "gitops_owned: it is Git's"
+
+
+@pytest.mark.parametrize(
+    ("reason", "before", "outcome"),
+    [
+        (OURS, {}, AlertOutcome.REFUSED),
+        (THEIRS, {}, AlertOutcome.ESCALATED),
+        # "Refused" says that nothing was done, which an earlier remedy of the run belies.
+        (OURS, {"acted": True, "acted_with": ("a",), "tried": ("a", "b")}, AlertOutcome.ESCALATED),
+        (OURS, {"acted": True, "acted_with": ("b",), "tried": ("b",)}, AlertOutcome.REFUSED),
+        (OURS, {"origin": Origin.HUMAN}, AlertOutcome.REFUSED),
+        (THEIRS, {"origin": Origin.HUMAN}, None),
+        (OURS, {"undoing": True}, AlertOutcome.ESCALATED),
+        (THEIRS, {"undoing": True}, AlertOutcome.ESCALATED),
+    ],
+)
+def test_a_step_that_is_not_ours_to_do_ends_the_run(
+    make: Make, reason: str, before: JsonObject, outcome: AlertOutcome | None
+) -> None:
+    acting = run("web").to(Stage.CAPTURE, **before)
+    # Neither plan nor call is looked at where nothing came before.
+    nothing: Any = None
+    ended = _unsuccessful(make("").services, acting, nothing, nothing, "failed", reason)
+    assert ended.outcome is outcome
+    assert ended.reason == (f"undo failed: {reason}" if "undoing" in before else reason)
 
 
 def test_all_layers_are_on_without_a_test(make: Make, tmp_path: Path) -> None:
