@@ -173,7 +173,7 @@ def _alert(alert: JsonValue, number: int, report: _Report) -> Alert | None:
     ends_at = _time(alert, "endsAt", prefix, report)
     generator_url = report.text(alert, "generatorURL", prefix)
     fingerprint = report.text(alert, "fingerprint", prefix)
-    if len(fingerprint) > 256 or not (fingerprint.isalnum() or _CONTROL.search(fingerprint) is None):
+    if len(fingerprint) > 256 or (not fingerprint.isalnum() and _CONTROL.search(fingerprint)):
         report.add(f"{prefix}/fingerprint", "bad_fingerprint", "must be at most 256 characters, none of them control")
     if report.count != before or status is None or starts_at is None:
         return None
