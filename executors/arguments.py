@@ -9,10 +9,11 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import CallError, CallSpec, FailureKind
+from uici.model.call import CallError, FailureKind
 from uici.ports import ExecutorContext
 
 _Arguments = TypeVar("_Arguments", bound=Frozen)
+_Published = TypeVar("_Published")
 
 
 def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Arguments:
@@ -42,13 +43,13 @@ def fitting(kind: type[_Arguments], context: ExecutorContext) -> _Arguments:
         ) from None
 
 
-def spec_named(platform: str, specs: Mapping[str, CallSpec], name: str) -> CallSpec:
-    """The published specification of a call. Raises CallError(PERMANENT, `unknown_call`)."""
-    spec = specs.get(name)
-    if spec is None:
+def call_named(platform: str, published: Mapping[str, _Published], name: str) -> _Published:
+    """What an executor publishes of a call. Raises CallError(PERMANENT, `unknown_call`)."""
+    found = published.get(name)
+    if found is None:
         raise CallError(
             FailureKind.PERMANENT,
             "unknown_call",
-            f"the executor {platform} has no call {name!r:.100}; it has {', '.join(specs)}",
+            f"the executor {platform} has no call {name!r:.100}; it has {', '.join(published)}",
         )
-    return spec
+    return found

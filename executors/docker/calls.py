@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.arguments import spec_named
+from executors.arguments import call_named
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.docker.arguments import ARGUMENTS, OPEN_CALL
 from executors.docker.possible import refuse_impossible
@@ -227,7 +227,7 @@ CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({spec.name: spec for spec 
 
 def spec_of(name: str) -> CallSpec:
     """The published specification. Raises CallError(PERMANENT, `unknown_call`)."""
-    return spec_named("docker", CALL_SPECS, name)
+    return call_named("docker", CALL_SPECS, name)
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:

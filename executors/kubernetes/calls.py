@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from executors.arguments import call_named
 from executors.kubernetes import lifecycle_calls, node_calls, open_calls, read_calls, rolling_calls, upkeep_calls
 from executors.kubernetes.possible import refuse_impossible
 from executors.kubernetes.publishing import Published
 from uici.model.base import JsonObject
-from uici.model.call import CallError, CallSpec, FailureKind, Risk
+from uici.model.call import CallSpec, Risk
 
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
     {
@@ -26,14 +27,7 @@ CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({name: one.spec for name, 
 
 def published_of(name: str) -> Published:
     """The call by its name. Raises CallError(PERMANENT, `unknown_call`)."""
-    found = PUBLISHED.get(name)
-    if found is None:
-        raise CallError(
-            FailureKind.PERMANENT,
-            "unknown_call",
-            f"the executor kubernetes has no call {name!r:.100}; it has {', '.join(PUBLISHED)}",
-        )
-    return found
+    return call_named("kubernetes", PUBLISHED, name)
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.arguments import spec_named
+from executors.arguments import call_named
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.haproxy import MAX_WEIGHT, SET_RETURNS, STATE_RETURNS, Traffic
 from executors.local.possible import refuse_impossible
@@ -308,4 +308,4 @@ def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
 
 def spec_of(name: str) -> CallSpec:
     """The published specification. Raises CallError(PERMANENT, `unknown_call`)."""
-    return spec_named("local", CALL_SPECS, name)
+    return call_named("local", CALL_SPECS, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.arguments import spec_named
+from executors.arguments import call_named
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.oci.arguments import ARGUMENTS, OPEN_CALL
 from executors.oci.balancer import SET_RETURNS, STATE_RETURNS
@@ -208,7 +208,7 @@ CALL_SPECS: Mapping[str, CallSpec] = MappingProxyType({spec.name: spec for spec 
 
 def spec_of(name: str) -> CallSpec:
     """The published specification. Raises CallError(PERMANENT, `unknown_call`)."""
-    return spec_named("oci", CALL_SPECS, name)
+    return call_named("oci", CALL_SPECS, name)
 
 
 def classify(name: str, arguments: JsonObject) -> tuple[bool, Risk]:
