@@ -20,6 +20,7 @@ import pytest
 
 from executors.docker import DockerExecutor
 from executors.docker.recreate import LABEL_BATCH, LABEL_REPLACES, LABEL_WAS_RUNNING
+from tests.calls import call_of
 from tests.contract.demands import Demands
 from tests.contract.local_rig import diagnostics, sleepers
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
@@ -46,18 +47,7 @@ _TAGS = {"good": "good", "bad": "late"}
 
 
 def make_call(name: str, **arguments: object) -> Call:
-    spec = DockerExecutor.call_specs[name]
-    mutates, risk = DockerExecutor.classify(name, dict(arguments))
-    return Call(
-        id="c1",
-        name=name,
-        arguments=dict(arguments),
-        mutates=mutates,
-        risk=risk,
-        timeout_seconds=spec.timeout_seconds,
-        in_flight_seconds=spec.in_flight_seconds,
-        provable=spec.provable,
-    )
+    return call_of(DockerExecutor, name, arguments)
 
 
 def empty_image() -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.calls import call_of
 from tests.contract.rig import CANARY, Rig
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, Happened
@@ -45,18 +46,7 @@ class Driver:
         full = name if "." in name else f"{self.rig.prefix}.{name}"
         if "." not in name:
             arguments = {"target": self.binding, **self.rig.patience.get(name, {}), **arguments}
-        spec = self.executor.call_specs[full]
-        mutates, risk = self.executor.classify(full, arguments)
-        return Call(
-            id="c1",
-            name=full,
-            arguments=arguments,
-            mutates=mutates,
-            risk=risk,
-            timeout_seconds=spec.timeout_seconds,
-            in_flight_seconds=spec.in_flight_seconds,
-            provable=spec.provable,
-        )
+        return call_of(self.executor, full, arguments)
 
     def do(self, name: str, /, **arguments: Any) -> JsonObject:
         return self.executor.perform(self.call(name, **arguments))

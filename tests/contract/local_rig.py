@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from executors.local import LocalExecutor
+from tests.calls import call_of
 from tests.contract.demands import Demands
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import worker
@@ -101,18 +102,7 @@ def call(executor: LocalExecutor, name: str, **arguments: object) -> JsonObject:
 
 
 def make_call(name: str, **arguments: object) -> Call:
-    spec = LocalExecutor.call_specs[name]
-    mutates, risk = LocalExecutor.classify(name, dict(arguments))
-    return Call(
-        id="c1",
-        name=name,
-        arguments=dict(arguments),
-        mutates=mutates,
-        risk=risk,
-        timeout_seconds=spec.timeout_seconds,
-        in_flight_seconds=spec.in_flight_seconds,
-        provable=spec.provable,
-    )
+    return call_of(LocalExecutor, name, arguments)
 
 
 def diagnostics(shell: str, sleep: str) -> JsonObject:

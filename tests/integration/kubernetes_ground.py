@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from executors.kubernetes import KubernetesExecutor
+from tests.calls import call_of
 from tests.real.kubernetes import REPOSITORY, RealCluster
 from uici.model.base import JsonObject
 from uici.model.call import Call, Happened
@@ -24,18 +25,7 @@ def new_executor(cluster: RealCluster, identity: SelfIdentity = NOBODY) -> Kuber
 
 def make_call(name: str, /, **arguments: object) -> Call:
     """A call as the translation makes it."""
-    spec = KubernetesExecutor.call_specs[name]
-    mutates, risk = KubernetesExecutor.classify(name, dict(arguments))
-    return Call(
-        id="c1",
-        name=name,
-        arguments=dict(arguments),
-        mutates=mutates,
-        risk=risk,
-        timeout_seconds=spec.timeout_seconds,
-        in_flight_seconds=spec.in_flight_seconds,
-        provable=spec.provable,
-    )
+    return call_of(KubernetesExecutor, name, arguments)
 
 
 def proved(executor: KubernetesExecutor, name: str, **arguments: object) -> JsonObject:

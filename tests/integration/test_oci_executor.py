@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from executors.oci import OciExecutor
 from executors.oci.settings import OciBinding
 from executors.oci.simulator import Order
+from tests.calls import call_of
 from tests.contract.oci_rig import NAME, REPOSITORY, OciRig
 from tests.waiting import until
 from uici.model.base import JsonObject
@@ -60,19 +61,7 @@ class Hand:
     def call(self, name: str, key: str = "", **arguments: Any) -> Call:
         full = f"oci.{name}"
         given = arguments if name == "request" else {"target": self.binding, **arguments}
-        spec = OciExecutor.call_specs[full]
-        mutates, risk = OciExecutor.classify(full, given)
-        return Call(
-            id="c1",
-            name=full,
-            arguments=given,
-            mutates=mutates,
-            risk=risk,
-            timeout_seconds=spec.timeout_seconds,
-            in_flight_seconds=spec.in_flight_seconds,
-            provable=spec.provable,
-            key=key,
-        )
+        return call_of(OciExecutor, full, given, key)
 
     def do(self, name: str, key: str = "", **arguments: Any) -> JsonObject:
         return self.executor.perform(self.call(name, key, **arguments))
