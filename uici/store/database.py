@@ -12,12 +12,14 @@ from typing import Any
 
 import pydantic_core
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.base import JsonValue
 from uici.model.errors import Problem, ProblemKind
-from uici.store import observed, schema
+from uici.store import schema
+from uici.store.current import CURRENT
+from uici.store.migrations import StateSchema, bring_up_to_date
 from uici.store.turns import Turns, connection_in_turn
 
 _BUSY_MILLISECONDS = 30_000
@@ -60,31 +62,12 @@ class Store:
         self.engine = _engine(self.url, pool_size, isolation=None, begin="BEGIN IMMEDIATE")
         self._reading = _engine(self.url, pool_size, isolation=None)
 
-    def migrate(self) -> None:
-        """Create what is missing. Raises Problem when the file is of another version, or unusable."""
+    def migrate(self, to: StateSchema = CURRENT) -> None:
+        """Create what is missing, or bring an older state up to date. Raises Problem when it cannot be used."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
-            with self.engine.begin() as connection:
-                # First only the table that says which version wrote the others.
-                schema.meta.create(connection, checkfirst=True)
-                found = connection.execute(
-                    select(schema.meta.c.value).where(schema.meta.c.name == "schema_version")
-                ).scalar_one_or_none()
-                if found is None:
-                    connection.execute(
-                        schema.meta.insert().values(name="schema_version", value=str(schema.SCHEMA_VERSION))
-                    )
-                elif int(found) != schema.SCHEMA_VERSION:
-                    other = "newer" if int(found) > schema.SCHEMA_VERSION else "older"
-                    raise Problem(
-                        ProblemKind.UNPROCESSABLE,
-                        f"state_is_{other}",
-                        f"the state has schema {found}, and this version reads only {schema.SCHEMA_VERSION}",
-                        where=str(self.path),
-                        hint=f"start the {other} version of uici again, or give another state",
-                    )
-                observed.observed.metadata.create_all(connection)
+            bring_up_to_date(self._reading, self.engine, to)
         except (OSError, sqlalchemy.exc.DatabaseError) as error:
             raise Problem(
                 ProblemKind.UNAVAILABLE,
@@ -125,10 +108,9 @@ class Store:
         """
         try:
             with self.write() as connection:
+                # As it is: the state may have a newer schema that we can work on.
                 connection.execute(
-                    schema.meta.update()
-                    .where(schema.meta.c.name == "schema_version")
-                    .values(value=str(schema.SCHEMA_VERSION))
+                    schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=schema.meta.c.value)
                 )
             disk = os.statvfs(self.path.parent)
         except (OSError, SQLAlchemyError) as error:

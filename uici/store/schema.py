@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from uici.store.times import UtcText
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 

@@ -1,0 +1,11 @@
+"""The schema of this version: all tables, and the migrations that lead to it."""
+
+from __future__ import annotations
+
+from uici.store import observed, schema
+from uici.store.migrations import StateSchema, v3
+
+MODULES = (schema, observed)
+"""Every module with tables: a table belongs to the schema once its module is imported."""
+
+CURRENT = StateSchema(version=schema.SCHEMA_VERSION, metadata=schema.metadata, migrations=(v3.MIGRATION,))

@@ -1,0 +1,149 @@
+"""Bringing a state up to date."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, inspect, select, text
+
+from uici.model.errors import Problem, ProblemKind
+from uici.store.copies import copy_database, copy_tables
+from uici.store.inserting import insert_into
+from uici.store.migrations.versions import Migration, StateSchema
+
+log = structlog.get_logger(__name__)
+
+_VERSION, _COMPATIBLE = "schema_version", "compatible_from"
+_LOCK_KEY = 0x75696369  # "uici"; of the migration only
+# By itself: what says which schema a state has must be readable by every version.
+_meta = Table(
+    "uici_meta", MetaData(), Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
+)
+
+
+def bring_up_to_date(reading: Engine, writing: Engine, to: StateSchema) -> None:
+    """Make the tables of an empty state, or take an older one forwards; a state that can be used as it is, is left.
+
+    Of several processes that come at once, one does it and the others wait. On SQLite transactions of `writing` begin
+    with the lock for writing. Raises Problem for a state that this version cannot work on.
+    """
+    path = Path(writing.url.database or "").absolute() if writing.dialect.name == "sqlite" else None
+    where = str(path or writing.url.render_as_string(hide_password=True))
+    with reading.connect() as connection:
+        found = version_of(connection)
+    if found is not None and not _is_older(found, to, where):
+        return
+    with ExitStack() as held:
+        if path is not None:
+            held.enter_context(_locked(path.with_name(path.name + ".migrating")))
+        connection = held.enter_context(writing.begin())
+        if path is None:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        found = version_of(connection)
+        if found is None:
+            to.metadata.create_all(connection)
+            _record(connection, to)
+        elif _is_older(found, to, where):
+            _migrate(connection, found, to, path, where)
+
+
+def version_of(connection: Connection) -> tuple[int, int] | None:
+    """The schema of a state, and the oldest whose versions of UICI can work on it; None for a state without tables."""
+    if not inspect(connection).has_table(_meta.name):
+        return None
+    rows = {row.name: row.value for row in connection.execute(select(_meta))}
+    if _VERSION not in rows:
+        return None
+    return int(rows[_VERSION]), int(rows.get(_COMPATIBLE, rows[_VERSION]))
+
+
+def _is_older(found: tuple[int, int], to: StateSchema, where: str) -> bool:
+    """Whether it must be migrated. Raises Problem when it is newer, and its schema not one that ours is part of."""
+    version, compatible_from = found
+    if version <= to.version:
+        return version < to.version
+    if compatible_from <= to.version:
+        return False
+    raise Problem(
+        ProblemKind.UNPROCESSABLE,
+        "state_is_newer",
+        f"the state has schema {version}, on which versions of UICI with schema {compatible_from} or newer can work; "
+        f"this one has {to.version}",
+        where=where,
+        hint="start the newer version of uici again; or give this one another state, or the backup that the newer "
+        "version made before it changed this one",
+    )
+
+
+def _migrate(connection: Connection, found: tuple[int, int], to: StateSchema, path: Path | None, where: str) -> None:
+    way = to.way_from(found[0])
+    if not way:
+        raise Problem(
+            ProblemKind.UNPROCESSABLE,
+            "state_is_older",
+            f"the state has schema {found[0]}, and there is no way from it to {to.version}",
+            where=where,
+            hint="start the older version of uici again, or give another state",
+        )
+    with _alone(path, way):
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+        if path is not None:
+            backup = path.with_name(f"{path.name}.schema{found[0]}-{stamp}.backup")
+            copy_database(path, backup)
+            kept = str(backup)
+        else:
+            kept = f"uici_schema{found[0]}_{stamp.lower()}"
+            copy_tables(connection, kept)
+        operations = Operations(MigrationContext.configure(connection))
+        for migration in way:
+            migration.upgrade(operations)
+        _record(connection, to)
+        log.info("state_migrated", state=where, schema=to.version, before=found[0], backup=kept)
+
+
+def _record(connection: Connection, to: StateSchema) -> None:
+    for name, value in ((_VERSION, to.version), (_COMPATIBLE, to.compatible_from)):
+        row = insert_into(connection, _meta).values(name=name, value=str(value))
+        connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": str(value)}))
+
+
+@contextmanager
+def _alone(path: Path | None, way: tuple[Migration, ...]) -> Iterator[None]:
+    """While the block runs no UICI begins to work on the state. Raises Problem when one does already, and could not
+    go on afterwards.
+    """
+    if path is None:
+        yield
+        return
+    with path.with_name(path.name + ".lock").open("a+") as lease:
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not all(migration.additive for migration in way):
+                raise Problem(
+                    ProblemKind.CONFLICT,
+                    "state_in_use",
+                    f"an older UICI works on this state, and could not go on with schema {way[-1].to}",
+                    where=str(path),
+                    hint="stop it first, then start this version again",
+                ) from None
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Wait for the lock file; the kernel drops the lock when its holder dies."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,15 @@
+"""Schema 3: many machines on one state."""
+
+from __future__ import annotations
+
+from alembic.operations import Operations
+
+from uici.store.migrations.versions import Migration
+
+
+def upgrade(op: Operations) -> None:
+    """What schema 2 lacks. In order of name; a column that is never null has a `server_default`, as in its table."""
+
+
+# Versions that know only schema 2 write their number over the state's whenever they are asked whether they are ready.
+MIGRATION = Migration(to=3, upgrade=upgrade, additive=False)
