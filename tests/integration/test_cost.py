@@ -80,7 +80,8 @@ def test_a_healing_takes_few_transactions(tmp_path: Path) -> None:
     # Accepted, taken up, slot taken with its plan, announced, settled, closed.
     assert counted.transactions <= 6, counted.statements
     # What is looked at, judged and written between the taking up and the end; beside the ticker and who asks meanwhile.
-    assert len(counted.of_the_run) <= 50, counted.of_the_run
+    # Of them twelve for the audit log: its head read, its entries added, its head moved in four transactions.
+    assert len(counted.of_the_run) <= 62, counted.of_the_run
 
 
 @contextmanager

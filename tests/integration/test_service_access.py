@@ -55,6 +55,8 @@ ROUTES: list[tuple[str, str, str, Any, Permission]] = [
     ("POST", "/api/v1/configuration:reload", "/api/v1/configuration:reload", {}, Permission.ADMINISTER),
     ("GET", "/api/v1/autonomy/report", "/api/v1/autonomy/report", None, Permission.VIEW),
     ("GET", "/api/v1/autonomy/runs/{run_id}", "/api/v1/autonomy/runs/nothing", None, Permission.VIEW),
+    ("GET", "/api/v1/audit", "/api/v1/audit", None, Permission.AUDIT),
+    ("GET", "/api/v1/audit/head", "/api/v1/audit/head", None, Permission.AUDIT),
     ("GET", "/metrics", "/metrics", None, Permission.VIEW),
 ]
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}

@@ -18,14 +18,16 @@ class Permission(StrEnum):
     START = "start"  # start a run from a plan, cancel a run, have messages to people tried again
     FREEZE = "freeze"  # stop everything new from starting, and allow it again
     APPROVE = "approve"  # answer for a run that waits
+    AUDIT = "audit"  # read the log of all decisions
     ADMINISTER = "administer"  # create and revoke tokens, load the configuration again, test the ways to people
 
 
 class Role(StrEnum):
-    """What a token is for. viewer < operator < approver < admin; `alertmanager` stands beside them."""
+    """What a token is for. viewer < operator < approver < admin; `alertmanager` and `auditor` stand beside them."""
 
     ALERTMANAGER = "alertmanager"
     VIEWER = "viewer"
+    AUDITOR = "auditor"
     OPERATOR = "operator"
     APPROVER = "approver"
     ADMIN = "admin"
@@ -40,6 +42,7 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {
         Role.ALERTMANAGER: frozenset({Permission.WEBHOOK}),
         Role.VIEWER: _VIEWER,
+        Role.AUDITOR: _VIEWER | {Permission.AUDIT},
         Role.OPERATOR: _OPERATOR,
         Role.APPROVER: _APPROVER,
         Role.ADMIN: frozenset(Permission),

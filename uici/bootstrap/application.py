@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy
 
-from uici.access.secrets import resolve_tree
+from uici.access.secrets import resolve, resolve_tree
 from uici.access.tokens import TokenStore
+from uici.audit.chain import Seal, record, seal_with
+from uici.audit.entries import Entry
 from uici.bootstrap.identity import discover
 from uici.catalogue.cache import SiteCache, cache_folder
 from uici.catalogue.diagnostics import CatalogueError
@@ -82,6 +85,8 @@ class Application:
         configured = state_url(state, site, directory)
         self.store = Store(configured if scratch is None else f"sqlite:///{scratch / 'uici.db'}")
         self.store.migrate()
+        if scratch is None:
+            _seal(self.store, site)
         layers = layers or SelfGuardLayers()
         identity = discover(site.platform.self.names, self.store.path)
         self.events = EventLog(self.store, self._clock)
@@ -128,6 +133,7 @@ class Application:
 
     def start(self) -> None:
         """Begin: recover what a dead process left, accept alerts, deliver messages. Raises Problem."""
+        self._tell_started()
         self.engine.start()
         self._intake.start()
         self._heartbeats.start()
@@ -144,6 +150,11 @@ class Application:
         self._deliverer.stop(timeout)
         self.platforms.close()
         self.store.close()
+
+    def _tell_started(self) -> None:
+        in_force = {"version": version("uici"), "configuration": self._live.in_force.digest}
+        with self.store.write() as connection:
+            record(connection, Entry(at=self._clock.now(), kind="service_started", data=in_force))
 
     def _wake(self) -> None:
         self.engine.wake()
@@ -168,6 +179,14 @@ def _sound(catalogue: Catalogue, executors: Mapping[str, type[Executor]]) -> Cal
         return site
 
     return load
+
+
+def _seal(store: Store, site: Site) -> Seal | None:
+    """Have the audit log's head sealed, where a key is configured. Raises Problem when there is no such secret."""
+    key = site.platform.audit.seal
+    if key is None:
+        return None
+    return seal_with(store, resolve(key, where="platform.yml: audit.seal").reveal())
 
 
 def _learn_secrets(site: Site) -> None:
@@ -201,16 +220,26 @@ def state_url(given: str | None, site: Site, directory: Path | None) -> str:
 
 
 @contextmanager
-def open_tokens(config: Path | None, state: str | None) -> Iterator[TokenStore]:
-    """The tokens of a state, for the command line beside a running service. Raises as `Application` does."""
+def open_state(config: Path | None, state: str | None) -> Iterator[tuple[Store, Seal | None]]:
+    """A state, and what seals its audit log, for the command line beside a running service.
+
+    Raises as `Application` does.
+    """
     directory = config_directory(config)
     site = load_site(directory, executors=discover_executors())
     store = Store(state_url(state, site, directory))
     store.migrate()
     try:
-        yield TokenStore(store)
+        yield store, _seal(store, site)
     finally:
         store.close()
+
+
+@contextmanager
+def open_tokens(config: Path | None, state: str | None) -> Iterator[TokenStore]:
+    """The tokens of a state, as `open_state`."""
+    with open_state(config, state) as (store, _):
+        yield TokenStore(store)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from uici.catalogue.diagnostics import UNREADABLE, CatalogueError
 from uici.cli import (
     alertmanager,
+    audit,
     autonomy,
     configuration,
     doctor,
@@ -119,3 +120,4 @@ configuration.register(app)
 notify.register(app)
 alertmanager.register(app)
 autonomy.register(app)
+audit.register(app)

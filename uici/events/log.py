@@ -9,6 +9,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
+from uici.audit.chain import record
+from uici.events.decisions import entry_of
 from uici.model.base import Frozen, JsonObject
 from uici.model.masking import mask
 from uici.ports import Clock
@@ -49,8 +51,8 @@ class EventLog:
                 yield connection
             finally:
                 del self._collected[connection]
-            if collected:  # in one statement, which many events of one transaction feel
-                insert_many(connection, schema.events, collected)
+            if collected:
+                _insert(connection, collected)
         with self._news:
             self._news.notify_all()
 
@@ -96,7 +98,7 @@ class EventLog:
         """Add a drafted event to the transaction."""
         collected = self._collected.get(connection)
         if collected is None:
-            insert_many(connection, schema.events, [event])
+            _insert(connection, [event])
         else:
             collected.append(event)
 
@@ -137,3 +139,9 @@ class EventLog:
         with self._news:
             if self.latest() <= after:
                 self._news.wait(timeout)
+
+
+def _insert(connection: Connection, drafted: list[JsonObject]) -> None:
+    """In one statement, which many events of one transaction feel; decisions into the audit log as well."""
+    insert_many(connection, schema.events, drafted)
+    record(connection, *(entry for event in drafted if (entry := entry_of(event)) is not None))

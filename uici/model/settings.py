@@ -207,6 +207,14 @@ class RecordSettings(Frozen):
     bundle_bytes: int = Field(default=67_108_864, ge=65_536, le=1_073_741_824, description="of a bundle, unpacked")
 
 
+class AuditSettings(Frozen):
+    """The audit log."""
+
+    seal: Secret | None = Field(
+        default=None, description="a key that the head of the log is sealed with; who can write only the state lacks it"
+    )
+
+
 class DoctorSettings(Frozen):
     """When `uici doctor` warns."""
 
@@ -230,5 +238,6 @@ class PlatformFile(Frozen):
     notify: NotifySettings = NotifySettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     records: RecordSettings = RecordSettings()
+    audit: AuditSettings = AuditSettings()
     self: SelfSettings = SelfSettings()
     doctor: DoctorSettings = DoctorSettings()

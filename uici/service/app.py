@@ -12,7 +12,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uici.model.settings import IntakeSettings, ServiceSettings
-from uici.service import acting, autonomy, configuration, health, learning, openapi, problems, reading, telling, webhook
+from uici.service import (
+    acting,
+    audit,
+    autonomy,
+    configuration,
+    health,
+    learning,
+    openapi,
+    problems,
+    reading,
+    telling,
+    webhook,
+)
 from uici.service.arrivals import Arrivals
 from uici.service.context import Context
 from uici.service.stream import Follower
@@ -77,7 +89,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
     )
     app.add_middleware(_SecurityHeaders)
     problems.install(app)
-    for module in (webhook, reading, acting, autonomy, learning, telling, configuration, health):
+    for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, health):
         app.include_router(module.router)
     openapi.describe(app)
     return app

@@ -57,6 +57,7 @@ MayPreview = Annotated[Principal, Depends(requires(Permission.PREVIEW))]
 MayStart = Annotated[Principal, Depends(requires(Permission.START))]
 MayFreeze = Annotated[Principal, Depends(requires(Permission.FREEZE))]
 MayApprove = Annotated[Principal, Depends(requires(Permission.APPROVE))]
+MayAudit = Annotated[Principal, Depends(requires(Permission.AUDIT))]
 MayAdminister = Annotated[Principal, Depends(requires(Permission.ADMINISTER))]
 
 

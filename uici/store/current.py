@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from uici.store import observed, schema
+from uici.store import audited, observed, schema
 from uici.store.migrations import StateSchema, v3
 
-MODULES = (schema, observed)
+MODULES = (schema, observed, audited)
 """Every module with tables: a table belongs to the schema once its module is imported."""
 
 CURRENT = StateSchema(version=schema.SCHEMA_VERSION, metadata=schema.metadata, migrations=(v3.MIGRATION,))

@@ -213,15 +213,8 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
         }
         connection.execute(records.ANNOUNCE, announced)
         connection.execute(records.ACTED, {"run": data.run_id, "now": now})
-        services.note(
-            connection,
-            data,
-            "call_sent",
-            call=call.name,
-            operation=plan.steps[data.step].operation.name,
-            attempt=data.attempt,
-            undo=data.undoing,
-        )
+        sent = {"operation": plan.steps[data.step].operation.name, "attempt": data.attempt, "undo": data.undoing}
+        services.note(connection, data, "call_sent", call=call.name, position=position, **sent)
     return None
 
 
