@@ -16,6 +16,7 @@ from uici.access.roles import Role
 from uici.access.tokens import TokenStore
 from uici.bootstrap import Application
 from uici.service.app import close_streams, create_app
+from uici.service.connections import bounded
 
 DEADLINE = 30.0
 MAX_BODY = 65_536
@@ -81,7 +82,14 @@ def serving(folder: Path, **files: str) -> Iterator[Served]:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(256)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        http=bounded(application.site.platform.service.connections),
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="service")
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -19,6 +19,7 @@ from uici.bootstrap.application import Application
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
 from uici.service.app import close_streams, create_app
+from uici.service.connections import bounded
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        http="httptools",
+        http=bounded(application.site.platform.service.connections),
         timeout_graceful_shutdown=int(application.site.platform.service.shutdown_seconds),
         timeout_keep_alive=30,
     )

@@ -62,7 +62,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
     Open event streams end when the application shuts down; a server that waits for open connections first
     calls `close_streams` when it is asked to stop.
     """
-    follower = Follower(control)
+    follower = Follower(control, settings.connections.streams)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
@@ -61,12 +62,18 @@ async def read_body(request: Request, limit: int) -> bytes:
             allowed=("identity",),
         )
     body = bytearray()
-    async for chunk in stream:
-        body += chunk
-        if len(body) > limit:
-            body.clear()
-            await _let_it_finish(stream, limit)
-            raise BodyTooLargeError(limit, size)
+    try:
+        async for chunk in stream:
+            body += chunk
+            if len(body) > limit:
+                body.clear()
+                await _let_it_finish(stream, limit)
+                raise BodyTooLargeError(limit, size)
+    except ClientDisconnect:
+        # Nobody reads this answer; it is no defect of ours either, which anything else would be logged as.
+        raise Problem(
+            ProblemKind.INVALID, "body_cut_off", f"the sender went away after {len(body)} bytes of body", where="body"
+        ) from None
     return bytes(body)
 
 

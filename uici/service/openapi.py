@@ -157,6 +157,8 @@ def describe(app: FastAPI) -> None:
             schemas |= _definitions(WrittenPlan)
             for path in document["paths"].values():
                 for operation in path.values():
+                    if "requestBody" in operation:
+                        operation["responses"] |= {str(status): problems(status)[status] for status in (400, 413)}
                     # The framework documents a body of its own for 422; ours are problems.
                     if operation["responses"].get("422", {}).get("content", {}).get("application/json"):
                         operation["responses"]["422"] = problems(422)[422]

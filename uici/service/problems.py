@@ -151,12 +151,8 @@ def parameters_problem(error: RequestValidationError) -> Problem:
 
 
 def _method_not_allowed(app: FastAPI, request: Request) -> JSONResponse:
-    methods = {
-        method.upper()
-        for template, operations in app.openapi()["paths"].items()
-        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), request.url.path)
-        for method in operations
-    }
+    # `/runs/x:approve` is not the run of that name.
+    methods = _methods_at(app, request.url.path, "[^/:]+") or _methods_at(app, request.url.path, "[^/]+")
     problem = Problem(
         ProblemKind.INVALID,
         "method_not_allowed",
@@ -165,3 +161,12 @@ def _method_not_allowed(app: FastAPI, request: Request) -> JSONResponse:
         allowed=sorted(methods),
     )
     return problem_response(request, problem, status=405, headers={"Allow": ", ".join(sorted(methods))})
+
+
+def _methods_at(app: FastAPI, path: str, parameter: str) -> set[str]:
+    return {
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"\\{\w+\\}", parameter, re.escape(template)), path)
+        for method in operations
+    }

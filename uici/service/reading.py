@@ -46,7 +46,8 @@ _STREAM: Responses = {
             "text/event-stream": {
                 "schema": {"type": "string"},
                 "example": 'id: 7\nevent: run_started\ndata: {"specversion":"1.0","id":"7"}\n\n',
-            }
+            },
+            "application/json": {"example": {"events": [{"specversion": "1.0", "id": "7"}]}},
         },
     },
     204: {"description": "The run has ended and all its events were read: do not connect again."},
@@ -202,6 +203,7 @@ async def follow_run(
         if not await to_thread.run_sync(lambda: control.events(run=run_id, incident=None, after=position, limit=1)):
             # EventSource reconnects for ever otherwise; this status is its sign to stop.
             return Response(status_code=204)
+    context.follower.raise_if_full()
     events = context.follower.events(run=run_id, incident=None, after=position, ended=None if follow else ended)
     return _stream(server_sent(events, position))
 
@@ -231,6 +233,7 @@ async def follow_all(
         position = await to_thread.run_sync(context.control.latest_event, tail)
     if _wants_json(request):
         return await _document(context, None, position, incident)
+    context.follower.raise_if_full()
     events = context.follower.events(run=None, incident=incident, after=position, ended=None)
     return _stream(server_sent(events, position))
 

@@ -12,6 +12,7 @@ import structlog
 from anyio import CapacityLimiter, to_thread
 
 from uici.model.base import JsonObject
+from uici.model.errors import Problem, ProblemKind
 
 if TYPE_CHECKING:
     from uici.events.log import Event
@@ -33,8 +34,10 @@ class Follower:
     least one stream is open.
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, most: int) -> None:
+        """At most `most` streams at once."""
         self._control = control
+        self._most = most
         self._threads = CapacityLimiter(4)
         self._changed = asyncio.Event()
         self._streams = 0
@@ -46,13 +49,27 @@ class Follower:
         self._closed = True
         self._changed.set()
 
+    def raise_if_full(self) -> None:
+        """Raises Problem where there are as many streams as may be."""
+        if self._streams >= self._most:
+            raise Problem(
+                ProblemKind.UNAVAILABLE,
+                "too_many_streams",
+                f"{self._streams} event streams are open, which is as many as may be",
+                where="service.connections.streams in platform.yml",
+                hint="close others, try again later, or read the events once with `Accept: application/json`",
+            )
+
     async def events(
         self, *, run: str | None, incident: str | None, after: int, ended: Callable[[], bool] | None
     ) -> AsyncIterator[Event | None]:
         """Events later than `after` as they happen; None is a heartbeat.
 
-        Ends when `ended` (called in a thread) was true before a look that found nothing more.
+        Ends when `ended` (called in a thread) was true before a look that found nothing more, and at once where there
+        are too many.
         """
+        if self._streams >= self._most:
+            return  # several asked at the same time
         self._streams += 1
         try:
             last_sent = time.monotonic()

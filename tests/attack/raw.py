@@ -1,0 +1,36 @@
+"""HTTP as an attacker writes it: bytes into a socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.integration.service_rig import DEADLINE, Served
+
+
+@contextmanager
+def connected(served: Served, *pieces: bytes) -> Iterator[socket.socket]:
+    """A connection on which `pieces` were sent."""
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE) as raw:
+        for piece in pieces:
+            raw.sendall(piece)
+        yield raw
+
+
+def rest(raw: socket.socket) -> bytes:
+    """All that the server still sends until it closes the connection. Fails where it never does."""
+    told = b""
+    try:
+        while piece := raw.recv(65_536):
+            told += piece
+    except ConnectionError:  # closed before all that was sent had been read
+        pass
+    return told
+
+
+def exchange(served: Served, *pieces: bytes) -> bytes:
+    """What the server answers to `pieces` before it closes the connection."""
+    with connected(served, *pieces) as raw:
+        return rest(raw)
