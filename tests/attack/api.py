@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
 from tests.integration.service_rig import DEADLINE, Served
@@ -48,6 +49,7 @@ def attack(
     with requests.Session() as session:
         session.trust_env = False
         for result in schema.get_all_operations():
+            assert isinstance(result, Ok), result
             operation = result.ok()
             try:
                 _attack(served, operation, known, session, examples, number, seen)
@@ -58,7 +60,7 @@ def attack(
 
 def _attack(
     served: Served,
-    operation: APIOperation[Any, Any, Any],
+    operation: APIOperation[Any, Any, Any, Any],
     known: Mapping[str, list[str]],
     session: requests.Session,
     examples: int,
@@ -77,7 +79,7 @@ def _attack(
         suppress_health_check=list(HealthCheck),
     )
     @given(cases, st.data())
-    def attack_operation(case: Case, data: st.DataObject) -> None:
+    def attack_operation(case: Case[Any], data: st.DataObject) -> None:
         for name in case.path_parameters or {}:
             if known.get(name) and data.draw(st.booleans()):
                 case.path_parameters[name] = data.draw(st.sampled_from(known[name]))
