@@ -101,7 +101,7 @@ def last(folder: str) -> None:
                 {
                     "incidents": wave * _WAVE,
                     "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 2**20,
-                    "state_bytes": application.store.path.stat().st_size,
+                    "state_bytes": Path(application.store.place).stat().st_size,
                 }
             )
     found = {"before": readings[0], "after": readings[-1], "seconds": time.monotonic() - began}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
 from sqlalchemy import select
 
 from tests.doubles.memory_executor import World
@@ -58,14 +62,25 @@ def site(
     return folder
 
 
+def state_beside(config: Path) -> str:
+    """The state's URL: a file beside the configuration, or a database of its own of the server that is named."""
+    server = os.environ.get("UICI_TEST_POSTGRES")
+    if server is None:
+        return f"sqlite:///{config.parent / 'state' / 'uici.db'}"
+    name = "t" + hashlib.sha256(str(config).encode()).hexdigest()[:24]
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return f"{server}/{name}"
+
+
 @contextmanager
 def running(
     config: Path, world: World, clock: Clock | None = None, monotonic: Callable[[], float] | None = None
 ) -> Iterator[Application]:
     """UICI at work on the state beside `config` until the block ends."""
-    url = f"sqlite:///{config.parent / 'state' / 'uici.db'}"
     application = Application(
-        config, url, executors={"local": world.executor_class()}, clock=clock, monotonic=monotonic
+        config, state_beside(config), executors={"local": world.executor_class()}, clock=clock, monotonic=monotonic
     )
     application.start()
     try:

@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def delivering(
     store: Store, *channels: Channel, clock: Clock | None = None, notify: NotifySettings | None = None
 ) -> Iterator[Deliverer]:
-    deliverer = Deliverer(store, clock or HurryingClock(), channels, notify or settings())
+    deliverer = Deliverer(store, clock or HurryingClock(), channels, notify or settings(), "test")
     deliverer.start()
     try:
         yield deliverer
@@ -179,7 +179,7 @@ def test_stopping_waits_for_a_hanging_receiver_only_as_long_as_it_may(store: Sto
             begun.set()
             release.wait(60)
 
-    deliverer = Deliverer(store, SetClock(), [channel(Hanging())], settings(send_seconds=600))
+    deliverer = Deliverer(store, SetClock(), [channel(Hanging())], settings(send_seconds=600), "test")
     deliverer.start()
     until(begun.is_set, "the message that hangs")
     stopped = threading.Event()

@@ -56,6 +56,8 @@ def test_looking(served: Served) -> None:
     assert {"restart_service", "scale_service"} <= names
     assert "web" in uici(served, "targets").stdout
     assert "local" in uici(served, "environments", role=Role.VIEWER).stdout
+    (worker,) = answer(uici(served, "workers", "-o", "json"))["workers"]
+    assert (worker["pid"], worker["draining"], worker["runs"]) == (os.getpid(), False, [])
     assert "replicas" in uici(served, "operations", "show", "scale_service").stdout
     assert "there are no runs" in uici(served, "runs", "--state", "waiting").stdout
     assert "unknown_state" in uici(served, "runs", "--state", "nothing").stderr

@@ -69,7 +69,7 @@ def test_only_a_hash_is_stored(tokens: TokenStore, store: Store) -> None:
         row = connection.execute(select(schema.tokens)).one()
     assert not any(secret in str(value) for value in row)
     assert len(secret) >= 43
-    assert secret.encode() not in b"".join(path.read_bytes() for path in store.path.parent.iterdir())
+    assert secret.encode() not in b"".join(path.read_bytes() for path in Path(store.place).parent.iterdir())
 
 
 def test_no_two_tokens_are_equal(tokens: TokenStore) -> None:

@@ -52,7 +52,7 @@ def exported(store: Store) -> list[str]:
 
 def tamper(store: Store, *statements: str) -> None:
     """As somebody with the database's file does who knows of its triggers."""
-    with sqlite3.connect(store.url.database or "") as connection:
+    with sqlite3.connect(store.place) as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")
         for statement in statements:

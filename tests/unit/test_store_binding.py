@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select
 
 from uici.model.base import JsonObject
-from uici.store.database import Store, json_text
+from uici.store.database import Store
 from uici.store.inserting import insert_many
+from uici.store.json import json_text
 from uici.store.schema import events
 
 

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,16 +41,15 @@ from uici.runs.engine import Engine
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
 from uici.runs.services import Services
+from uici.runs.workers import Workers
+from uici.store.clock import ServiceClock
 from uici.store.database import Store
 from uici.translation.verb_tests import VerbProver
 
 
-class SystemClock:
-    """The machine's clock, in UTC."""
-
-    def now(self) -> datetime:
-        """Current time, aware, UTC."""
-        return datetime.now(UTC)
+def end_at_once() -> None:
+    """End the process: others have taken over its work, so nothing of it may go on."""
+    os._exit(os.EX_TEMPFAIL)
 
 
 class Application:
@@ -67,16 +65,18 @@ class Application:
         monotonic: Callable[[], float] | None = None,
         layers: SelfGuardLayers | None = None,
         executors: Mapping[str, type[Executor]] | None = None,
+        on_lost: Callable[[], None] = end_at_once,
     ) -> None:
         """Load the configuration and make everything; touches no platform.
 
         With `scratch` the state is an empty one in that folder; what the executors own stays beside the configured one.
-        `executors` are further platforms, or others in the place of those that are installed.
+        `executors` are further platforms, or others in the place of those that are installed. `on_lost` is called when
+        other processes have taken over what is under way here.
         Raises CatalogueError with all problems of the configuration, and Problem when the state cannot be used.
         """
         classes = {**discover_executors(), **(executors or {})}
         directory = config_directory(config)
-        self._clock = clock or SystemClock()
+        self._clock = clock or ServiceClock()
         tree = Tree(directory)
         cache = SiteCache(cache_folder(), directory, classes)
         catalogue = Catalogue(tree, executors=classes, cache=cache)
@@ -87,10 +87,12 @@ class Application:
         self.store.migrate()
         if scratch is None:
             _seal(self.store, site)
+        if isinstance(self._clock, ServiceClock):
+            self._clock.follow(self.store)
         layers = layers or SelfGuardLayers()
         identity = discover(site.platform.self.names, self.store.path)
         self.events = EventLog(self.store, self._clock)
-        beside = Path(sqlalchemy.make_url(configured).database or "").parent
+        beside = _owned_folder(configured)
         self.platforms = Platforms(self._live.site, classes, identity, layers, beside)
         self.services = Services(
             store=self.store,
@@ -101,6 +103,7 @@ class Application:
             pins=Pins(self.store, self._clock),
             identity=identity,
             layers=layers,
+            workers=Workers(self.store, self._clock, site.platform.runs.takeover_seconds, on_lost),
             wake=self._wake,
             # A dry run wants the permissions of the real call, which are the service's and not everybody's.
             rehearses=scratch is None,
@@ -109,7 +112,7 @@ class Application:
         notify = self.site.platform.notify
         # In an empty state nobody is told anything, and the secrets need not be here.
         channels = open_channels(notify) if scratch is None else ()
-        self._deliverer = Deliverer(self.store, self._clock, channels, notify)
+        self._deliverer = Deliverer(self.store, self._clock, channels, notify, self.services.workers.id)
         notifications = Notifications(self.store, self.events, self._clock, channels, notify, self._wake)
         self._intake = IntakeWriter(
             self.events, self._clock, self._live.site, identity, layers, site.platform.intake, self._wake
@@ -123,7 +126,12 @@ class Application:
         )
         self.configuration = Configuration(self._live, self.events, self._clock)
         self.control = Control(
-            self.services, self._intake, self.engine, TokenStore(self.store), self.configuration, notifications
+            self.services,
+            self._intake,
+            self.engine,
+            TokenStore(self.store, now=self._clock.now),
+            self.configuration,
+            notifications,
         )
 
     @property
@@ -214,9 +222,18 @@ def state_url(given: str | None, site: Site, directory: Path | None) -> str:
     if url.get_backend_name() != "sqlite" or not url.database:
         return given or site.platform.state
     base = Path.cwd() if given else directory
-    if base is None:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "uici"
-    return str(url.set(database=str((base / url.database).absolute())))
+    return str(url.set(database=str(((base or _user_folder()) / url.database).absolute())))
+
+
+def _user_folder() -> Path:
+    """Where this user's programs keep state."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "uici"
+
+
+def _owned_folder(state: str) -> Path:
+    """Where executors may keep files: beside the state's file, or where there is none in the user's state folder."""
+    url = sqlalchemy.make_url(state)
+    return Path(url.database or "").parent if url.get_backend_name() == "sqlite" else _user_folder()
 
 
 @contextmanager

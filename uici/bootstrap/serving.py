@@ -79,7 +79,7 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         "serving",
         host=host,
         port=port,
-        state=str(application.store.path),
+        state=application.store.place,
         environments=sorted(application.site.environments),
     )
     try:

@@ -60,7 +60,7 @@ RUNS = _Collection(
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (incidents, runs, targets, environments):
+    for command in (incidents, runs, targets, environments, workers):
         app.command()(command)
 
 
@@ -215,6 +215,16 @@ def environments(context: typer.Context) -> None:
     """List the environments, which is the default and why, and whether their platforms answer."""
     columns = ("name", "platform", "default", "default_because", "reachable", "detail", "summary")
     _listing(options_of(context), "environments", columns)
+
+
+def workers(context: typer.Context) -> None:
+    """List the processes that share the state, and the runs that each holds now."""
+    columns = ("id", "version", "started_at", "seen_at", "draining", "runs")
+    _listing(options_of(context), "workers", columns, _with_run_ids)
+
+
+def _with_run_ids(worker: JsonObject) -> JsonObject:
+    return worker | {"runs": [run["id"] for run in worker["runs"]]}
 
 
 def _listing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,6 +18,8 @@ from uici.ports import Clock
 from uici.store import schema
 from uici.store.database import Store
 from uici.store.inserting import insert_many
+
+_LOOK_SECONDS = 0.5
 
 
 class Event(Frozen):
@@ -136,9 +139,12 @@ class EventLog:
 
     def wait(self, after: int, timeout: float) -> None:
         """Block until something later than `after` exists, or `timeout` seconds have passed."""
+        until = time.monotonic() + timeout
+        # Nobody wakes us for what another process wrote.
+        pause = _LOOK_SECONDS if self._store.shared else timeout
         with self._news:
-            if self.latest() <= after:
-                self._news.wait(timeout)
+            while self.latest() <= after and (left := until - time.monotonic()) > 0:
+                self._news.wait(min(pause, left))
 
 
 def _insert(connection: Connection, drafted: list[JsonObject]) -> None:

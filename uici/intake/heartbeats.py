@@ -28,7 +28,7 @@ from uici.model.errors import Problem
 from uici.model.site import Site, Strategy
 from uici.ports import Clock
 from uici.store.database import Store
-from uici.store.inserting import insert_into
+from uici.store.inserting import insert_into, insert_or_leave
 from uici.store.schema import heartbeats
 
 SENDER = "uici"
@@ -152,7 +152,8 @@ class HeartbeatWatch:
         for name in names:
             if name not in known:
                 with self._store.write() as connection:
-                    connection.execute(heartbeats.insert().values(strategy=name, fingerprint="", labels={}, beats=0))
+                    row = {"strategy": name, "fingerprint": "", "labels": {}, "beats": 0, "paced": False}
+                    connection.execute(insert_or_leave(connection, heartbeats, "strategy", "fingerprint"), row)
 
     def _replaced(self, row: Row[Any], rows: Sequence[Row[Any]], strategy: Strategy) -> bool:
         """Whether the row stands for a heartbeat never seen, and it has been seen, or is not expected any more."""
@@ -161,7 +162,10 @@ class HeartbeatWatch:
 
     def _miss(self, row: Row[Any]) -> None:
         since = self._clock.now()
-        self._write(row, missing_since=since, missing_beats=row.beats)
+        with self._store.write() as connection:
+            missed = heartbeats.update().where(*_here(row), heartbeats.c.missing_since.is_(None))
+            if connection.execute(missed.values(missing_since=since, missing_beats=row.beats)).rowcount == 0:
+                return  # another process missed it first, and tells it
         _log.warning("heartbeat_missing", strategy=row.strategy, labels=row.labels)
         self._tell(row, since)
 

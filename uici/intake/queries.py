@@ -7,21 +7,22 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, exists, func, literal_column, select
+from sqlalchemy import Connection, Row, Select, Text, and_, bindparam, column, exists, literal_column, select
 
 from uici.model.alert import AlertOutcome, AlertStatus
 from uici.model.base import Frozen, JsonObject
 from uici.model.incident import IncidentState
+from uici.store.json import json_item, json_values
 from uici.store.schema import alerts, incidents, runs
 from uici.store.times import utc_text
 
 Occurrence = tuple[str, datetime]
 """Fingerprint and beginning: what identifies one occurrence of an alert."""
 
-# Statements are built once: building one costs several times what SQLite needs to carry it out.
+# Statements are built once: building one costs several times what the database needs to carry it out.
 # The keys come as one list in JSON: of a list of pairs SQLite makes a look at every alert that it holds, and a list of
 # single values would be written into the statement anew each time.
-_WANTED = func.json_each(bindparam("keys", type_=Text)).table_valued("value", name="wanted")
+_WANTED = json_values(bindparam("keys", type_=Text)).table_valued(column("value", Text), name="wanted")
 _KNOWN = (
     select(
         alerts.c.fingerprint,
@@ -37,8 +38,8 @@ _KNOWN = (
     .join(
         alerts,
         and_(
-            alerts.c.fingerprint == func.json_extract(_WANTED.c.value, "$[0]"),
-            alerts.c.starts_at == func.json_extract(_WANTED.c.value, "$[1]", type_=Text),
+            alerts.c.fingerprint == json_item(_WANTED.c.value, literal_column("0")),
+            alerts.c.starts_at == json_item(_WANTED.c.value, literal_column("1")),
         ),
     )
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, bindparam, func
+from sqlalchemy import Connection, and_, bindparam, case
 
 from uici.events.log import EventLog
 from uici.intake.heartbeats import count_beats
@@ -29,7 +29,7 @@ _START_RUN = runs.insert()
 _TRUNCATED = (
     incidents.update()
     .where(incidents.c.id == bindparam("incident"))
-    .values(truncated=func.max(incidents.c.truncated, bindparam("most")))
+    .values(truncated=case((incidents.c.truncated < bindparam("most"), bindparam("most")), else_=incidents.c.truncated))
 )
 _REPEATED = alerts.update().where(
     and_(alerts.c.fingerprint == bindparam("b_fingerprint"), alerts.c.starts_at == bindparam("b_starts_at"))

@@ -70,6 +70,12 @@ class RunSettings(Frozen):
     sweep_seconds: float = Field(
         default=1.0, gt=0, le=60, description="how often waiting runs and lost incidents are looked for"
     )
+    takeover_seconds: float = Field(
+        default=10.0,
+        ge=2,
+        le=600,
+        description="when several processes share the state: after so long without a sign of life the others take over",
+    )
     max_recovery_attempts: int = Field(default=10, ge=1, le=1000)
     read_attempts: int = Field(default=3, ge=1, le=20)
     retry_seconds: float = Field(default=0.5, gt=0, le=60)
@@ -245,7 +251,8 @@ class PlatformFile(Frozen):
     state: str = Field(
         default="sqlite:///uici.db",
         pattern=r"^(sqlite|postgresql)(\+\w+)?://",
-        description="a relative SQLite file lies in the configuration's folder",
+        description="a relative SQLite file lies in the configuration's folder; postgresql://user@host/database lets "
+        "several processes share it",
     )
     service: ServiceSettings = ServiceSettings()
     intake: IntakeSettings = IntakeSettings()

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, bindparam, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.base import JsonObject
@@ -26,6 +26,7 @@ from uici.ports import Clock
 from uici.store.database import Store
 from uici.store.outbox import DeliveryState
 from uici.store.schema import deliveries, outbox
+from uici.store.workers import workers
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +42,11 @@ _DUE = (
         deliveries.c.state == DeliveryState.PENDING,
         deliveries.c.channel == bindparam("channel"),
         deliveries.c.next_at <= bindparam("now"),
+        or_(
+            deliveries.c.claimed_by.is_(None),
+            deliveries.c.claimed_by == bindparam("worker"),
+            deliveries.c.claimed_by.not_in(select(workers.c.id)),
+        ),
     )
     .order_by(deliveries.c.tries, outbox.c.id)
     .limit(_BATCH)
@@ -50,13 +56,16 @@ _DUE = (
 class Deliverer:
     """Empties the outbox through every channel."""
 
-    def __init__(self, store: Store, clock: Clock, channels: Sequence[Channel], settings: NotifySettings) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, channels: Sequence[Channel], settings: NotifySettings, worker: str
+    ) -> None:
+        """`worker` is this process among those that share the state."""
         self._store = store
         self._clock = clock
         self._router = Router(settings, channels)
         self._stopping = threading.Event()
         self._news = threading.Event()
-        self._workers = [_Worker(store, clock, channel, settings, self._stopping) for channel in channels]
+        self._workers = [_Worker(store, clock, channel, settings, worker, self._stopping) for channel in channels]
         self._thread = threading.Thread(target=self._work, name="uici-notify", daemon=True)
 
     def start(self) -> None:
@@ -107,13 +116,20 @@ class _Worker:
     """The thread of one channel."""
 
     def __init__(
-        self, store: Store, clock: Clock, channel: Channel, settings: NotifySettings, stopping: threading.Event
+        self,
+        store: Store,
+        clock: Clock,
+        channel: Channel,
+        settings: NotifySettings,
+        worker: str,
+        stopping: threading.Event,
     ) -> None:
         self._store = store
         self._clock = clock
         self._channel = channel
         self._retry = settings.retry
         self._send_seconds = settings.send_seconds
+        self._worker = worker
         self._stopping = stopping
         self._hanging: threading.Thread | None = None
         self.news = threading.Event()
@@ -139,16 +155,18 @@ class _Worker:
 
         Says whether there may be more.
         """
+        wanted = {"channel": self._channel.name, "now": self._clock.now(), "worker": self._worker}
         with self._store.read() as connection:
-            due = connection.execute(_DUE, {"channel": self._channel.name, "now": self._clock.now()}).all()
-        if not due:
-            return False
+            if connection.execute(_DUE, wanted).first() is None:
+                return False
         # Written before anything is sent: a state that cannot be written must not send the same message every second.
+        # And claimed, so that no other process sends it too; what a dead one has claimed is due again.
         with self._store.write() as connection:
+            due = connection.execute(_DUE, wanted).all()
             connection.execute(
                 deliveries.update()
                 .where(deliveries.c.channel == self._channel.name, deliveries.c.message_id.in_([row.id for row in due]))
-                .values(tried_at=self._clock.now())
+                .values(tried_at=self._clock.now(), claimed_by=self._worker)
             )
         for row in due:
             if self._stopping.is_set():
@@ -162,7 +180,7 @@ class _Worker:
         message: JsonObject = mask({**row.message, "id": row.id, "kind": row.kind})
         error = self._send(message)
         now = self._clock.now()
-        values: dict[str, object] = {"tries": row.tries + 1, "error": error or ""}
+        values: dict[str, object] = {"tries": row.tries + 1, "error": error or "", "claimed_by": None}
         if error is None:
             values |= {"state": DeliveryState.SENT, "settled_at": now, "next_at": None}
         elif row.tries + 1 >= self._retry.tries:

@@ -35,6 +35,7 @@ from uici.runs.fleet import fleet, one_target
 from uici.runs.learning import Learning
 from uici.runs.places import listed_environments
 from uici.runs.services import Services
+from uici.runs.workers import list_workers
 from uici.store.identifiers import new_id
 from uici.store.outbox import enqueue
 from uici.store.schema import approvals, freezes, runs
@@ -147,6 +148,10 @@ class Control:
     def target(self, name: str) -> JsonObject:
         """One target as it stands in each of its environments, by looking now."""
         return one_target(self._services, name)
+
+    def workers(self) -> list[JsonObject]:
+        """The processes that share the state, each with the runs that it holds."""
+        return list_workers(self._services.store)
 
     def environments(self) -> list[JsonObject]:
         """All environments, each with whether its platform answers now."""

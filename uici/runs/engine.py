@@ -8,41 +8,33 @@ See docs/decisions/0001 and 0002.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
-from uici.model.base import JsonObject
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.journal import JsonSerializer, forget_ended_parts
 from uici.runs.lease import Lease
 from uici.runs.records import StalePartError
+from uici.runs.recovery import Recovery, beginning
 from uici.runs.services import Services
+from uici.runs.setback import SetbackWatch
 from uici.runs.stages import StageFailedError, advance
-from uici.runs.stages.closing import end_plainly
-from uici.store.schema import approvals, runs
+from uici.store.database import close_pool
+from uici.store.schema import runs
 
 log = structlog.get_logger(__name__)
 
 _APPLICATION_VERSION = "uici-1"
 """Fixed: its default hashes the sources, and a new build would strand the runs of the old one."""
-_DUE_AT_ONCE = 200
-_CLOCK_JITTER = timedelta(seconds=2)
-_LOST_AFTER = timedelta(seconds=5)
 _FORGET_SECONDS = 30.0
-_GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 _RUN = select(runs).where(runs.c.id == bindparam("run"))
 _NEXT_DUE = select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > bindparam("now"))
@@ -61,8 +53,14 @@ _DUE = (
 )
 _TAKE_UP = (
     runs.update()
-    .where(runs.c.id == bindparam("run"), runs.c.part == bindparam("present"), runs.c.state == RunState.WAITING)
-    .values(state=RunState.ACTIVE, due_at=None)
+    .where(runs.c.id.in_(bindparam("chosen", expanding=True)), runs.c.state == RunState.WAITING)
+    .values(state=RunState.ACTIVE, due_at=None, worker=bindparam("me"))
+    .returning(runs.c.id, runs.c.part)
+)
+_TAKE_OVER = (
+    runs.update()
+    .where(runs.c.id == bindparam("run"), runs.c.part == bindparam("present"), runs.c.state == RunState.ACTIVE)
+    .values(worker=bindparam("me"))
 )
 
 
@@ -71,34 +69,38 @@ class Engine:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._lease = Lease(services)
-        self._executor_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._workers = services.workers
+        self._lease = Lease(services.store)
         self._tick = threading.Event()
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._run_ticker, name="uici-ticker", daemon=True)
         self._settings = services.site().platform.runs
         self._active: dict[str, str | None] = {}
         """The parts at work, each with its run's environment."""
-        self._seen_at: datetime | None = None
         self._active_lock = threading.Lock()
+        self._setback = SetbackWatch(services)
+        self._recovery = Recovery(services, self._at_work, self._forget)
         self._failure: str | None = None
 
     def start(self) -> None:
         """Take the lease, recover what a dead process left, and begin. Raises Problem when the lease is taken."""
         self._lease.take()
+        self._workers.join()
         settings = self._services.site().platform.runs
         _quieten()
+        self._pool = self._services.store.engine_for_runs()
         DBOS(
             config=DBOSConfig(
                 name="uici",
-                system_database_url=str(self._services.store.url.set(database=str(self._services.store.path))),
-                system_database_engine=self._services.store.engine_for_runs(),
-                executor_id=self._executor_id,
+                system_database_url=self._pool.url.render_as_string(hide_password=False),
+                system_database_engine=self._pool,
+                executor_id=self._workers.id,
                 application_version=_APPLICATION_VERSION,
                 serializer=JsonSerializer(),
                 log_level="ERROR",
                 max_executor_threads=settings.threads,
                 notification_listener_polling_interval_sec=1.0,
+                use_listen_notify=False,
             )
         )
 
@@ -108,7 +110,10 @@ class Engine:
 
         self._part = DBOS.workflow(name="uici_run_part", max_recovery_attempts=settings.max_recovery_attempts)(part)
         DBOS.launch()
-        self._recover()
+        left = self._recovery.left_by_the_dead()
+        with self._active_lock:
+            # They will have threads.
+            self._active.update(dict.fromkeys(left))
         self._ticker.start()
 
     def stop(self, timeout: float) -> None:
@@ -117,6 +122,11 @@ class Engine:
         self._tick.set()
         self._ticker.join(timeout)
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=max(1, int(timeout)))
+        try:
+            self._workers.leave()
+        except SQLAlchemyError as error:  # then the others find out by its silence
+            log.error("worker_cannot_leave", error=str(getattr(error, "orig", error)))
+        close_pool(self._pool)
         self._lease.drop()
 
     def wake(self) -> None:
@@ -146,17 +156,21 @@ class Engine:
                 data = self._advance(data)
             return "stale" if data is None else data.stage.value
         finally:
-            with self._active_lock:
-                self._active.pop(f"{run_id}:{part}", None)
+            self._forget(f"{run_id}:{part}")
             self._tick.set()
 
     def _taken_up(self, run_id: str, part: int) -> RunData | None:
-        """The run as its row says; None when this is not its present part."""
+        """The run as its row says, from now on this worker's; None when this is not its present part."""
         with self._services.store.read() as connection:
             row = connection.execute(_RUN, {"run": run_id}).one_or_none()
-        if row is None or row.part != part or row.state == RunState.ENDED:
+        if row is None or row.part != part or row.state != RunState.ACTIVE:
             return None
-        return RunData.model_validate(row.data or _beginning(row))
+        if row.worker != self._workers.id:
+            with self._services.store.write() as connection:
+                mine = {"run": run_id, "present": part, "me": self._workers.id}
+                if connection.execute(_TAKE_OVER, mine).rowcount == 0:
+                    return None
+        return RunData.model_validate(row.data or beginning(row))
 
     def _advance(self, data: RunData) -> RunData | None:
         """The run some stages further; None when somebody else has taken it further. A database that cannot be
@@ -182,10 +196,12 @@ class Engine:
         while not self._stopping.is_set():
             self._tick.clear()
             try:
-                self._notice_clock()
+                self._setback.look()
                 pause = self._start_due()
                 if time.monotonic() - swept >= sweep:
-                    self._rescue_lost()
+                    if self._services.store.shared:
+                        self._recovery.left_by_the_dead()
+                    self._recovery.rescue_lost()
                     swept = time.monotonic()
                 if time.monotonic() >= forget_at:
                     full = forget_ended_parts(self._settings.journal_seconds)
@@ -196,29 +212,6 @@ class Engine:
                 log.error("ticker_failed", error=self._failure, exc_info=not isinstance(error, SQLAlchemyError))
                 pause = sweep
             self._tick.wait(min(pause, sweep))
-
-    def _notice_clock(self) -> None:
-        """When the clock was set back, every time in the state is too late by as much: let all that waits look again,
-        let no target rest until the clock has caught up, and keep a question open as long as was promised.
-        """
-        now, before = self._services.clock.now(), self._seen_at
-        if before is None or before - now > _CLOCK_JITTER:
-            with self._services.store.write() as connection:
-                connection.execute(runs.update().where(runs.c.ended_at > now).values(ended_at=now))
-                connection.execute(runs.update().where(runs.c.acted_at > now).values(acted_at=now))
-                if before is not None:
-                    log.warning("clock_set_back", seconds=(before - now).total_seconds())
-                    late = (runs.c.state == RunState.WAITING) & (runs.c.due_at > now)
-                    connection.execute(runs.update().where(late).values(due_at=now))
-                    self._move_questions(connection, before - now)
-        self._seen_at = now
-
-    @staticmethod
-    def _move_questions(connection: Connection, back: timedelta) -> None:
-        open_ = select(approvals.c.id, approvals.c.expires_at).where(approvals.c.state == "pending")
-        for row in connection.execute(open_).all():
-            moved = approvals.update().where(approvals.c.id == row.id)
-            connection.execute(moved.values(expires_at=row.expires_at - back))
 
     def _start_due(self) -> float:
         """Start what is due; returns the seconds until the next run is."""
@@ -240,17 +233,16 @@ class Engine:
         try:
             if chosen:
                 # One transaction for all. A wake-up from now on is one that the part's looking may have missed.
+                wanted_runs = {"chosen": [run_id for run_id, _ in chosen.values()], "me": self._workers.id}
                 with self._services.store.write() as connection:
-                    connection.execute(_TAKE_UP, [{"run": run_id, "present": part} for run_id, part in chosen.values()])
-            while chosen:
-                key, (run_id, part) = next(iter(chosen.items()))
-                with SetWorkflowID(key):
-                    DBOS.start_workflow(self._part, run_id, part)
-                del chosen[key]
+                    taken = {(row.id, row.part) for row in connection.execute(_TAKE_UP, wanted_runs)}
+                for run_id, part in taken:
+                    with SetWorkflowID(f"{run_id}:{part}"):
+                        DBOS.start_workflow(self._part, run_id, part)
+                    chosen.pop(f"{run_id}:{part}", None)
         finally:
-            with self._active_lock:
-                for key in chosen:
-                    self._active.pop(key, None)
+            for key in chosen:
+                self._forget(key)
         return 1.0 if after is None else max(0.0, (after - now).total_seconds())
 
     def _room(self, wanted: Iterable[str | None]) -> dict[str | None, int]:
@@ -274,6 +266,14 @@ class Engine:
             room[place] = max(0, free - others)
         return room
 
+    def _at_work(self, key: str) -> bool:
+        with self._active_lock:
+            return key in self._active
+
+    def _forget(self, key: str) -> None:
+        with self._active_lock:
+            self._active.pop(key, None)
+
     def _reserve(self, key: str, place: str | None) -> bool:
         """Take a thread for a part, unless it has one or none is free."""
         with self._active_lock:
@@ -281,110 +281,6 @@ class Engine:
                 return False
             self._active[key] = place
         return True
-
-    def _recover(self) -> None:
-        """Everything that is pending under another executor's name belongs to a dead process: we hold the lease."""
-        known = DBOS.list_workflows(status=["PENDING", "ENQUEUED"], load_input=False, load_output=False)
-        left = [item for item in known if item.executor_id != self._executor_id]
-        if not left:
-            return
-        log.info("recovering_runs", workflows=len(left))
-        with self._active_lock:
-            # The ticker must not start what the recovery, or one before that was itself killed, is about to start.
-            self._active.update(dict.fromkeys(item.workflow_id for item in left))
-        dead = {str(item.executor_id) for item in left if item.status == "PENDING" and item.executor_id}
-        DBOS._recover_pending_workflows(sorted(dead))
-
-    def _rescue_lost(self) -> None:
-        """Take up again, from its row, a run whose present part has ended without taking it further.
-
-        That happens when the state could not be written for a while. What such a part had sent is in `attempts`, so
-        going on from the row is safe; a run that needs it again and again goes to people.
-        """
-        now = self._services.clock.now()
-        with self._services.store.read() as connection:
-            rows = connection.execute(
-                select(runs.c.id, runs.c.part, runs.c.state)
-                .where(
-                    (runs.c.state == RunState.ACTIVE)
-                    | ((runs.c.state == RunState.WAITING) & (runs.c.due_at < now - _LOST_AFTER))
-                )
-                .order_by(runs.c.state, runs.c.due_at)
-                .limit(_DUE_AT_ONCE)
-            ).all()
-        for row in rows:
-            key = f"{row.id}:{row.part}"
-            with self._active_lock:
-                at_work = key in self._active
-            if row.state == RunState.WAITING and not at_work:
-                continue  # it waits for a thread
-            status = DBOS.get_workflow_status(key)
-            if status is None and not at_work:
-                self._put_back(row.id, row.part)
-            if status is None or status.status in ("PENDING", "ENQUEUED", "DELAYED"):
-                continue
-            # Ended just now: the row may only have been read before that. Later than now, by a clock that was set
-            # back since, says nothing of that; the row then is as old as the jump at least.
-            if 0 <= now.timestamp() - (status.updated_at or 0) / 1000 < _LOST_AFTER.total_seconds():
-                continue
-            log.error("run_lost", run_id=row.id, part=row.part, workflow=status.status)
-            with self._active_lock:
-                self._active.pop(key, None)
-            self._take_up_again(row.id, row.part, status.status)
-
-    def _put_back(self, run_id: str, part: int) -> None:
-        """A run that was taken up, but whose part nobody began: it waits again."""
-        with self._services.store.write() as connection:
-            connection.execute(
-                runs.update()
-                .where(runs.c.id == run_id, runs.c.part == part, runs.c.state == RunState.ACTIVE)
-                .values(state=RunState.WAITING, due_at=self._services.clock.now())
-            )
-        self._tick.set()
-
-    def _take_up_again(self, run_id: str, part: int, status: str) -> None:
-        limit = self._services.site().platform.runs.max_recovery_attempts
-        with self._services.store.write() as connection:
-            here = (runs.c.id == run_id) & (runs.c.part == part) & (runs.c.state != RunState.ENDED)
-            row = connection.execute(select(runs).where(here)).one_or_none()
-            if row is None:
-                return
-            data = RunData.model_validate(row.data or _beginning(row))
-            data = data.model_copy(update={"part": part + 1, "rescues": data.rescues + 1})
-            gone = data.rescues > limit or status == _GIVEN_UP
-            if gone and data.stage is Stage.CLOSE:
-                end_plainly(connection, self._services, data)
-                return
-            if gone:
-                reason = f"lost: its stage {row.stage} ended {data.rescues} times without a result ({status})"
-                data = data.ending(AlertOutcome.ESCALATED, reason)
-            connection.execute(
-                runs.update()
-                .where(here)
-                .values(
-                    state=RunState.WAITING,
-                    stage=data.stage,
-                    part=data.part,
-                    due_at=self._services.clock.now(),
-                    waiting_for="rescue",
-                    data=data.model_dump(mode="json", exclude_defaults=True),
-                )
-            )
-        self._tick.set()
-
-
-def _beginning(row: Row[Any]) -> JsonObject:
-    """The state of a run that has not written any yet."""
-    return {
-        "run_id": row.id,
-        "part": row.part,
-        "stage": row.stage,
-        "origin": row.origin,
-        "actor": row.actor,
-        "incident_id": row.incident_id,
-        "environment": row.environment,
-        "target": row.target,
-    }
 
 
 def _quieten() -> None:

@@ -7,18 +7,23 @@ import os
 from typing import IO
 
 from uici.model.errors import Problem, ProblemKind
-from uici.runs.services import Services
+from uici.store.database import Store
 
 
 class Lease:
-    """The right to run the engine on one state file: an exclusive lock that the kernel drops when we die."""
+    """The right to run the engine on one state file: an exclusive lock that the kernel drops when we die.
 
-    def __init__(self, services: Services) -> None:
-        self._path = services.store.path.with_name(services.store.path.name + ".lock")
+    A state that several processes may share needs none: see `uici.runs.workers`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._path = store.path.with_name(store.path.name + ".lock") if store.path is not None else None
         self._file: IO[str] | None = None
 
     def take(self) -> None:
-        """Raises Problem when another process has it: two engines on one state would do things twice."""
+        """Raises Problem when another process has it: two engines on one file would do things twice."""
+        if self._path is None:
+            return
         file = self._path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,7 +36,8 @@ class Lease:
                 "state_in_use",
                 f"another UICI process{f' ({holder})' if holder else ''} runs on this state",
                 where=str(self._path),
-                hint="stop it first, or give this one another --state; one SQLite state serves one process",
+                hint="stop it first, or give this one another --state; one SQLite state serves one process; "
+                "several share a PostgreSQL one",
             ) from None
         file.truncate(0)
         file.write(f"pid {os.getpid()}\n")

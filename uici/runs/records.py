@@ -143,6 +143,7 @@ _WAKE_QUEUED = (
     .values(due_at=bindparam("now"))
 )
 _PRESENT = and_(runs.c.id == bindparam("run"), runs.c.part == bindparam("present"), runs.c.state == RunState.ACTIVE)
+_OWN = select(runs.c.id).where(_PRESENT, runs.c.worker == bindparam("worker"))
 _SAVED = ("stage", "environment", "target", "cid", "verdict", "reason", "data")
 _PARKED = (*_SAVED, "part", "due_at", "waiting_for")
 _SAVE = runs.update().where(_PRESENT).values({name: bindparam(f"new_{name}") for name in _SAVED})
@@ -340,6 +341,12 @@ def wake_queued(connection: Connection, environment: str, target: str | None, no
     Not all: with a thousand that wait, nine hundred would look in vain each time.
     """
     connection.execute(_WAKE_QUEUED, {"place": environment, "freed": target, "now": now})
+
+
+def check_part(connection: Connection, run_id: str, part: int, worker: str) -> None:
+    """Raise StalePartError unless this part is the run's present one, and this worker's."""
+    if connection.execute(_OWN, {"run": run_id, "present": part, "worker": worker}).first() is None:
+        raise StalePartError(f"{run_id} part {part}")
 
 
 def save(connection: Connection, before: RunData, after: RunData, now: datetime) -> bool:

@@ -17,13 +17,16 @@ from uici.runs import records
 from uici.runs.data import RunData
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
+from uici.runs.workers import Workers
 from uici.store.database import Store
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What is written with the next transaction of a run."""
+    """What is written with the next transaction of a run's part."""
 
+    run_id: str
+    part: int
     writes: list[Callable[[Connection], object]] = field(default_factory=list)
     plans: dict[str, PreparedPlan] = field(default_factory=dict)
     """Plans among it, by `cid`."""
@@ -43,6 +46,7 @@ class Services:
     pins: Pins
     identity: SelfIdentity
     layers: SelfGuardLayers
+    workers: Workers
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
     rehearses: bool = True
@@ -58,20 +62,33 @@ class Services:
         part = self.pins.part(run.catalogue)
         return self.platforms.seen_through(part.model_copy(update={"targets": {run.target: run.target_spec}}))
 
-    def drafting(self) -> Services:
-        """The same collaborators, for stages that share their transactions."""
-        return replace(self, draft=Draft())
+    def drafting(self, run: RunData) -> Services:
+        """The same collaborators, for stages of a run's present part that share their transactions."""
+        return replace(self, draft=Draft(run.run_id, run.part))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A writing transaction, which begins with what was to be written later; followers of events are woken."""
+        """A writing transaction, which begins with what was to be written later; followers of events are woken.
+
+        Raises StalePartError when the run has been taken further by somebody else, or is another worker's now.
+        """
         with self.events.writing() as connection:
+            if self.draft is not None:
+                records.check_part(connection, self.draft.run_id, self.draft.part, self.workers.id)
             for write in self.draft.writes if self.draft is not None else ():
                 write(connection)
             yield connection
         if self.draft is not None:
             self.draft.writes.clear()
             self.draft.plans.clear()
+
+    def check_may_send(self, run: RunData, announced_at: float) -> None:
+        """Raise StalePartError where this process was stopped, or cut off from the state, since a call was announced.
+
+        `announced_at` is by `uici.store.clock.elapsed`. Whoever takes the run over finds the announcement.
+        """
+        if not self.workers.may_send(announced_at):
+            raise records.StalePartError(f"{run.run_id} part {run.part}")
 
     def later(self, write: Callable[[Connection], object]) -> None:
         """Write with the next transaction of the run, which comes before anything is sent, parked or ended.

@@ -102,6 +102,14 @@ def get_fleet(
     return context.control.fleet(environment)
 
 
+@router.get(
+    "/workers", tags=["system"], summary="The processes that share the state", responses=problems(), openapi_extra=TOKEN
+)
+def list_workers(caller: MayView, context: Shared) -> JsonObject:
+    """Who is at work, since when, and which runs each holds now."""
+    return {"workers": context.control.workers()}
+
+
 @router.get("/environments", tags=["catalogue"], summary="All environments", responses=problems(), openapi_extra=TOKEN)
 def list_environments(caller: MayView, context: Shared) -> JsonObject:
     """The places where targets live."""

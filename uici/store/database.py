@@ -2,104 +2,93 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-import pydantic_core
 import sqlalchemy
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
-from uici.model.base import JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.store import schema
 from uici.store.current import CURRENT
 from uici.store.migrations import StateSchema, bring_up_to_date
-from uici.store.turns import Turns, connection_in_turn
+from uici.store.postgres import PostgresBackend
+from uici.store.sqlite import SqliteBackend
+from uici.store.turns import Turns
 
-_BUSY_MILLISECONDS = 30_000
-
-
-class StateGoneError(SQLAlchemyError):
-    """The state file was deleted or replaced under us: what is written now would be gone at the next start."""
+_COMING_BACK_SECONDS = 5.0
+_UNUSABLE = {
+    False: "check that the folder exists, is writable, is not full, and that the file is a SQLite database",
+    True: "check that the server runs and is reached, and that the user may create tables in the database",
+}
 
 
 class Store:
-    """The database. A committed write survives a crash and a power cut (`synchronous=FULL`)."""
+    """The database. What is committed survives a crash; there is one writer at a time, in all processes together."""
 
-    def __init__(self, url: str, *, pool_size: int = 40) -> None:
-        """Open the database at `url` without touching it yet.
-
-        Raises Problem for a URL that this version cannot use or a folder that is missing.
-        """
-        self.url = sqlalchemy.make_url(url)
-        if self.url.get_backend_name() != "sqlite":
-            raise Problem(
-                ProblemKind.UNPROCESSABLE,
-                "unsupported_state",
-                f"state: {self.url.get_backend_name()} is not supported by this version",
-                where="platform.yml: state",
-                allowed=("sqlite:///path/to/uici.db",),
-                hint="one process on SQLite is what this version runs; use a sqlite URL",
-            )
-        if not self.url.database or self.url.database == ":memory:":
-            raise Problem(
-                ProblemKind.UNPROCESSABLE,
-                "unsupported_state",
-                "state in memory would be lost at the first crash",
-                where="platform.yml: state",
-                allowed=("sqlite:///path/to/uici.db",),
-                hint="give a file",
-            )
-        self.path = Path(self.url.database).absolute()
+    def __init__(self, url: str) -> None:
+        """Open the database at `url` without touching it yet. Raises Problem for a URL that cannot be used."""
         self._turns = Turns()
-        self._file: tuple[int, int] | None = None
-        self.engine = _engine(self.url, pool_size, isolation=None, begin="BEGIN IMMEDIATE")
-        self._reading = _engine(self.url, pool_size, isolation=None)
+        self._backend = _backend(sqlalchemy.make_url(url), self._turns)
+        self.shared = self._backend.shared
+        """Whether several processes may work on it at the same time."""
+        self.path = self._backend.path
+        """The state's file, where it is one."""
+        self.place = self._backend.place
+        """Where the state is, for people; without a password."""
+        self.engine = self._backend.writing
 
     def migrate(self, to: StateSchema = CURRENT) -> None:
         """Create what is missing, or bring an older state up to date. Raises Problem when it cannot be used."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.path.touch(mode=0o600)
-            bring_up_to_date(self._reading, self.engine, to)
+            self._backend.prepare()
+            bring_up_to_date(self._backend.reading, self.engine, to)
         except (OSError, sqlalchemy.exc.DatabaseError) as error:
             raise Problem(
                 ProblemKind.UNAVAILABLE,
                 "state_unusable",
-                f"the state file cannot be opened or written: {_cause(error)}",
-                where=str(self.path),
-                hint="check that the folder exists, is writable, is not full, and that the file is a SQLite database",
+                f"the state cannot be opened or written: {_cause(error)}",
+                where=self.place,
+                hint=_UNUSABLE[self.shared],
             ) from error
 
     @contextmanager
     def write(self, *, urgent: bool = False) -> Iterator[Connection]:
-        """One transaction that holds the write lock from its first statement; commits unless the block raises.
+        """One transaction that no other writer interrupts, in this process or another; commits unless the block raises.
 
         An `urgent` one goes before all others of this process that wait. Raises StateGoneError.
         """
         with self._turns.turn(urgent=urgent):
-            self._check_file()
+            self._backend.check()
             with self.engine.begin() as connection:
+                self._backend.begin(connection)
                 yield connection
+
+    @contextmanager
+    def write_one(self) -> Iterator[Connection]:
+        """A transaction for one statement that depends on nothing read before, such as a sign of life.
+
+        Where the database allows it, it waits for no other writer.
+        """
+        if not self.shared:
+            with self.write(urgent=True) as connection:
+                yield connection
+            return
+        with self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees what is committed and never blocks a writer."""
-        with self._reading.connect() as connection:
+        with self._backend.reading.connect() as connection:
             yield connection
 
     def engine_for_runs(self) -> Engine:
-        """A second pool on the same file for the durable engine, which manages its transactions by itself.
-
-        It waits in the same line as all other writers: else each would find the other's lock, and poll for it.
-        """
-        return _engine(self.url, 20, isolation="IMMEDIATE", factory=connection_in_turn(self._turns))
+        """A pool of connections for the durable engine, which manages its transactions itself and disposes of it."""
+        return self._backend.engine_for_runs()
 
     def reachable(self, least_free_bytes: int = 0) -> str | None:
         """None when the database can be written, else what is wrong with it.
@@ -112,67 +101,41 @@ class Store:
                 connection.execute(
                     schema.meta.update().where(schema.meta.c.name == "schema_version").values(value=schema.meta.c.value)
                 )
-            disk = os.statvfs(self.path.parent)
+            free = self._backend.free_bytes()
         except (OSError, SQLAlchemyError) as error:
             return _cause(error)
-        free = disk.f_bavail * disk.f_frsize
-        if free < least_free_bytes:
+        if free is not None and free < least_free_bytes:
             return f"the disk is full: {free} bytes are left where the state lies, {least_free_bytes} are needed"
         return None
 
-    def _check_file(self) -> None:
-        try:
-            now = self.path.stat()
-        except OSError as error:
-            raise StateGoneError(f"{self.path}: {error.strerror}; restart UICI to begin a new state") from None
-        if self._file is None:
-            self._file = (now.st_dev, now.st_ino)
-        elif self._file != (now.st_dev, now.st_ino):
-            raise StateGoneError(f"{self.path} was replaced by another file; restart UICI to use that one")
-
     def close(self) -> None:
         """Close all connections."""
-        self.engine.dispose()
-        self._reading.dispose()
+        close_pool(self.engine)
+        close_pool(self._backend.reading)
 
 
-def _engine(
-    url: sqlalchemy.URL,
-    pool_size: int,
-    *,
-    isolation: str | None,
-    begin: str | None = None,
-    factory: type[sqlite3.Connection] = sqlite3.Connection,
-) -> Engine:
-    connecting = {"timeout": 30, "factory": factory}
-    engine = sqlalchemy.create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, connect_args=connecting, json_serializer=json_text
+def close_pool(engine: Engine) -> None:
+    """Close all connections of a pool once those in use have come back; one that is kept for seconds is left open."""
+    until = time.monotonic() + _COMING_BACK_SECONDS
+    while isinstance(engine.pool, QueuePool) and engine.pool.checkedout() and time.monotonic() < until:
+        time.sleep(0.01)
+    engine.dispose()
+
+
+def _backend(url: sqlalchemy.URL, turns: Turns) -> SqliteBackend | PostgresBackend:
+    name = url.get_backend_name()
+    if name == "sqlite":
+        return SqliteBackend(url, turns)
+    if name == "postgresql":
+        return PostgresBackend(url)
+    raise Problem(
+        ProblemKind.UNPROCESSABLE,
+        "unsupported_state",
+        f"state: {name} is not supported",
+        where="platform.yml: state",
+        allowed=("sqlite:///path/to/uici.db", "postgresql://user@host/database"),
+        hint="SQLite for one process, PostgreSQL for several",
     )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: object) -> None:
-        # With `None` the driver opens no transaction by itself; with a level it opens one before each write.
-        connection.isolation_level = isolation
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    if begin:
-
-        @event.listens_for(engine, "begin")
-        def open_transaction(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def json_text(value: JsonValue) -> str:
-    """A value of a JSON column as text, at a quarter of what `json.dumps` costs."""
-    try:
-        return pydantic_core.to_json(value).decode()
-    except pydantic_core.PydanticSerializationError:
-        return json.dumps(value)  # half a surrogate pair out of a platform's answer has no UTF-8, but an escape
 
 
 def _cause(error: BaseException) -> str:

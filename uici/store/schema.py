@@ -101,6 +101,8 @@ runs = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("cancel_by", Text),
     Column("cancel_reason", Text),
+    # Whose part is at work: nobody else may write for it.
+    Column("worker", String(120)),
     Index("runs_due", "state", "due_at"),
     Index("runs_by_target", "environment", "target", "ended_at"),
     Index("runs_by_incident", "incident_id"),
@@ -235,6 +237,8 @@ deliveries = Table(
     # When it is tried next; of one that is held, when its window has passed.
     Column("next_at", UtcText),
     Column("tried_at", UtcText),
+    # The worker that is sending it; when that one is gone, another tries again.
+    Column("claimed_by", String(120)),
     Column("settled_at", UtcText),
     Column("error", Text, nullable=False, default=""),
     # The message that told of this one, when it was held back.

@@ -64,7 +64,7 @@ def advance(services: Services, data: RunData) -> RunData:
 
     Raises StalePartError, and StageFailedError for a defect of ours.
     """
-    services = services.drafting()
+    services = services.drafting(data)
     after, looked = data, False
     try:
         while True:

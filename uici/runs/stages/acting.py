@@ -31,8 +31,9 @@ from uici.runs.keeping import note_step
 from uici.runs.looking import effect, kept_state, unmet
 from uici.runs.platforms import Platforms
 from uici.runs.proposing import propose_change
-from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN, StalePartError
+from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
+from uici.store.clock import elapsed
 from uici.store.outbox import enqueue
 from uici.translation.selections import operation_result
 from uici.verification.judging import HealthTrack
@@ -192,14 +193,12 @@ def _remember(services: Services, data: RunData, plan: PreparedPlan, step: Prepa
 
 def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData | None:
     """Announce a call; or what becomes of the run, where in this very transaction something forbids to send it."""
-    now = services.clock.now()
+    now, announced_at = services.clock.now(), elapsed()
     with services.writing() as connection:
-        forbidden = records.forbidden(connection, data)
-        if forbidden is not None:
+        if (forbidden := records.forbidden(connection, data)) is not None:
             return forbidden
         # The run goes no further than its announcement tells: what proof and undo need is written with it.
-        if not records.save(connection, data, data, now):
-            raise StalePartError(f"{data.run_id} part {data.part}")
+        records.save(connection, data, data, now)
         announced = {
             "run_id": data.run_id,
             "position": position,
@@ -215,6 +214,7 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
         connection.execute(records.ACTED, {"run": data.run_id, "now": now})
         sent = {"operation": plan.steps[data.step].operation.name, "attempt": data.attempt, "undo": data.undoing}
         services.note(connection, data, "call_sent", call=call.name, position=position, **sent)
+    services.check_may_send(data, announced_at)
     return None
 
 
@@ -240,7 +240,7 @@ def _prove(
 ) -> RunData:
     """An announced call without an answer: ask the platform's state, never the clock alone."""
     now = services.clock.now()
-    flight_over = _later(known.sent_at, call.in_flight_seconds)
+    flight_over = _later(known.sent_at, call.in_flight_seconds + services.workers.latest_sending)
     try:
         happened = _performer(services, data, plan).happened(call, known.before)
     except (CallError, Problem) as error:

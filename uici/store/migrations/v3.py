@@ -5,12 +5,14 @@ from __future__ import annotations
 from alembic.operations import Operations
 
 from uici.store.migrations.v3_audit import add_audit
+from uici.store.migrations.v3_workers import add_workers
 from uici.store.migrations.versions import Migration
 
 
 def upgrade(op: Operations) -> None:
     """What schema 2 lacks. In order of name; a column that is never null has a `server_default`, as in its table."""
     add_audit(op)
+    add_workers(op)
 
 
 # Versions that know only schema 2 write their number over the state's whenever they are asked whether they are ready.

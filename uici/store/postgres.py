@@ -1,0 +1,109 @@
+"""State in a PostgreSQL database, which several processes may share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+
+from uici.model.errors import Problem, ProblemKind
+from uici.store.json import json_text
+
+WRITERS = 0x75696369
+"""The advisory lock of whoever writes: the letters `uici`."""
+
+_POOL_OF_WRITERS, _POOL_OF_READERS, _POOL_OF_RUNS = 2, 10, 10
+CONNECTIONS = 2 * (_POOL_OF_WRITERS + _POOL_OF_READERS + _POOL_OF_RUNS)
+"""What one process opens at the most; in rest it keeps half of them."""
+
+STALLED_MILLISECONDS = 5_000
+"""How long a transaction may stand still before the server ends it: a writer that is stopped or cut off from the
+database in its midst keeps all others waiting for so long."""
+
+# Parameters of libpq (https://www.postgresql.org/docs/current/libpq-connect.html) and settings of the session. A peer
+# that does not answer is noticed after ten seconds; without them a lost connection hangs for two hours.
+_CONNECTING = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "uici",
+    "options": f"-c statement_timeout=30000 -c idle_in_transaction_session_timeout={STALLED_MILLISECONDS}",
+}
+
+
+class PostgresBackend:
+    """A committed write survives a crash of the server; with a synchronous standby also the loss of its machine."""
+
+    shared = True
+    path: None = None
+
+    def __init__(self, url: sqlalchemy.URL) -> None:
+        """Raises Problem for a URL that holds a password, or that names no database."""
+        if url.password is not None:
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "password_in_state",
+                "the state's URL holds a password, which everybody sees who may read the file or the process list",
+                where="platform.yml: state",
+                allowed=("postgresql://user@host:5432/database",),
+                hint="leave it out of the URL and give it in PGPASSWORD or in the file that PGPASSFILE names",
+            )
+        if not url.database:
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unsupported_state",
+                "the state's URL names no database",
+                where="platform.yml: state",
+                allowed=("postgresql://user@host:5432/database",),
+            )
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.place = url.set(drivername="postgresql").render_as_string(hide_password=True)
+        self.writing = _engine(self.url, _POOL_OF_WRITERS)
+        # Each statement sees what is committed by then, and costs no round trip to begin and end a transaction.
+        self.reading = _engine(self.url, _POOL_OF_READERS, isolation_level="AUTOCOMMIT")
+
+    def prepare(self) -> None:
+        """Nothing: the database is somebody else's to make."""
+
+    def begin(self, connection: Connection) -> None:
+        """Wait until no other writer is at work, in any process; the lock ends with the transaction."""
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+
+    def check(self) -> None:
+        """Nothing: a connection leads to the database that it was opened to."""
+
+    def engine_for_runs(self) -> Engine:
+        """A pool for the durable engine, whose tables nobody else writes."""
+        return _engine(self.url, _POOL_OF_RUNS)
+
+    def free_bytes(self) -> int | None:
+        """None: the room on the server's disk is not to be seen from here."""
+        return None
+
+
+def _engine(url: sqlalchemy.URL, pool_size: int, **more: Any) -> Engine:
+    engine = sqlalchemy.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        # A connection may have been cut since it was last used: the server was restarted, or another took its place.
+        pool_pre_ping=True,
+        connect_args=_CONNECTING,
+        json_serializer=json_text,
+        **more,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        # "off" acknowledges what is not on disk; what is stronger than "on" stays as the server has it.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'on', false) "
+                "WHERE current_setting('synchronous_commit') = 'off'"
+            )
+        connection.commit()
+
+    return engine
