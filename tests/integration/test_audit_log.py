@@ -14,6 +14,7 @@ from tests.integration import runs_rig as rig
 from tests.integration.service_rig import PLATFORM, serving
 from tests.waiting import until
 from uici.access.roles import Role
+from uici.audit.denials import Denial
 from uici.audit.verifying import rows, verify_stored
 from uici.bootstrap import Application
 from uici.cli.app import app
@@ -122,3 +123,36 @@ def test_the_commands_prove_and_export_and_the_route_shows(tmp_path: Path, monke
 
         monkeypatch.setenv("AUDIT_KEY", "another")
         assert "another key" in audit("verify", *state).stdout
+
+
+def test_who_is_turned_away_is_counted_and_the_many_are_added_up(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        for _ in range(7):
+            assert served.request("GET", "/api/v1/runs/x", "wrong").status_code == 401
+        assert served.request("GET", "/api/v1/audit", served.tokens[Role.VIEWER]).status_code == 403
+        assert served.request("GET", "/api/v1/audit").status_code == 401
+        denials = served.application.control.denials
+        denials.write()
+        found = entries(served.application)
+        for number in range(2000):
+            denials.note(Denial(kind="authentication_failed", actor="unknown", client=f"{number}", route="r", code="c"))
+        denials.write()
+        more = entries(served.application)[len(found) :]
+    said = {(row["kind"], row["actor"].partition("#")[0]): json.loads(row["data"]) for row in found[-3:]}
+    wrong = json.loads(found[-3]["data"])
+    assert (wrong["count"], wrong["route"], wrong["client"]) == (7, "GET /api/v1/runs/{run_id}", "127.0.0.1")
+    assert said["permission_denied", "the viewer"]["code"] == "audit"
+    assert said["authentication_failed", "unknown"]["code"] == "no_token"
+    assert len(more) == 6
+    assert more[-1]["kind"] == "more_denied"
+    assert json.loads(more[-1]["data"])["count"] == 1995
+
+
+def test_that_people_were_told_is_in_it(tmp_path: Path) -> None:
+    config = rig.site(tmp_path / "site", "web")
+    with rig.running(config, World()) as application:
+        incident = rig.closed(application, rig.send(application, rig.alert("web", "Unknown")))
+        until(lambda: any(row["kind"] == "people_told" for row in entries(application)), "people to be told")
+        (told,) = (row for row in entries(application) if row["kind"] == "people_told")
+    assert told["incident_id"] == incident["id"]
+    assert json.loads(told["data"]) == {"about": "escalation", "channel": "log", "message": 1}

@@ -146,6 +146,7 @@ class Application:
         self._intake.start()
         self._heartbeats.start()
         self._deliverer.start()
+        self.control.denials.start()
         self.configuration.start()
 
     def stop(self) -> None:
@@ -156,6 +157,7 @@ class Application:
         self._intake.stop()
         self.engine.stop(timeout)
         self._deliverer.stop(timeout)
+        self.control.denials.stop(timeout)
         self.platforms.close()
         self.store.close()
 

@@ -9,16 +9,18 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from sqlalchemy import Row, bindparam, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from uici.audit.chain import record
+from uici.audit.entries import Entry
 from uici.model.base import JsonObject
 from uici.model.masking import mask
-from uici.model.settings import NotifySettings
+from uici.model.settings import ASKING, NotifySettings
 from uici.notify.channels import Channel
 from uici.notify.routing import Router
 from uici.notify.wording import text_of
@@ -34,6 +36,7 @@ _BATCH = 20
 _LONGEST_ERROR = 500
 _LOOK_SECONDS = 1.0
 _JITTER = 0.25
+_SETTLED = (DeliveryState.SENT, DeliveryState.DEAD)
 
 _DUE = (
     select(deliveries.c.tries, outbox)
@@ -194,6 +197,8 @@ class _Worker:
                 .where(deliveries.c.message_id == row.id, deliveries.c.channel == self._channel.name)
                 .values(values)
             )
+            if row.kind in ASKING and values.get("state") in _SETTLED:
+                record(connection, _told(row, self._channel.name, values["state"], now))
         return error is None
 
     def _pause(self, tries: int) -> timedelta:
@@ -208,6 +213,12 @@ class _Worker:
         error = sending.result(self._send_seconds)
         self._hanging = sending.thread
         return error
+
+
+def _told(row: Row[Any], channel: str, state: object, now: datetime) -> Entry:
+    told = {"message": row.id, "about": row.kind, "channel": channel}
+    kind = "people_told" if state is DeliveryState.SENT else "people_not_told"
+    return Entry(at=now, kind=kind, incident=row.incident_id, run=row.run_id, data=told)
 
 
 class Sending:

@@ -9,6 +9,7 @@ from typing import IO
 from sqlalchemy import Connection, select
 
 from uici.access.tokens import TokenStore
+from uici.audit.denials import Denials
 from uici.audit.reading import AuditLog
 from uici.catalogue.listing import listed_operations, shown_operation
 from uici.events.log import Event
@@ -59,6 +60,7 @@ class Control:
         self._engine = engine
         self.tokens = tokens
         self.audit = AuditLog(services.store)
+        self.denials = Denials(services.store, services.clock)
         self.learning = Learning(services)
         self.configuration = configuration
         self.notifications = notifications

@@ -13,6 +13,7 @@ from anyio import to_thread
 from fastapi import Depends, Request
 
 from uici.access.roles import Permission, Principal, roles_with
+from uici.audit.denials import Denial
 from uici.model.errors import Problem, ProblemKind
 from uici.service.context import Context, Shared
 
@@ -23,13 +24,18 @@ def requires(permission: Permission, *, basic: bool = False) -> Callable[[Reques
     """A dependency that yields the caller, or refuses with 401 or 403 before the body is looked at."""
 
     async def caller(request: Request, context: Shared) -> Principal:
-        token = _token(request.headers.get("authorization"), context.intake.basic_auth_user if basic else None)
+        try:
+            token = _token(request.headers.get("authorization"), context.intake.basic_auth_user if basic else None)
+        except Problem as problem:
+            _turned_away(request, context, "authentication_failed", problem.code)
+            raise
         tokens = context.control.tokens
         principal = tokens.cached(token) or await to_thread.run_sync(
             tokens.authenticate, token, limiter=context.webhook_threads
         )
         if principal is None:
             _log.warning("authentication_failed", path=request.url.path, client=_client(request))
+            _turned_away(request, context, "authentication_failed", "invalid_token")
             raise Problem(
                 ProblemKind.UNAUTHENTICATED,
                 "invalid_token",
@@ -39,6 +45,7 @@ def requires(permission: Permission, *, basic: bool = False) -> Callable[[Reques
             )
         if not principal.may(permission):
             _log.warning("permission_denied", path=request.url.path, actor=principal.actor, permission=permission.value)
+            _turned_away(request, context, "permission_denied", permission.value, principal.actor)
             raise Problem(
                 ProblemKind.FORBIDDEN,
                 "permission_missing",
@@ -95,6 +102,12 @@ def _unauthenticated(code: str, detail: str, schemes: tuple[str, ...]) -> Proble
         allowed=schemes,
         hint="send `Authorization: Bearer TOKEN`; uici token create --role ROLE makes one",
     )
+
+
+def _turned_away(request: Request, context: Context, kind: str, code: str, actor: str = "unknown") -> None:
+    """For the audit log. The route as it is declared: the path itself is the sender's text."""
+    route = f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
+    context.control.denials.note(Denial(kind=kind, actor=actor, client=_client(request), route=route, code=code))
 
 
 def _client(request: Request) -> str:
