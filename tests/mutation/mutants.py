@@ -32,6 +32,17 @@ class Mutant:
         """What names it as long as its source says the same: no line number."""
         return self.place.file, self.place.qualname, self.flip.what, self.number
 
+    @cached_property
+    def lines(self) -> range:
+        """Those of the smallest statement that it changes; of a compound statement those of its head."""
+        nodes = list(ast.walk(self.place.node))
+        changed = nodes[self.flip.where]
+        holding = (node for node in nodes if isinstance(node, ast.stmt) and changed in ast.walk(node))
+        statement = list(holding)[-1]
+        body = getattr(statement, "body", None)
+        after = body[0].lineno if body else (statement.end_lineno or statement.lineno) + 1
+        return range(statement.lineno, max(after, statement.lineno + 1))
+
     def __str__(self) -> str:
         return f"{self.place.file}:{self.flip.line}: {self.place.qualname}: {self.flip.what}"
 

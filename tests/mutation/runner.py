@@ -1,8 +1,9 @@
 """Runs tests against mutants: `python -m tests.mutation.runner OUT PREFIX,… TESTFILE…` writes what survived as JSON.
 
-The tests are collected once. A first child runs them as they are and notes which test reaches which place; then each
-mutant gets a child of its own, forked from the collected session, that runs the tests which reach its place until one
-fails. A mutant that no test reaches, or under which all pass, has survived.
+The tests are collected once. A first child runs them as they are and notes which test reaches which line; then each
+mutant gets a child of its own, forked from the collected session, that runs the tests which reach what it changes until
+one fails. A mutant that no test reaches, or under which all pass, has survived. What noticed one
+is run once more without it, for it might fail by itself.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import ast
 import ctypes
 import gc
 import json
+import mmap
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -33,11 +36,24 @@ from tests.mutation.mutants import Mutant, mutants, put_in_force
 _SHOW = "UICI_MUTATION_SHOW"
 """Set in the environment: what the children write is shown."""
 _CHILD_SECONDS = 60.0
-_TESTS_SECONDS = 1.5
 _AT_ONCE = 2
+_COUNT_BYTES = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLED, _BROKEN = 1, 3
 """How a child ends: a test failed, or the mutant could not be put in force. Zero: all its tests passed."""
+
+
+Trace = Callable[[FrameType, str, Any], Any]
+"""What `sys.settrace` takes."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a child ended, and which tests it began: the last is the one that noticed, when one did."""
+
+    mutant: Mutant
+    ran: list[int]
+    code: int
 
 
 class Mutation:
@@ -46,7 +62,7 @@ class Mutation:
     def __init__(self, prefixes: tuple[str, ...], out: Path) -> None:
         self._mutants = [item for item in mutants() if item.place.file.startswith(prefixes)]
         self._out = out
-        self._reach: dict[tuple[str, str], list[int]] = {}
+        self._reach: dict[tuple[str, int], list[tuple[float, int]]] = {}
 
     def pytest_collection_finish(self) -> None:
         if os.environ.get("UICI_TEST_DOCKER_HOST"):
@@ -70,37 +86,44 @@ class Mutation:
         map_file = self._out.with_suffix(".map")
         if _wait([_forked(partial(self._as_it_is, session, map_file))])[0] != 0:
             raise pytest.UsageError("the tests fail without any mutant")
-        self._reach = {tuple(key.split("|")): items for key, items in json.loads(map_file.read_text()).items()}
+        self._reach = {
+            (path, line): [(cost, item) for cost, item in tests]
+            for path, line, tests in json.loads(map_file.read_text())
+        }
         # What exists now stays: the children need not look through it, nor copy it.
         gc.freeze()
         gc.disable()
-        controls = {tuple(self._items(item)): item for item in self._mutants}.values()
-        broken = [item for item, code in self._all(session, controls, control=True) if code]
-        # Once more for those that talk to real processes, on a machine that others load.
-        broken = [item for item, code in self._all(session, broken, control=True) if code]
-        if broken:
-            raise pytest.UsageError(f"its tests fail without it, taken alone: {broken[0]}")
-        ended = self._all(session, self._mutants, control=False)
-        unusable = [item for item, code in ended if code == _BROKEN]
-        if unusable:
+        ended = self._all(session, [(item, self._items(item)) for item in self._mutants], control=False)
+        if unusable := [trial.mutant for trial in ended if trial.code == _BROKEN]:
             raise pytest.UsageError(f"this mutant cannot be made: {unusable[0]}")
-        survivors = [[*item.key, str(item), bool(self._items(item))] for item, code in ended if code == 0]
+        controls = {tuple(trial.ran): trial.mutant for trial in ended if trial.code}
+        for _ in range(2):  # once more for those that talk to real processes, on a machine that others load
+            again = self._all(session, [(mutant, list(items)) for items, mutant in controls.items()], control=True)
+            controls = {tuple(trial.ran): trial.mutant for trial in again if trial.code}
+        for items, mutant in controls.items():
+            failed = session.items[items[-1]].nodeid
+            raise pytest.UsageError(f"{failed} fails without this mutant, too, taken alone: {mutant}")
+        survivors = [[*trial.mutant.key, str(trial.mutant), bool(trial.ran)] for trial in ended if trial.code == 0]
         self._out.write_text(json.dumps({"mutants": [[*item.key] for item in self._mutants], "survivors": survivors}))
         return True
 
-    def _all(self, session: pytest.Session, wanted: Iterable[Mutant], *, control: bool) -> list[tuple[Mutant, int]]:
-        """How the child of each ended; a few at a time."""
-        waiting, running, ended = list(wanted), dict[int, tuple[Mutant, float]](), []
+    def _all(self, session: pytest.Session, wanted: list[tuple[Mutant, list[int]]], *, control: bool) -> list[Trial]:
+        """What became of each, with the tests that it is given; a few at a time."""
+        waiting, running, ended = list(wanted), dict[int, tuple[Trial, mmap.mmap, float]](), []
         while waiting or running:
             while waiting and len(running) < _AT_ONCE:
-                mutant = waiting.pop(0)
-                pid = _forked(partial(self._mutated, session, mutant, control=control))
-                running[pid] = mutant, time.monotonic()
+                mutant, items = waiting.pop(0)
+                count = mmap.mmap(-1, _COUNT_BYTES)
+                pid = _forked(partial(self._tried, session, mutant, items, count, control=control))
+                running[pid] = Trial(mutant, items, 0), count, time.monotonic()
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid in running:
-                ended.append((running.pop(pid)[0], os.waitstatus_to_exitcode(status)))
+                trial, count, _ = running.pop(pid)
+                ran = trial.ran[: int.from_bytes(count[:], "big")]
+                ended.append(Trial(trial.mutant, ran, os.waitstatus_to_exitcode(status)))
+                count.close()
                 continue
-            for late, (_, began) in running.items():
+            for late, (_, _, began) in running.items():
                 if time.monotonic() - began > _CHILD_SECONDS:
                     os.kill(late, signal.SIGKILL)  # it hangs: that is noticed, too
             time.sleep(0.002)
@@ -109,55 +132,53 @@ class Mutation:
     def _items(self, mutant: Mutant) -> list[int]:
         path = str(mutant.place.path)
         if isinstance(mutant.place.node, ast.FunctionDef):
-            return self._reach.get((path, mutant.place.qualname), [])
-        # Who looks at a value: the functions of its module, or a test by itself.
-        return self._reach.get((path, ""), []) + self._reach.get(("", ""), [])
+            places = [(path, line) for line in mutant.lines]
+        else:
+            # Who looks at a value: the functions of its module, or a test by itself.
+            places = [(path, 0), ("", 0)]
+        reaching = {(cost, item) for place in places for cost, item in self._reach.get(place, [])}
+        return [item for _, item in sorted(reaching)]
 
     def _as_it_is(self, session: pytest.Session, map_file: Path) -> None:
-        places = {(str(item.place.path), item.place.qualname) for item in self._mutants}
-        reach: dict[str, list[tuple[float, int]]] = {}
-        now: set[tuple[str, str]] = set()
+        """Which tests reach a line, and what each costs: those that are quick and about little notice most.
 
-        def seen(frame: FrameType, event: str, _: Any) -> None:
-            if event == "call":
-                key = (frame.f_code.co_filename, frame.f_code.co_qualname)
-                if key in places:
-                    now.add(key)
+        Line 0 of a file is reached by all that reach any of it, and that of no file by all that reach none.
+        """
+        places = {(str(item.place.path), item.place.qualname) for item in self._mutants}
+        reach: dict[tuple[str, int], list[tuple[float, int]]] = {}
+        now: set[tuple[str, int]] = set()
+
+        def inside(frame: FrameType, event: str, _: Any) -> Trace:
+            if event == "line":
+                now.add((frame.f_code.co_filename, frame.f_lineno))
+            return inside
+
+        def seen(frame: FrameType, event: str, _: Any) -> Trace | None:
+            code = frame.f_code
+            function = code.co_qualname.partition(".<locals>")[0]
+            return inside if (code.co_filename, function) in places else None
 
         for number, (item, following) in enumerate(_in_turn(session.items)):
             now.clear()
-            began = time.process_time()  # what else the machine does must not decide which tests are tried
-            sys.setprofile(seen)
-            threading.setprofile(seen)
+            began = time.process_time()  # what else the machine does must not decide which tests are tried first
+            sys.settrace(seen)
+            threading.settrace(seen)
             _run(item, following)
-            sys.setprofile(None)
-            threading.setprofile(None)
-            took = time.process_time() - began
-            if not now:
-                reach.setdefault("|", []).append((took, number))
-            for path in {path for path, _ in now}:
-                reach.setdefault(f"{path}|", []).append((took, number))
-            for path, qualname in now:
-                reach.setdefault(f"{path}|{qualname}", []).append((took, number))
-        seconds = {key: _TESTS_SECONDS if key.rpartition("|")[2] else 4 * _TESTS_SECONDS for key in reach}
-        map_file.write_text(json.dumps({key: _quickest(items, seconds[key]) for key, items in reach.items()}))
+            sys.settrace(None)
+            threading.settrace(None)
+            cost = (time.process_time() - began) * (1 + len(now))
+            for place in {*now, *((path, 0) for path, _ in now)} or {("", 0)}:
+                reach.setdefault(place, []).append((cost, number))
+        map_file.write_text(json.dumps([[*place, tests] for place, tests in reach.items()]))
 
-    def _mutated(self, session: pytest.Session, mutant: Mutant, *, control: bool) -> None:
+    def _tried(
+        self, session: pytest.Session, mutant: Mutant, items: list[int], count: mmap.mmap, *, control: bool
+    ) -> None:
         if not control:
             put_in_force(mutant)
-        for item, following in _in_turn([session.items[number] for number in self._items(mutant)]):
+        for done, (item, following) in enumerate(_in_turn([session.items[number] for number in items])):
+            count[:] = (done + 1).to_bytes(_COUNT_BYTES, "big")
             _run(item, following)
-
-
-def _quickest(tests: list[tuple[float, int]], seconds: float) -> list[int]:
-    """The quickest tests that together take no longer than a mutant may cost: with fewer tests it only dies harder."""
-    chosen: list[int] = []
-    spent = 0.0
-    for took, number in sorted(tests):
-        if not chosen or spent + took <= seconds:
-            chosen.append(number)
-            spent += took
-    return chosen
 
 
 def _in_turn(items: Sequence[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.Item | None]]:

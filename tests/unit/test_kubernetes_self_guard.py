@@ -184,6 +184,7 @@ def test_the_layer_can_be_switched_off_to_try_the_others(served: ApiServer, iden
 def test_a_rollout_of_uici_that_is_proved_is_not_gone_on_with(served: ApiServer) -> None:
     hand = Hand(served, SELF)
     call = make_call("workload.deploy", target=bound("Deployment", "healer"), version="1")
+    call = call.model_copy(update={"timeout_seconds": 5.0})  # for what would wait for it instead
     before = hand.executor.before(call)
     with pytest.raises(CallError) as caught:
         hand.executor.happened(call, {**before, "wanted": before["template"]})
