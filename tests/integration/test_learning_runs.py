@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,16 +86,29 @@ def incident(application: Application, world: World, number: int) -> JsonObject:
     return closed(application, send(application, alert("web", starts=starts)))
 
 
+def first_of_scale(failed: int, healed: int) -> float:
+    """How likely a draw of Beta(2, 1 + failed) is above one of Beta(1 + healed, 1), whose distribution is x^(1+healed).
+
+    That is the expectation of x^(1+healed) over the former: a product of its moments.
+    """
+    return math.prod((2 + moment) / (3 + failed + moment) for moment in range(1 + healed))
+
+
 def test_what_never_works_is_tried_first_less_and_less(tmp_path: Path, world: World) -> None:
     with running(site(tmp_path / "c", "web", strategies=ALTERNATIVES), world) as application:
         healed = [incident(application, world, number) for number in range(8)]
         assert {each["outcome"] for each in healed} == {"healed"}
-        first, last = (choice(application, healed[place]["runs"][0]["id"]) for place in (0, -1))
-        stated = {item.name: item.probability for item in first.candidates}
-        assert stated["scale"] == pytest.approx(2 / 3)
-        later = {item.name: item.probability for item in last.candidates}
-        assert later["restart"] > 0.9
+        made = [choice(application, each["runs"][0]["id"]) for each in healed]
         logged = rows(application)
+    tried = [each["runs"][0]["tried"] for each in healed]
+    stated = [{item.name: item.probability for item in each.candidates} for each in made]
+    for number, said in enumerate(stated):
+        # Which of them were drawn is chance; what follows from it is not.
+        failed = sum(names[0] == "scale" for names in tried[:number])
+        assert said["scale"] == pytest.approx(first_of_scale(failed, healed=number), rel=1e-4)
+    assert all(later["scale"] < earlier["scale"] for earlier, later in pairwise(stated))
+    assert stated[0]["scale"] == pytest.approx(2 / 3)
+    assert stated[-1]["scale"] < 0.2001
     assert {(row["remedy"], row["verdict"], row["reward"]) for row in logged} == {
         ("scale", "ineffective", 0.0),
         ("restart", "effective", 1.0),
