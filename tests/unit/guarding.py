@@ -11,21 +11,22 @@ from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.learning import Veto
 from uici.model.plan import Origin
-from uici.model.site import (
+from uici.model.policies import (
     ApprovalPolicy,
-    Autonomy,
     BlastRadiusPolicy,
     CooldownPolicy,
+    DependencyPolicy,
     GiveUpPolicy,
-    PoliciesFile,
     RiskPolicy,
 )
+from uici.model.site import Autonomy, PoliciesFile
 
 PARTS: dict[str, Any] = {
     "risk": RiskPolicy,
     "cooldown": CooldownPolicy,
     "give_up": GiveUpPolicy,
     "blast_radius": BlastRadiusPolicy,
+    "dependencies": DependencyPolicy,
     "approval": ApprovalPolicy,
 }
 VETO = Veto(id="veto_1", strategy="down", remedy="restart", actor="ann", reason="it loses the queue", at=NOW)
@@ -39,6 +40,7 @@ def policies(**parts: dict[str, Any]) -> PoliciesFile:
         "cooldown": {"seconds": 60.0},
         "give_up": {"ineffective_runs": 3, "within_seconds": 3600.0},
         "blast_radius": {"min_healthy": 0.5, "max_concurrent": 2, "max_per_hour": 10},
+        "dependencies": {"correlation_seconds": 10.0, "wait_seconds": 600.0, "recover_seconds": 30.0},
         "approval": {"expires_seconds": 60.0},
     }
     return PoliciesFile.model_construct(
@@ -66,6 +68,8 @@ def context(**changes: Any) -> GuardContext:
         "group_members": 2,
         "group_healthy": 2,
         "acting": 0,
+        "hindrance": None,
+        "dependencies_known": True,
         "started_last_hour": 0,
     }
     return GuardContext(**{**usual, **changes})

@@ -24,6 +24,7 @@ OBJECTIONS: dict[str, tuple[dict[str, Any], Answer]] = {
     "lock": ({"holder": "run-2"}, Answer.DENY),
     "cooldown": ({"last_run_ended": NOW - timedelta(seconds=1)}, Answer.DENY),
     "give_up": ({"ineffective_runs": 3}, Answer.DENY),
+    "dependency": ({"hindrance": "db: incident inc_1"}, Answer.DENY),
     "blast_radius": ({"acting": 2}, Answer.DENY),
     "risk": ({"plan": prepared(risk=Risk.HIGH)}, Answer.NEEDS_APPROVAL),
 }
@@ -114,7 +115,7 @@ def test_which_guards_bind_a_person() -> None:
         plan = human.plan.model_copy(update={"plan": by_human().plan.plan})
         if combined(judge(dataclasses.replace(human, plan=plan))) is not Answer.ALLOW:
             binding.add(name)
-    assert binding == set(OBJECTIONS) - {"veto", "autonomy", "cooldown", "give_up"}
+    assert binding == set(OBJECTIONS) - {"veto", "autonomy", "cooldown", "give_up", "dependency"}
 
 
 def test_a_plan_counts_as_a_persons_only_when_the_plan_itself_says_so_too() -> None:

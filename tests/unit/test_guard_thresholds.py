@@ -14,6 +14,7 @@ from uici.guard.autonomy import autonomy
 from uici.guard.blast_radius import blast_radius
 from uici.guard.context import GuardContext, deny
 from uici.guard.cooldown import cooldown
+from uici.guard.dependency import dependency
 from uici.guard.freeze import freeze
 from uici.guard.give_up import give_up
 from uici.guard.lock import lock
@@ -24,7 +25,8 @@ from uici.guard.watch_only import watch_only
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import PreparedPlan
-from uici.model.site import Autonomy, BlastRadiusPolicy, PoliciesFile
+from uici.model.policies import BlastRadiusPolicy, DependencyPolicy
+from uici.model.site import Autonomy, PoliciesFile
 from uici.model.verdict import Answer
 from uici.runs.showing import waits
 
@@ -266,6 +268,37 @@ def test_counts_at_their_edges(field: str, rule: str, edge: int) -> None:
 def test_counts_deny_without_a_usable_threshold(rule: str, value: Any) -> None:
     decision = blast_radius(context(policies=policies(blast_radius={rule: value})))
     assert (decision.answer, decision.rule) == (DENY, rule)
+
+
+# --- dependency ---
+
+
+def test_what_a_target_depends_on_goes_first() -> None:
+    decision = dependency(context(hindrance="db: incident inc_1"))
+    assert (decision.answer, decision.guard, decision.rule) == (DENY, "dependency", "waits")
+    assert decision.reason == "waits for db: incident inc_1"
+    assert waits(PoliciesFile(), decision)
+    assert dependency(context()).answer is ALLOW
+
+
+def test_neither_reads_nor_people_wait_for_a_dependency() -> None:
+    assert dependency(context(hindrance="db", plan=prepared(mutates=False))).answer is ALLOW
+    assert dependency(by_human(hindrance="db")).answer is ALLOW
+
+
+def test_dependencies_that_nobody_could_look_at_deny() -> None:
+    fields = {field.name: getattr(context(), field.name) for field in dataclasses.fields(context())}
+    del fields["dependencies_known"]
+    decision = dependency(GuardContext(**fields))
+    assert (decision.answer, decision.rule) == (DENY, "unreadable")
+
+
+@pytest.mark.parametrize("name", list(DependencyPolicy.model_fields))
+@pytest.mark.parametrize("value", [*ABSURD, 1e9])
+def test_dependencies_deny_without_usable_thresholds(name: str, value: Any) -> None:
+    decision = dependency(context(policies=policies(dependencies={name: value})))
+    assert (decision.answer, decision.rule) == (DENY, name)
+    assert f"dependencies.{name}" in decision.reason
 
 
 # --- veto ---

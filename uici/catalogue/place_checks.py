@@ -7,6 +7,8 @@ from uici.catalogue.reading import Node
 from uici.catalogue.shapes import parse
 from uici.model.masking import is_secret_key
 from uici.model.secret import is_reference
+from uici.model.site import TargetSpec
+from uici.model.topology import cycle_of
 
 AUTO = "auto"
 """The value of environments.yml's `default` that asks UICI to find out where it is."""
@@ -16,6 +18,7 @@ def check_places(draft: Draft) -> None:
     """Report whatever is wrong with environments and targets."""
     _environments(draft)
     _targets(draft)
+    _dependencies(draft)
 
 
 def _environments(draft: Draft) -> None:
@@ -81,6 +84,48 @@ def _targets(draft: Draft) -> None:
                 )
         for environment_name in target.bindings:
             _binding(draft, name, environment_name, node.at("bindings"))
+
+
+def _dependencies(draft: Draft) -> None:
+    sound = True
+    for name, target in draft.targets.items():
+        for index, written in enumerate(target.depends_on):
+            problem = _dependency_problem(draft, name, target, written)
+            if problem is not None:
+                sound = False
+                code, text, choices = problem
+                position = draft.target_entries.entry(name).at("depends_on", index).position
+                given = written.rpartition("/")[2]
+                draft.report.add(position, code, f"targets.{name}: {text}", choices=choices, given=given)
+    cycle = cycle_of(draft.targets) if sound else ()
+    if cycle:
+        first = min(range(len(cycle)), key=lambda index: draft.target_entries.names.index(cycle[index].target))
+        around = [str(place) for place in (*cycle[first:], *cycle[: first + 1])]
+        draft.report.add(
+            draft.target_entries.entry(cycle[first].target).at("depends_on").position,
+            "dependency_cycle",
+            f"targets.{cycle[first].target}: depends on itself: {' -> '.join(around)}; each would wait for the other",
+        )
+
+
+def _dependency_problem(
+    draft: Draft, name: str, target: TargetSpec, written: str
+) -> tuple[str, str, tuple[str, ...]] | None:
+    """What is wrong with one entry of `depends_on`: a code, a text and what is valid."""
+    where, slash, needed = written.rpartition("/")
+    if needed not in draft.target_entries.names:
+        others = tuple(other for other in draft.target_entries.names if other != name)
+        return "unknown_target", f"depends_on names {written!r}, which is no target", others
+    if needed == name:
+        return "depends_on_itself", f"depends_on names {written!r}, which is the target itself", ()
+    bound = draft.targets[needed].bindings if needed in draft.targets else target.bindings
+    if slash and where not in bound:
+        text = f"depends_on names {written!r}, but {needed} is not bound in {where!r}"
+        return "unknown_dependency", text, tuple(f"{environment}/{needed}" for environment in bound)
+    if not slash and not set(bound) & set(target.bindings):
+        text = f"depends_on names {written!r}, but the two are bound in no common environment; say which is meant"
+        return "unknown_dependency", text, tuple(f"{environment}/{needed}" for environment in bound)
+    return None
 
 
 def _binding(draft: Draft, target: str, environment_name: str, bindings: Node) -> None:

@@ -56,6 +56,10 @@ class GuardContext:
     """Other runs that act in the environment at this moment."""
     started_last_hour: int | None = None
     """Other mutating plans begun in the environment within the last hour."""
+    hindrance: str | None
+    """What the target waits for among all that it depends on."""
+    dependencies_known: bool = False
+    """Whether that could be read at all."""
     approved: bool = False
     """Whether a person has approved exactly this plan, by its `cid`."""
     first_rung: bool = True

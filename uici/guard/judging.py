@@ -8,6 +8,7 @@ from uici.guard.autonomy import autonomy
 from uici.guard.blast_radius import blast_radius
 from uici.guard.context import GuardContext, deny
 from uici.guard.cooldown import cooldown
+from uici.guard.dependency import dependency
 from uici.guard.freeze import freeze
 from uici.guard.give_up import give_up
 from uici.guard.lock import lock
@@ -28,6 +29,7 @@ GUARDS: tuple[Guard, ...] = (
     lock,
     cooldown,
     give_up,
+    dependency,
     blast_radius,
     risk,
 )

@@ -13,12 +13,19 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from uici.model.alert import HEARTBEAT_MISSING, Alert
 from uici.model.base import Frozen, JsonObject
-from uici.model.call import Risk
 from uici.model.condition import Condition
 from uici.model.learning import LearningPolicy, Prior
 from uici.model.matching import Matcher, all_match
 from uici.model.operation import NAME, REFERENCE, Operation, OperationBody, Translation
 from uici.model.plan import VerifySettings
+from uici.model.policies import (
+    ApprovalPolicy,
+    BlastRadiusPolicy,
+    CooldownPolicy,
+    DependencyPolicy,
+    GiveUpPolicy,
+    RiskPolicy,
+)
 from uici.model.servers import Alertmanager, Prometheus
 from uici.model.settings import PlatformFile
 
@@ -106,6 +113,10 @@ class TargetSpec(Frozen):
     match: tuple[Matcher, ...] = Field(default=(), description="alerts with all these labels are about this target")
     autonomy: Autonomy | None = None
     watch_only: bool = Field(default=False, description="watched and escalated, never acted on")
+    depends_on: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(),
+        description="targets that this one cannot do without, where it is itself; ENVIRONMENT/TARGET for one elsewhere",
+    )
     bindings: dict[str, JsonObject] = Field(min_length=1, description="environment -> the executor's binding")
 
 
@@ -290,53 +301,6 @@ class StrategiesFile(Frozen):
 
 
 # --- policies.yml ---------------------------------------------------------------------------------------------
-# Thresholds are optional in the shape so that a guard, not the loader alone, answers for a missing one: it denies.
-# Each has bounds, beyond which it would be no threshold any more: `uici.model.thresholds` holds both to them.
-
-_WEEK = 604_800
-
-
-class RiskPolicy(Frozen):
-    """Up to which risk a plan may run without a person's approval. `destructive` never may."""
-
-    auto_approve_up_to: Risk | None = None
-
-
-class CooldownPolicy(Frozen):
-    """How long a target rests after a run of any outcome."""
-
-    # For a target that is to be left alone longer than a week there is `watch_only`.
-    seconds: float | None = Field(default=None, ge=0, le=_WEEK, allow_inf_nan=False)
-
-
-class GiveUpPolicy(Frozen):
-    """After how many ineffective runs within how long UICI stops trying and has told a human."""
-
-    # Nobody wants to read of the hundred-and-first attempt, and a window of nothing would never count any.
-    ineffective_runs: int | None = Field(default=None, ge=1, le=100)
-    within_seconds: float | None = Field(default=None, ge=1, le=4 * _WEEK, allow_inf_nan=False)
-
-
-class BlastRadiusPolicy(Frozen):
-    """When nothing new may start."""
-
-    min_healthy: float | None = Field(
-        default=None, ge=0, le=1, allow_inf_nan=False, description="share of the *other* members of the group"
-    )
-    # More than `runs.threads` can be never act at once, and three plans in each second are no brake.
-    max_concurrent: int | None = Field(
-        default=None, ge=1, le=512, description="runs that act at the same time, per environment"
-    )
-    max_per_hour: int | None = Field(
-        default=None, ge=1, le=10_000, description="mutating plans begun within an hour, per environment"
-    )
-
-
-class ApprovalPolicy(Frozen):
-    """How long a question to people stays open; afterwards it expires closed."""
-
-    # Within less than a second nobody decides; what was asked a week ago is about another world.
-    expires_seconds: float | None = Field(default=None, ge=1, le=_WEEK, allow_inf_nan=False)
 
 
 class PoliciesFile(Frozen):
@@ -347,6 +311,7 @@ class PoliciesFile(Frozen):
     cooldown: CooldownPolicy = CooldownPolicy()
     give_up: GiveUpPolicy = GiveUpPolicy()
     blast_radius: BlastRadiusPolicy = BlastRadiusPolicy()
+    dependencies: DependencyPolicy = DependencyPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     learning: LearningPolicy = LearningPolicy()
 

@@ -190,6 +190,26 @@ def run_message(
     }
 
 
+def dependents_message(
+    *, environment: str, root: str, incident: str | None, why: str, dependents: Sequence[str]
+) -> JsonObject:
+    """All that wait for something which UICI cannot heal, in one message; `dependents` as ENVIRONMENT/TARGET."""
+    advice = [f"see everything known of it: uici incidents {incident}"] if incident else []
+    return {
+        "kind": MessageKind.ESCALATION,
+        "title": f"{root} in {environment} is not healed, and {len(dependents)} that depend on it are broken with it",
+        "where": _where(environment, root),
+        "why": why,
+        "dependents": list(dependents),
+        "what_to_do": [
+            f"heal {root} first; nothing was done to {', '.join(dependents)}",
+            *advice,
+            f"if it is well, its look is wrong: uici doctor -e {environment}",
+        ],
+        "incident": incident,
+    }
+
+
 def body_message(sender: str, how: str, why: str) -> JsonObject:
     """A body was refused, so that its alerts are unknown; `how` says what was wrong with it in a word or two."""
     return {

@@ -39,6 +39,7 @@ class Stage(StrEnum):
 
     TARGET = "target"
     HOLD = "hold"
+    DEPEND = "depend"
     DIAGNOSE = "diagnose"
     PLAN = "plan"
     GUARD = "guard"
@@ -67,6 +68,16 @@ class Wait(Frozen):
 
     until: datetime
     reason: str
+
+
+class Waited(Frozen):
+    """What a run has waited for among all that its target depends on."""
+
+    since: datetime
+    root: str
+    incident: str | None = None
+    recover_until: datetime | None = None
+    """Nothing is in its way any more: until then the target may recover by itself."""
 
 
 class DoneStep(Frozen):
@@ -140,6 +151,7 @@ class RunData(Frozen):
     looks: int = 0
     held_until: datetime | None = None
     """The target rests after an earlier run, as the timeline says."""
+    waited: Waited | None = None
     well_until: datetime | None = None
     """The target was found healthy although an alert fires: until then its silence is awaited."""
     discounted: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +16,9 @@ from uici.model.learning import Veto
 from uici.model.plan import PreparedPlan
 from uici.model.site import Site
 from uici.model.thresholds import usable
+from uici.model.topology import Place
 from uici.runs import records
+from uici.runs.dependence import hindrance as hindrance_of
 from uici.runs.outcomes import vetoes_in_force
 from uici.runs.services import Services
 
@@ -75,14 +78,19 @@ def context_of(
     approved: bool,
     first_rung: bool,
     seen: Seen | None = None,
+    beside: Collection[Place] = (),
 ) -> GuardContext:
-    """Everything the guards may ask about `prepared`, read now, but for what was `seen` in the store just before."""
+    """Everything the guards may ask about `prepared`, read now, but for what was `seen` in the store just before.
+
+    `beside` are places of which alerts are about to come.
+    """
     site = services.site()
     environment = prepared.plan.environment
     target = prepared.steps[0].step.target
     seen = seen or seen_now(services, environment, target, run_id)
     standing = seen.standing
     spec = site.targets.get(target)
+    hindrance, dependencies_known = _hindrance(services, Place(environment, target), beside)
     members, healthy = _group(services, site, environment, target)
     return GuardContext(
         plan=prepared,
@@ -104,9 +112,19 @@ def context_of(
         group_healthy=healthy,
         acting=standing.acting,
         started_last_hour=standing.begun_since,
+        hindrance=hindrance,
+        dependencies_known=dependencies_known,
         approved=approved,
         first_rung=first_rung,
     )
+
+
+def _hindrance(services: Services, place: Place, beside: Collection[Place]) -> tuple[str | None, bool]:
+    try:
+        found = hindrance_of(services, place, beside)
+    except SQLAlchemyError:
+        return None, False
+    return (found.text if found is not None else None), True
 
 
 def _group(services: Services, site: Site, environment: str, target: str) -> tuple[int, int | None]:

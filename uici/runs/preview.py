@@ -6,7 +6,7 @@ committed, taken or sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from sqlalchemy import select
@@ -19,6 +19,7 @@ from uici.model.errors import Problem, ProblemKind
 from uici.model.incident import Observation
 from uici.model.learning import Choice
 from uici.model.plan import Plan
+from uici.model.topology import Place, topology_of
 from uici.model.verdict import Answer
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
@@ -58,8 +59,10 @@ def of_notification(services: Services, notification: Notification, environment:
             previews.append(_nothing(alert, AlertOutcome.ESCALATED, f"no_target: {targeted.reason}{more}"))
         else:
             groups.setdefault((place, targeted.target), []).append(alert)
-    for (place, target), alerts in groups.items():
-        previews.append(_of_alerts(services, alerts, place, target))
+    places = topology_of(services.site()).ordered(Place(*place) for place in groups)
+    for each in places:
+        others = [other for other in places if other != each]
+        previews.append(_of_alerts(services, groups[each], each.environment, each.target, beside=others))
     return masked({"previews": previews})
 
 
@@ -84,7 +87,13 @@ def of_plan(services: Services, plan: Plan) -> JsonObject:
 
 
 def _of_alerts(
-    services: Services, alerts: Sequence[Alert], environment: str, target: str, *, run_id: str | None = None
+    services: Services,
+    alerts: Sequence[Alert],
+    environment: str,
+    target: str,
+    *,
+    run_id: str | None = None,
+    beside: Collection[Place] = (),
 ) -> JsonObject:
     """What would be done about these firing alerts of one target, by their run where there is one already."""
     site = services.site()
@@ -104,7 +113,7 @@ def _of_alerts(
     held = frozenset(finding.name for finding in findings)
     kept, tried = _chosen_before(services, run_id) if run_id else (None, ())
     situation = choosing.Situation(name, values, held, tried, run_id or "", because(name, findings))
-    shown, among, skipped = _next_possible(services, situation, kept, run_id, observations)
+    shown, among, skipped = _next_possible(services, situation, kept, run_id, observations, beside)
     notes += skipped
     if shown is None:
         failed = unseen(site, environment, observations)
@@ -139,6 +148,7 @@ def _next_possible(
     kept: Choice | None,
     run_id: str | None,
     observations: Sequence[Observation],
+    beside: Collection[Place],
 ) -> tuple[JsonObject | None, JsonObject | None, list[str]]:
     """The first rung that can be translated, as a run takes it; the alternatives it is one of; notes on the others."""
     notes: list[str] = []
@@ -152,7 +162,7 @@ def _next_possible(
             among = choosing.foreseen(services, open_now, kept)
             plan = next(item for item in found.plans if item.remedy == among["shown"])
         try:
-            shown = _of_plan(services, plan, seen, observations)
+            shown = _of_plan(services, plan, seen, observations, beside)
         except Problem as problem:
             if problem.code != "self_target":
                 notes.append(f"{plan.remedy}: it cannot be translated: {problem.detail}")
@@ -178,7 +188,11 @@ def _of_choosing(among: JsonObject, run_id: str | None) -> str:
 
 
 def _of_plan(
-    services: Services, plan: Plan, seen: Seen | None = None, observations: Sequence[Observation] = ()
+    services: Services,
+    plan: Plan,
+    seen: Seen | None = None,
+    observations: Sequence[Observation] = (),
+    beside: Collection[Place] = (),
 ) -> JsonObject:
     """The exact calls of a plan, what the platform says of them, each guard's decision, its `cid`, and what undo does.
 
@@ -197,7 +211,7 @@ def _of_plan(
             outcome="refused",
         )
     prepared = services.platforms.prepare(plan)
-    context = context_of(services, prepared, run_id="", approved=False, first_rung=True, seen=seen)
+    context = context_of(services, prepared, run_id="", approved=False, first_rung=True, seen=seen, beside=beside)
     shown = of_prepared(context, judge(context), changes_of(services, prepared, observations))
     return with_rehearsals(services, prepared, shown)
 

@@ -250,7 +250,13 @@ def interruption(connection: Connection, data: RunData, *, planning: bool) -> Ru
     if not planning and begun(connection, data):
         return None
     when = "although the last remedy was not proved to work" if data.acted else "before anything was done"
-    return data.ending(AlertOutcome.SELF_RESOLVED, f"every alert was resolved {when}")
+    code = ""
+    if data.waited is not None and not data.acted:
+        healed = data.waited.recover_until is not None
+        code = "healed_by_dependency: " if healed else ""
+        when = f"{'once' if healed else 'while it waited for'} {data.waited.root}{' was healed' if healed else ''}"
+        when += "; nothing was done here"
+    return data.ending(AlertOutcome.SELF_RESOLVED, f"{code}every alert was resolved {when}")
 
 
 def begun(connection: Connection, data: RunData) -> bool:

@@ -14,7 +14,7 @@ from uici.model.site import PoliciesFile
 from uici.model.thresholds import usable
 from uici.model.verdict import Answer, Decision, as_json
 
-PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent")})
+PATIENT = frozenset({("lock", "held"), ("blast-radius", "max_concurrent"), ("dependency", "waits")})
 """Denials that time alone lifts: the run waits for its turn instead of ending. The cooldown's is told by `rests`."""
 
 
@@ -122,6 +122,8 @@ def _turn(context: GuardContext, denial: Decision) -> str:
     """Until when, or for whom."""
     if denial.guard == "lock":
         return f"for {context.holder} to be done with the target"
+    if denial.guard == "dependency":
+        return f"for {context.hindrance}"
     if denial.guard == "cooldown":
         rest = timedelta(seconds=context.policies.cooldown.seconds or 0)
         # One that ended later than now, by a clock that was set back, rests from now.

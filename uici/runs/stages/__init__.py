@@ -17,6 +17,7 @@ from uici.runs.records import StalePartError
 from uici.runs.services import Services
 from uici.runs.stages.acting import capture, confirm, send
 from uici.runs.stages.closing import close
+from uici.runs.stages.depending import depend
 from uici.runs.stages.judging import next_rung, undo, verify
 from uici.runs.stages.opening import diagnose, hold, target
 from uici.runs.stages.planning import acquire, approval, guard, plan
@@ -26,6 +27,7 @@ StageFunction = Callable[[Services, RunData], RunData]
 STAGES: dict[Stage, StageFunction] = {
     Stage.TARGET: target,  # which target; ask the platform where labels do not say
     Stage.HOLD: hold,  # wait while the target rests
+    Stage.DEPEND: depend,  # wait for what it depends on; no slot, no platform but a look
     Stage.DIAGNOSE: diagnose,  # read-only operations -> findings
     Stage.PLAN: plan,  # next rung -> plan -> exact calls, kept under their cid
     Stage.GUARD: guard,  # every guard, under the live policy
@@ -41,7 +43,7 @@ STAGES: dict[Stage, StageFunction] = {
 }
 
 _BEFORE_ACTING = frozenset(
-    {Stage.TARGET, Stage.HOLD, Stage.DIAGNOSE, Stage.PLAN, Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
+    {Stage.TARGET, Stage.HOLD, Stage.DEPEND, Stage.DIAGNOSE, Stage.PLAN, Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
 )
 _RECORDED = frozenset({Stage.SEND, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
 """Stages after which the run is written down at once. The others only look, or write what can be written again, so

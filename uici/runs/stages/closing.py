@@ -11,9 +11,10 @@ from uici.model.background import Background
 from uici.model.base import JsonObject
 from uici.model.incident import Incident, IncidentState
 from uici.model.settings import MessageKind
+from uici.model.topology import topology_of
 from uici.model.verdict import Verdict
 from uici.notify.messages import Tried, incident_message, outcome_message, run_message
-from uici.runs import outcomes, records, slots
+from uici.runs import dependence, outcomes, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
 from uici.runs.stages.opening import choose_strategy
@@ -98,6 +99,8 @@ def _end(connection: Connection, services: Services, data: RunData) -> None:
         "new_reason": data.reason,
         "new_data": data.model_dump(mode="json", exclude_defaults=True),
     }
+    if data.waited is not None or topology_of(services.site()).any:
+        dependence.wake(connection, data, now)
     connection.execute(_END, {"run": data.run_id} | ended)
     connection.execute(_WITHDRAW, {"run": data.run_id, "now": now})
     if data.incident_id is not None:

@@ -152,13 +152,13 @@ def hold(services: Services, data: RunData) -> RunData:
     policy = services.site().policies.cooldown
     seconds = policy.seconds
     if data.environment is None or data.target is None or not usable(seconds, policy, "seconds"):
-        return data.to(Stage.DIAGNOSE)  # an unusable threshold is the cooldown guard's to deny
+        return data.to(Stage.DEPEND)  # an unusable threshold is the cooldown guard's to deny
     with services.store.read() as connection:
         last = records.last_run_ended(connection, data.environment, data.target)
     now = services.clock.now()
     # A run that ended later than now: the clock was set back, which the ticker puts right. The guard denies until then.
     if last is None or (now - last).total_seconds() >= seconds:
-        return data.to(Stage.DIAGNOSE)
+        return data.to(Stage.DEPEND)
     until = max(min(last, now) + timedelta(seconds=seconds), now + _SOON)
     if data.held_until is None:
         services.note_alone(data, "held", because="cooldown", until=until.isoformat())

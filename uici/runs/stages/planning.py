@@ -273,6 +273,8 @@ def _denied(services: Services, data: RunData, context: GuardContext, decisions:
         proposing = any(item.guard == "autonomy" and item.rule == "propose" for item in denials)
         return data.ending(AlertOutcome.OBSERVED, reason, proposing=proposing)
     if all(waits(context.policies, item) for item in denials):
+        if any(item.guard == "dependency" for item in denials):
+            return data.to(Stage.DEPEND, tried=data.tried[:-1])
         if any(rests(context.policies, item) for item in denials):
             # Another run ended on the target while this one was on its way: diagnose afresh once it has rested.
             return data.to(Stage.HOLD, tried=data.tried[:-1])

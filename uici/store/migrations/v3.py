@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic.operations import Operations
 
 from uici.store.migrations.v3_audit import add_audit
+from uici.store.migrations.v3_storms import add_dependents
 from uici.store.migrations.v3_workers import add_workers
 from uici.store.migrations.versions import Migration
 
@@ -12,6 +13,7 @@ from uici.store.migrations.versions import Migration
 def upgrade(op: Operations) -> None:
     """What schema 2 lacks. In order of name; a column that is never null has a `server_default`, as in its table."""
     add_audit(op)
+    add_dependents(op)
     add_workers(op)
 
 
