@@ -11,12 +11,12 @@ def add_dependents(op: Operations) -> None:
     op.create_table(
         "dependents",
         sa.Column("run_id", sa.String(40), primary_key=True),
-        sa.Column("environment", sa.Text, nullable=False),
-        sa.Column("target", sa.Text, nullable=False),
-        sa.Column("root_environment", sa.Text, nullable=False),
-        sa.Column("root_target", sa.Text, nullable=False),
+        sa.Column("environment", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("root_environment", sa.Text(), nullable=False),
+        sa.Column("root_target", sa.Text(), nullable=False),
         sa.Column("root_incident", sa.String(40)),
-        sa.Column("since", sa.Text, nullable=False),
-        sa.Column("told", sa.Boolean, nullable=False),
+        sa.Column("since", sa.String(27), nullable=False),
+        sa.Column("told", sa.Boolean(), nullable=False),
     )
     op.create_index("dependents_by_root", "dependents", ["root_environment", "root_target"])
