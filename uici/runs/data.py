@@ -76,8 +76,8 @@ class Waited(Frozen):
     since: datetime
     root: str
     incident: str | None = None
-    recover_until: datetime | None = None
-    """Nothing is in its way any more: until then the target may recover by itself."""
+    healed_at: datetime | None = None
+    """When nothing was in its way any more: the target may recover by itself."""
 
 
 class DoneStep(Frozen):

@@ -252,7 +252,7 @@ def interruption(connection: Connection, data: RunData, *, planning: bool) -> Ru
     when = "although the last remedy was not proved to work" if data.acted else "before anything was done"
     code = ""
     if data.waited is not None and not data.acted:
-        healed = data.waited.recover_until is not None
+        healed = data.waited.healed_at is not None
         code = "healed_by_dependency: " if healed else ""
         when = f"{'once' if healed else 'while it waited for'} {data.waited.root}{' was healed' if healed else ''}"
         when += "; nothing was done here"

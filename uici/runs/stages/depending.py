@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from uici.model.alert import AlertOutcome
+from uici.model.plan import VerifySettings
 from uici.model.settings import MessageKind
 from uici.model.site import Autonomy
 from uici.model.topology import Place, topology_of
@@ -59,18 +60,22 @@ def _gathering(services: Services, data: RunData, now: datetime, window: timedel
 
 
 def _recovering(services: Services, data: RunData, waited: Waited, now: datetime) -> RunData:
-    """What was in the way is healed: the target may recover by itself before anything is done to it."""
+    """What was in the way is healed: the target may recover by itself, and its alert fall silent, before it is acted
+    on.
+    """
     seconds = services.site().policies.dependencies.recover_seconds or 0
-    until = waited.recover_until
-    if until is None:
-        until = now + timedelta(seconds=seconds)
+    since = waited.healed_at
+    if since is None:
+        since = now
         with services.writing() as connection:
             dependence.forget(connection, data.run_id)
             services.note(connection, data, "dependency_healed", root=waited.root, its=waited.incident)
-    waited = waited.model_copy(update={"recover_until": until})
-    if now >= until or dependence.healthy(services, Place(*data.place)):
+    waited = waited.model_copy(update={"healed_at": since})
+    well = dependence.healthy(services, Place(*data.place)) is True
+    until = since + timedelta(seconds=max(seconds, VerifySettings().confirm_within) if well else seconds)
+    if now >= until:
         return data.to(Stage.DIAGNOSE, waited=waited)
-    pause = timedelta(seconds=min(max(seconds / 20, 0.2), LOOK_AGAIN.total_seconds()))
+    pause = min(timedelta(seconds=max(seconds / 20, 0.2)), LOOK_AGAIN)
     return data.parked(min(now + pause, until), f"recovery after {waited.root}", waited=waited)
 
 
