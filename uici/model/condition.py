@@ -4,13 +4,12 @@ verifications share. Each condition selects a field of a result (`uici.model.sel
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from uici.model.base import Frozen, JsonValue
+from uici.model.patterns import pattern
 from uici.model.selecting import SelectionSyntaxError, same, selector
 
 _MISSING = object()
@@ -47,10 +46,7 @@ class Condition(Frozen):
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
         if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+            pattern(value)
         return value
 
     @model_validator(mode="after")
@@ -86,9 +82,9 @@ class Condition(Frozen):
         if self.one_of is not None:
             return any(same(value, choice) for choice in self.one_of)
         if self.matches is not None:
-            pattern = _compiled(self.matches)
+            wanted = pattern(self.matches)
             texts = value if isinstance(value, list) else [value]
-            return any(isinstance(text, str) and pattern.search(text) is not None for text in texts)
+            return any(isinstance(text, str) and wanted.found_in(text) for text in texts)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
@@ -121,8 +117,3 @@ def plain_selection(text: str) -> str:
 def select(value: JsonValue, path: str, default: JsonValue = None) -> JsonValue:
     """What `path` selects; `default` where that is nothing, or not one thing."""
     return selector(path).of_or(value, default)
-
-
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)

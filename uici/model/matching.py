@@ -14,12 +14,13 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
+from uici.model.patterns import Pattern, pattern
+
 _SYNTAX = re.compile(
     r"""\s*(?P<label>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*
         (?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"'{},=!~]+))\s*""",
     re.VERBOSE | re.DOTALL,
 )
-_LEADING_FLAGS = re.compile(r"\(\?([ims]+)\)")
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 
 
@@ -42,15 +43,12 @@ class Matcher:
         self.value: str = (
             found["bare"] if quoted is None else re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], "\\" + m[1]), quoted)
         )
-        self._pattern: re.Pattern[str] | None = None
+        self._pattern: Pattern | None = None
         if self.operator in ("=~", "!~"):
             try:
-                # Go lets flags such as (?i) stand first inside a group; Python wants them scoped.
-                flags = _LEADING_FLAGS.match(self.value)
-                pattern = f"(?{flags[1]}:{self.value[flags.end() :]})" if flags else f"(?:{self.value})"
-                self._pattern = re.compile(f"^{pattern}$", re.DOTALL)
-            except re.error as error:
-                raise ValueError(f"{text!r}: {self.value!r} is not a regular expression: {error}") from None
+                self._pattern = pattern(self.value, dot_all=True)
+            except ValueError as error:
+                raise ValueError(f"{text!r}: {error}") from None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether `labels` satisfy this matcher; a label that is missing counts as the empty text."""
@@ -58,8 +56,7 @@ class Matcher:
         if self._pattern is None:
             hit = value == self.value
         else:
-            # `$` also matches before a final newline; fullmatch does not, as in Go's RE2.
-            hit = self._pattern.fullmatch(value) is not None
+            hit = self._pattern.fits(value)
         return hit is not self.operator.startswith("!")
 
     def __eq__(self, other: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +14,8 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from uici.model.base import JsonObject, JsonValue
 from uici.model.call import SELECTION_KEY
 from uici.model.masking import is_secret_key
-from uici.model.plain_schemas import compiled, is_integer, is_number, plainly_satisfies, plainly_sound
+from uici.model.patterns import pattern
+from uici.model.plain_schemas import is_integer, is_number, plainly_satisfies, plainly_sound
 
 _SHOWN = 80
 _KINDS = {
@@ -44,9 +44,9 @@ _LIMITS: Mapping[str, str] = {
 }
 
 
-def _matches(validator: Any, pattern: str, value: object, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(value, str) and compiled(pattern).search(value) is None:
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
+def _matches(validator: Any, text: str, value: object, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not pattern(text).found_in(value):
+        yield ValidationError(f"{value!r} does not match {text!r}")
 
 
 _Validator: Any = validators.extend(  # type: ignore[no-untyped-call]
@@ -175,12 +175,12 @@ def schema_problem(schema: JsonValue) -> str | None:
         for key in ("$ref", "$dynamicRef"):
             if key in node:
                 return f"{key} is not allowed; write the schema out"
-        pattern = node.get("pattern")
-        if isinstance(pattern, str):
+        given = node.get("pattern")
+        if isinstance(given, str):
             try:
-                re.compile(pattern)
-            except re.error as error:
-                return f"pattern {pattern!r} is not a regular expression: {error}"
+                pattern(given)
+            except ValueError as error:
+                return f"pattern {error}"
     return None
 
 

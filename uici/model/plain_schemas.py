@@ -8,20 +8,12 @@ of the rules: JSON Schema Core 2020-12, section 10, and Validation 2020-12, sect
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 from uici.model.base import JsonObject, JsonValue
+from uici.model.patterns import pattern
 
 _TYPES = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
-
-
-@lru_cache(maxsize=4096)
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A schema's pattern. In JSON Schema `$` is the very end of a text; Python's also stands before a final newline."""
-    ends = pattern.endswith("$") and not pattern.endswith("\\$")
-    return re.compile(pattern[:-1] + r"\Z" if ends else pattern)
 
 
 def is_integer(value: object) -> bool:
@@ -54,8 +46,8 @@ def _is_names(value: JsonValue) -> bool:
 
 def _is_pattern(value: JsonValue) -> bool:
     try:
-        return isinstance(value, str) and compiled(value) is not None
-    except re.error:
+        return isinstance(value, str) and pattern(value) is not None
+    except ValueError:
         return False
 
 
@@ -140,7 +132,7 @@ _SATISFIED: Mapping[str, Callable[[JsonValue, JsonValue, JsonObject], bool]] = {
     "exclusiveMaximum": lambda limit, value, schema: not is_number(value) or value < limit,
     "minLength": lambda limit, value, schema: not isinstance(value, str) or len(value) >= limit,
     "maxLength": lambda limit, value, schema: not isinstance(value, str) or len(value) <= limit,
-    "pattern": lambda limit, value, schema: not isinstance(value, str) or compiled(limit).search(value) is not None,
+    "pattern": lambda limit, value, schema: not isinstance(value, str) or pattern(limit).found_in(value),
     "minItems": lambda limit, value, schema: not isinstance(value, list) or len(value) >= limit,
     "maxItems": lambda limit, value, schema: not isinstance(value, list) or len(value) <= limit,
     "uniqueItems": _unique,
