@@ -40,6 +40,7 @@ from uici.runs.control import Control
 from uici.runs.engine import Engine
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
+from uici.runs.retaining import Retention
 from uici.runs.services import Services
 from uici.runs.workers import Workers
 from uici.store.clock import ServiceClock
@@ -124,6 +125,7 @@ class Application:
             lambda notification: self._intake.deliver(notification, SENDER),
             monotonic or time.monotonic,
         )
+        self.retention = Retention(self.store, self._clock, lambda: self.site.platform.retention)
         self.configuration = Configuration(self._live, self.events, self._clock)
         self.control = Control(
             self.services,
@@ -147,12 +149,14 @@ class Application:
         self._heartbeats.start()
         self._deliverer.start()
         self.control.denials.start()
+        self.retention.start()
         self.configuration.start()
 
     def stop(self) -> None:
         """Accept nothing more, let the parts under way end, leave the rest for the next start."""
         timeout = self.site.platform.service.shutdown_seconds
         self.configuration.stop(timeout)
+        self.retention.stop(timeout)
         self._heartbeats.stop(timeout)
         self._intake.stop()
         self.engine.stop(timeout)

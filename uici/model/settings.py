@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from uici.model.base import Frozen
+from uici.model.retention import RetentionSettings
 from uici.model.secret import SecretReference
 
 _HIGHEST_PORT = 65535
@@ -260,6 +261,7 @@ class PlatformFile(Frozen):
     notify: NotifySettings = NotifySettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     records: RecordSettings = RecordSettings()
+    retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     self: SelfSettings = SelfSettings()
     doctor: DoctorSettings = DoctorSettings()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -17,9 +18,11 @@ from uici.model.base import digest
 from uici.model.site import PoliciesFile, Site, Targeting
 from uici.ports import Clock
 from uici.store.database import Store
-from uici.store.inserting import insert_into
+from uici.store.inserting import insert_or_renew
 from uici.store.schema import catalogues
 
+_TRUSTED = timedelta(hours=1)
+"""How long a part counts as stored without being stored again; far shorter than `RENEWED_WITHIN`."""
 _ALWAYS = ("get_service_status", "check_service_health")
 """Preconditions speak about the one, verdicts about the other."""
 
@@ -67,7 +70,8 @@ class Pins:
         self._clock = clock
         self._lock = threading.Lock()
         self._source: Site | None = None
-        self._made: dict[tuple[str, str | None, frozenset[str]], str] = {}
+        self._made: dict[tuple[str, str | None, frozenset[str]], tuple[str, datetime]] = {}
+        """By what it was made from: the digest, and when it was stored."""
         self._parts: dict[str, Site] = {}
 
     def pin(self, site: Site, environment: str, strategy: str | None, operations: Iterable[str] = ()) -> str:
@@ -77,22 +81,20 @@ class Pins:
             if self._source is not site:
                 # The parts of a former configuration stay in the store, for the runs that are under way.
                 self._source, self._made, self._parts = site, {}, {}
-            known = self._made.get(key)
-        if known is not None:
+            known, stored_at = self._made.get(key, (None, None))
+        now = self._clock.now()
+        # Stored again now and then, since what nobody refers to is deleted in the end.
+        if known is not None and stored_at is not None and abs(now - stored_at) < _TRUSTED:
             return known
         part = part_of(site, environment, strategy, operations=key[2])
         document = part.model_dump(mode="json", exclude_unset=True)
         made = digest(document)
         with self._store.write() as connection:
-            connection.execute(
-                insert_into(connection, catalogues)
-                .values(digest=made, document=document, created_at=self._clock.now())
-                .on_conflict_do_nothing(index_elements=["digest"])
-            )
+            insert_or_renew(connection, catalogues, "digest", {"digest": made, "document": document}, now)
         with self._lock:
             self._parts[made] = part
             if self._source is site:
-                self._made[key] = made
+                self._made[key] = (made, now)
         return made
 
     def part(self, made: str) -> Site:

@@ -16,7 +16,7 @@ from uici.model.verdict import Verdict
 from uici.runs import slots
 from uici.runs.data import RunData, RunState
 from uici.store.database import Store
-from uici.store.inserting import insert_or_leave
+from uici.store.inserting import insert_or_renew
 from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs, vetoes
 from uici.store.schema import slots as slot_rows
 
@@ -268,8 +268,7 @@ def begun(connection: Connection, data: RunData) -> bool:
 def keep_plan(connection: Connection, cid: str, plan: PreparedPlan, now: datetime) -> None:
     """Store the snapshot of a plan under its `cid`."""
     document = plan.model_dump(mode="json", exclude_unset=True)
-    values = {"cid": cid, "document": document, "created_at": now}
-    connection.execute(insert_or_leave(connection, plans, "cid"), values)
+    insert_or_renew(connection, plans, "cid", {"cid": cid, "document": document}, now)
     _remember(cid, plan)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy import Connection, Dialect, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
@@ -64,3 +65,26 @@ def insert_or_leave(connection: Connection, table: Table, *key: str) -> postgres
 def _leaving(dialect: str, table: Table, key: tuple[str, ...]) -> postgresql.Insert | sqlite.Insert:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing(index_elements=key)
+
+
+RENEWED_WITHIN = timedelta(days=1)
+"""How old `created_at` of a row may get that somebody puts to use: what was not renewed for longer may be deleted."""
+
+
+def insert_or_renew(connection: Connection, table: Table, key: str, values: Mapping[str, Any], now: datetime) -> None:
+    """Insert a row that never changes under its key, or renew the date of the one that is there.
+
+    With that in the transaction of what begins to refer to it, nobody can delete it as unused in between.
+    """
+    statement = _renewing(connection.dialect.name, table, key)
+    connection.execute(statement, {**values, "created_at": now, "renewed_before": now - RENEWED_WITHIN})
+
+
+@lru_cache(maxsize=64)
+def _renewing(dialect: str, table: Table, key: str) -> postgresql.Insert | sqlite.Insert:
+    insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    return insert.on_conflict_do_update(
+        index_elements=[key],
+        set_={"created_at": insert.excluded.created_at},
+        where=table.c.created_at < bindparam("renewed_before", type_=UtcText),
+    )

@@ -6,6 +6,7 @@ from alembic.operations import Operations
 
 from uici.store.migrations.v3_audit import add_audit
 from uici.store.migrations.v3_storms import add_dependents
+from uici.store.migrations.v3_sums import add_sums
 from uici.store.migrations.v3_workers import add_workers
 from uici.store.migrations.versions import Migration
 
@@ -15,6 +16,7 @@ def upgrade(op: Operations) -> None:
     add_audit(op)
     add_dependents(op)
     add_workers(op)
+    add_sums(op)
 
 
 # Versions that know only schema 2 write their number over the state's whenever they are asked whether they are ready.
