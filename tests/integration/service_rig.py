@@ -34,11 +34,11 @@ intake: {{commit_seconds: 3.0, queue_notifications: 2}}
 """
 
 
-def write_site(folder: Path, *, targets: str = TARGETS, platform: str = PLATFORM) -> Path:
+def write_site(folder: Path, *, targets: str = TARGETS, platform: str = PLATFORM, **more: str) -> Path:
     """A site's configuration folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "targets.yml").write_text(targets)
-    (folder / "platform.yml").write_text(platform)
+    for name, text in ({"targets": targets, "platform": platform} | more).items():
+        (folder / f"{name}.yml").write_text(text)
     return folder
 
 

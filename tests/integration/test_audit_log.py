@@ -141,7 +141,7 @@ def test_who_is_turned_away_is_counted_and_the_many_are_added_up(tmp_path: Path)
     said = {(row["kind"], row["actor"].partition("#")[0]): json.loads(row["data"]) for row in found[-3:]}
     wrong = json.loads(found[-3]["data"])
     assert (wrong["count"], wrong["route"], wrong["client"]) == (7, "GET /api/v1/runs/{run_id}", "127.0.0.1")
-    assert said["permission_denied", "the viewer"]["code"] == "audit"
+    assert said["permission_denied", "the viewer"]["code"] == "permission_missing"
     assert said["authentication_failed", "unknown"]["code"] == "no_token"
     assert len(more) == 6
     assert more[-1]["kind"] == "more_denied"

@@ -9,7 +9,9 @@ from sqlalchemy import select
 
 from uici.access.roles import PERMISSIONS, Permission, Role, roles_with
 from uici.access.tokens import TokenStore
+from uici.model.call import Risk
 from uici.model.errors import Problem
+from uici.model.scope import Scope
 from uici.store import schema
 from uici.store.database import Store
 
@@ -165,3 +167,60 @@ def test_reading_a_token_does_not_wait_for_a_writer(tokens: TokenStore, store: S
         principal = tokens.authenticate(token)
     assert principal is not None
     assert principal.name == "operator"
+
+
+def test_a_scope_is_kept(tokens: TokenStore) -> None:
+    scope = Scope(environments=("prod",), targets=("shop-*",), highest_risk=Risk.MEDIUM)
+    principal = tokens.authenticate(tokens.create(Role.OPERATOR, "ann", scope=scope))
+    assert principal is not None
+    assert principal.scope == scope
+    assert [info.scope for info in tokens.list()] == [scope]
+
+
+def test_a_rotated_token_goes_on_for_the_overlap_only(tokens: TokenStore, time: Time) -> None:
+    scope = Scope(targets=("shop",))
+    old = tokens.create(Role.OPERATOR, "ann", START + timedelta(days=30), scope)
+    assert tokens.authenticate(old) is not None
+    time.now += timedelta(days=10)
+    rotated = tokens.rotate(old.split("_")[1], timedelta(hours=24))
+    new = tokens.authenticate(rotated.token)
+    assert new is not None
+    assert (new.name, new.role, new.scope) == ("ann", Role.OPERATOR, scope)
+    assert rotated.info.replaces == rotated.former.id == old.split("_")[1]
+    assert rotated.info.expires_at == time.now + timedelta(days=30), "as long as the old one was made for"
+    assert rotated.former.expires_at == time.now + timedelta(hours=24)
+    time.now += timedelta(hours=23, minutes=59)
+    assert tokens.authenticate(old) is not None
+    time.now += timedelta(minutes=1)
+    assert tokens.cached(old) is None
+    assert tokens.authenticate(old) is None
+    assert tokens.authenticate(rotated.token) is not None
+
+
+def test_a_rotation_never_prolongs_the_old_token(tokens: TokenStore) -> None:
+    old = tokens.create(Role.VIEWER, expires=START + timedelta(hours=1))
+    rotated = tokens.rotate(old.split("_")[1], timedelta(days=7), timedelta(days=90))
+    assert rotated.former.expires_at == START + timedelta(hours=1)
+    assert rotated.info.expires_at == START + timedelta(days=90)
+
+
+def test_a_rotation_without_overlap_revokes_at_once(tokens: TokenStore) -> None:
+    old = tokens.create(Role.VIEWER)
+    assert tokens.authenticate(old) is not None
+    rotated = tokens.rotate(old.split("_")[1], timedelta())
+    assert tokens.authenticate(old) is None
+    assert rotated.former.revoked_at == START
+    assert rotated.info.expires_at is None
+
+
+def test_what_is_over_is_not_rotated(tokens: TokenStore, time: Time) -> None:
+    revoked, expired = tokens.create(Role.VIEWER), tokens.create(Role.VIEWER, expires=START + timedelta(hours=1))
+    tokens.revoke(revoked.split("_")[1])
+    time.now += timedelta(hours=1)
+    codes = []
+    for id_ in (revoked.split("_")[1], expired.split("_")[1], "nobody"):
+        with pytest.raises(Problem) as caught:
+            tokens.rotate(id_, timedelta(hours=1))
+        codes.append(caught.value.code)
+    assert codes == ["token_is_over", "token_is_over", "unknown_token"]
+    assert len(tokens.list()) == 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
 from uici.model.base import Frozen
+from uici.model.scope import EVERYTHING, Scope
 
 
 class Permission(StrEnum):
@@ -56,11 +58,13 @@ def roles_with(permission: Permission) -> tuple[Role, ...]:
 
 
 class Principal(Frozen):
-    """Who is calling, as a valid token says."""
+    """Who is calling, as a valid credential says."""
 
     id: str
+    """Of the credential: a token's id, or what stands for the subject of another kind."""
     name: str
     role: Role
+    scope: Scope = EVERYTHING
 
     def may(self, permission: Permission) -> bool:
         """Whether the role holds `permission`."""
@@ -68,5 +72,21 @@ class Principal(Frozen):
 
     @property
     def actor(self) -> str:
-        """How this caller is recorded: the name for people, the token's id because names are not unique."""
+        """How this caller is recorded: the name for people, the credential's id because names are not unique."""
         return f"{self.name}#{self.id}"
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two recorded callers (`Principal.actor`) count as one person: by the credential, or by the name.
+
+    A name says who somebody is; several tokens of one name are one person's. So are names that only look different.
+    """
+    name, _, id_ = one.rpartition("#")
+    other_name, _, other_id = other.rpartition("#")
+    if not name or not other_name:  # recorded without a credential: the text is the name
+        return _folded(name or id_) == _folded(other_name or other_id)
+    return id_ == other_id or _folded(name) == _folded(other_name)
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -25,6 +25,7 @@ from uici.cli import (
     previewing,
     rbac,
     remote,
+    tokens,
     watching,
 )
 from uici.cli.context import DEFAULT_SERVER, Exit, Options, OutputFormat, exit_code, options_of, report
@@ -108,6 +109,7 @@ def root(
 
 
 local.register(app)
+tokens.register(app)
 previewing.register(app)
 looking.register(app)
 doctor.register(app)

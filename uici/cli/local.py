@@ -1,18 +1,16 @@
-"""Commands that work on this machine's files: init, serve, token, check, demo, version."""
+"""Commands that work on this machine's files: init, serve, check, demo, version."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uici.access.roles import Role
 from uici.cli.context import ConfigOption, Options, OutputFormat, StateOption, log_to_stderr, options_of
 from uici.model.errors import Problem, ProblemKind
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from uici.catalogue.diagnostics import Diagnostic
 
 _HIGHEST_PORT = 65_535
-
-tokens = typer.Typer(help="Create, list and revoke tokens, in the state database itself.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command("schema")(schema)
     app.command("demo")(demo)
     app.command("version")(show_version)
-    app.add_typer(tokens, name="token")
 
 
 def init(context: typer.Context, directory: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
@@ -155,59 +150,6 @@ def show_version(context: typer.Context) -> None:
     """Print the version."""
     options_of(context).show(
         {"version": version("uici")}, lambda out, document: out.print(f"uici {document['version']}")
-    )
-
-
-@tokens.command("create")
-def create_token(
-    context: typer.Context,
-    role: Annotated[Role, typer.Option("--role", help="What the token may do.")],
-    name: Annotated[str, typer.Option("--name", help="Whose it is; shown wherever the token acts.")] = "",
-    expires: Annotated[
-        float | None, typer.Option("--expires", metavar="DAYS", min=0.001, max=36500, help="Default: never.")
-    ] = None,
-    config: ConfigOption = None,
-    state: StateOption = None,
-) -> None:
-    """Create a token and print it, once."""
-    from uici import bootstrap
-
-    until = datetime.now(UTC) + timedelta(days=expires) if expires is not None else None
-    log_to_stderr()
-    with bootstrap.open_tokens(config, database(state)) as store:
-        token = store.create(role, name, until)
-    # Alone on stdout, in every format, so that TOKEN=$(uici token create ...) is right.
-    typer.echo(token)
-
-
-@tokens.command("list")
-def list_tokens(context: typer.Context, config: ConfigOption = None, state: StateOption = None) -> None:
-    """List tokens; never what they are."""
-    from uici import bootstrap
-    from uici.cli.rendering import show_list
-
-    log_to_stderr()
-    with bootstrap.open_tokens(config, database(state)) as store:
-        rows = [info.model_dump(mode="json") for info in store.list()]
-    columns = ("id", "name", "role", "created_at", "expires_at", "revoked_at")
-    options_of(context).show({"tokens": rows}, lambda out, _: show_list(out, rows, columns, "there are no tokens"))
-
-
-@tokens.command("revoke")
-def revoke_token(
-    context: typer.Context,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The part between the underscores: uici_ID_...")],
-    config: ConfigOption = None,
-    state: StateOption = None,
-) -> None:
-    """Revoke a token for ever."""
-    from uici import bootstrap
-
-    log_to_stderr()
-    with bootstrap.open_tokens(config, database(state)) as store:
-        info = store.revoke(id_)
-    options_of(context).show(
-        info.model_dump(mode="json"), lambda out, _: out.print(f"{info.id} ({info.name}) is revoked")
     )
 
 

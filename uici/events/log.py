@@ -14,10 +14,12 @@ from uici.audit.chain import record
 from uici.events.decisions import entry_of
 from uici.model.base import Frozen, JsonObject
 from uici.model.masking import mask
+from uici.model.scope import EVERYTHING, Scope
 from uici.ports import Clock
 from uici.store import schema
 from uici.store.database import Store
 from uici.store.inserting import insert_many
+from uici.store.scoping import within
 
 _LOOK_SECONDS = 0.5
 
@@ -106,11 +108,18 @@ class EventLog:
             collected.append(event)
 
     def read(
-        self, *, run: str | None = None, incident: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        *,
+        run: str | None = None,
+        incident: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        scope: Scope = EVERYTHING,
     ) -> list[Event]:
-        """Events later than `after`, oldest first, of one run, one incident, or all."""
+        """Events later than `after`, oldest first, of one run, one incident, or all; only of what the scope covers."""
         columns = schema.events.c
-        query = select(schema.events).where(columns.seq > after).order_by(columns.seq).limit(limit)
+        query = select(schema.events).where(columns.seq > after, *within(scope, columns))
+        query = query.order_by(columns.seq).limit(limit)
         if run is not None:
             query = query.where(columns.run_id == run)
         if incident is not None:

@@ -85,12 +85,7 @@ class GuardContext:
     @property
     def risk(self) -> Risk:
         """The highest risk that a step, its operation or one of its calls declares."""
-        declared = {
-            risk
-            for step in self.plan.steps
-            for risk in (step.risk, step.operation.risk, *(call.risk for call in step.calls))
-        }
-        return max(declared, key=lambda risk: risk.rank)
+        return self.plan.risk
 
 
 def allow(guard: str, rule: str, value: object, reason: str) -> Decision:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, bindparam, case
 from uici.events.log import EventLog
 from uici.intake.heartbeats import count_beats
 from uici.intake.queries import IncidentRef, Occurrence, known_alerts, open_incidents, these_incidents, wake_silent
+from uici.intake.refusing import Refusal, about_self, outside
 from uici.intake.targeting import Targeted, TargetIndex
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
@@ -44,6 +45,8 @@ class _Judged:
     reason: str = ""
     targeted: Targeted | None = None
     """Where nothing is decided yet."""
+    outside: bool = False
+    """Of what its sender's scope covers."""
 
 
 class Batch:
@@ -83,15 +86,22 @@ class Batch:
     def load(self, notifications: Iterable[Notification]) -> None:
         """Read what is known of the alerts of these notifications, and the open incidents that new ones belong to."""
         first: dict[Occurrence, Alert] = {}
+        apart: set[Occurrence] = set()
         for notification in notifications:
-            for alert in notification.alerts:
+            for alert in (*notification.alerts, *notification.outside):
                 first.setdefault((alert.fingerprint, alert.starts_at), alert)
+            apart.update((alert.fingerprint, alert.starts_at) for alert in notification.outside)
         if not first:
             return
         self._rows = known_alerts(self._connection, first)
         wanted: dict[str, None] = {}
         for key, alert in first.items():
-            if key not in self._rows:
+            if key in self._rows:
+                continue
+            if key in apart:
+                targeted = self._index.resolve(alert, self._identity, self._layers)
+                self._judged[key] = _Judged(targeted=targeted, outside=True)
+            else:
                 self._judged[key] = judged = self._judge(alert)
                 if judged.targeted is not None:
                     wanted[_incident_key(alert, judged.targeted)] = None
@@ -103,7 +113,7 @@ class Batch:
         """Record one loaded notification; returns the number of new alerts and the ids of the incidents it touched."""
         new = 0
         touched: dict[str, None] = {}
-        for alert in notification.alerts:
+        for alert in (*notification.alerts, *notification.outside):
             key = (alert.fingerprint, alert.starts_at)
             row = self._rows.get(key)
             if row is None:
@@ -191,7 +201,9 @@ class Batch:
             "last_seen": self._now,
             "deliveries": 1,
         }
-        if judged.targeted is not None:
+        if judged.outside and judged.targeted is not None:
+            row["incident_id"] = self._refuse(alert, judged.targeted, row, outside(sender, judged.targeted, self._now))
+        elif judged.targeted is not None:
             row["incident_id"] = self._incident_of(alert, judged.targeted, row)
         return row
 
@@ -202,7 +214,7 @@ class Batch:
 
     def _incident_of(self, alert: Alert, targeted: Targeted, row: JsonObject) -> str:
         if targeted.is_self:
-            return self._refuse_self(alert, targeted, row)
+            return self._refuse(alert, targeted, row, about_self(alert, targeted))
         key = _incident_key(alert, targeted)
         known = self._open.get(key)
         if known is not None:
@@ -234,36 +246,25 @@ class Batch:
         self._event("incident_opened", id_, targeted, alert, run=run_id)
         return id_
 
-    def _refuse_self(self, alert: Alert, targeted: Targeted, row: JsonObject) -> str:
+    def _refuse(self, alert: Alert, targeted: Targeted, row: JsonObject, why: Refusal) -> str:
         id_ = new_id("inc", self._now)
-        reason = f"self_target: {targeted.reason}"
         self._insert_incident(
             id_,
-            f"self:{alert.fingerprint}",
+            f"{why.guard.partition('-')[0]}:{alert.fingerprint}",
             alert,
             targeted,
             IncidentState.CLOSED,
             outcome=AlertOutcome.REFUSED,
-            reason=reason,
+            reason=why.reason,
             closed_at=self._now,
         )
-        row |= {"outcome": AlertOutcome.REFUSED, "reason": reason}
-        self._event("incident_refused", id_, targeted, alert, guard="self-target", layer="intake")
+        row |= {"outcome": AlertOutcome.REFUSED, "reason": why.reason}
+        self._event("incident_refused", id_, targeted, alert, guard=why.guard, layer="intake")
         enqueue(
             self._connection,
-            f"self:{alert.fingerprint}:{alert.starts_at.isoformat()}",
+            why.told,
             MessageKind.REFUSED,
-            {
-                "kind": MessageKind.REFUSED,
-                "title": f"{alert.name}: UICI never remediates itself",
-                "why": reason,
-                "labels": alert.labels,
-                "what_to_do": [
-                    f"see everything known of it: uici incidents {id_}",
-                    "heal UICI by hand, or by what supervises it",
-                ],
-                "incident": id_,
-            },
+            why.message(alert, id_),
             self._now,
             severity=alert.labels.get("severity", ""),
             incident=id_,

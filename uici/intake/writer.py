@@ -48,6 +48,8 @@ class Accepted(Frozen):
     received: int
     new: int
     truncated: int
+    refused: int
+    """Those about what the sender's scope does not cover."""
     incidents: tuple[IncidentRef, ...]
 
 
@@ -171,7 +173,7 @@ class IntakeWriter:
         until = time.monotonic() + _GATHER_SECONDS
         while item is not None:
             batch.append(item)
-            alerts += len(item[0].notification.alerts)
+            alerts += len(item[0].notification.alerts) + len(item[0].notification.outside)
             if len(batch) >= _BATCH_NOTIFICATIONS or alerts >= _BATCH_ALERTS:
                 break
             try:
@@ -212,9 +214,10 @@ class IntakeWriter:
         known = batch.incidents(id_ for _, _, touched in answers for id_ in touched)
         return [
             Accepted(
-                received=len(notification.alerts),
+                received=len(notification.alerts) + len(notification.outside),
                 new=new,
                 truncated=notification.truncated_alerts,
+                refused=len(notification.outside),
                 incidents=tuple(known[id_] for id_ in touched),
             )
             for notification, new, touched in answers

@@ -60,3 +60,5 @@ class Notification:
     external_url: str
     alerts: tuple[Alert, ...]
     truncated_alerts: int
+    outside: tuple[Alert, ...] = ()
+    """Further ones, about what their sender's scope does not cover."""

@@ -110,8 +110,13 @@ class PreparedPlan(_Hashed):
 
     @property
     def risk(self) -> Risk:
-        """The highest risk among the steps."""
-        return max((step.risk for step in self.steps), key=lambda risk: risk.rank)
+        """The highest risk that a step, its operation or one of its calls declares."""
+        declared = {
+            risk
+            for step in self.steps
+            for risk in (step.risk, step.operation.risk, *(call.risk for call in step.calls))
+        }
+        return max(declared, key=lambda risk: risk.rank)
 
     @property
     def health_gate(self) -> VerifySettings | None:

@@ -6,10 +6,9 @@ is known is that it would have been sent, what the other guards said of it, and 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -17,17 +16,16 @@ from sqlalchemy import Connection, Row, select
 
 from uici.model.alert import AlertOutcome, AlertStatus
 from uici.model.base import Frozen, JsonObject
+from uici.model.durations import duration_of
 from uici.model.errors import Problem, ProblemKind
 from uici.model.plan import Origin
+from uici.model.scope import EVERYTHING, Scope
 from uici.model.site import Site
 from uici.model.verdict import Answer, Verdict
 from uici.runs.services import Services
 from uici.runs.showing import PATIENT, masked
 from uici.store.observed import observed
 from uici.store.schema import alerts, approvals, attempts, incidents, runs
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"([1-9]\d{0,5})([smhdw])")
 
 ACTED, ASKED, WAITED, DENIED = "acted", "asked", "waited", "denied"
 """What would have become of an observed run at `auto`."""
@@ -62,12 +60,14 @@ class AutonomyRecord:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def report(self, since: str, target: str | None, environment: str | None) -> JsonObject:
-        """Per target: what autonomy held back since then, and what became of it. Raises Problem."""
+    def report(self, since: str, target: str | None, environment: str | None, scope: Scope = EVERYTHING) -> JsonObject:
+        """Per target within the scope: what autonomy held back since then, and what became of it. Raises Problem."""
         site, now = self._services.site(), self._services.clock.now()
         begin = since_of(since, now)
         with self._services.store.read() as connection:
-            return report(connection, site, begin, now, target, environment)
+            found = report(connection, site, begin, now, target, environment)
+        shown = [item for item in found["targets"] if scope.covers(item["environment"], item["target"])]
+        return found | {"targets": shown}
 
     def observed(self, run_id: str) -> JsonObject:
         """What one run would have done that its autonomy held back. Raises Problem."""
@@ -77,17 +77,7 @@ class AutonomyRecord:
 
 def since_of(text: str, now: datetime) -> datetime:
     """The moment that lies as long ago as `7d`, `12h`, `30m` says. Raises Problem."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise Problem(
-            ProblemKind.UNPROCESSABLE,
-            "wrong_duration",
-            f"{text[:40]!r} is no duration",
-            where="since",
-            allowed=("30m", "12h", "7d", "4w"),
-            hint="give a whole number and one of s, m, h, d, w",
-        )
-    return now - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    return now - duration_of(text, "since", least=1)
 
 
 def report(

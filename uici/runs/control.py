@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import IO
+from typing import IO, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
+from uici.access.reach import require_place, require_risk
 from uici.access.tokens import TokenStore
 from uici.audit.denials import Denials
 from uici.audit.reading import AuditLog
 from uici.catalogue.listing import listed_operations, shown_operation
 from uici.events.log import Event
+from uici.intake.confining import confined
 from uici.intake.payload import parse_notification
+from uici.intake.targeting import index_of
 from uici.intake.writer import Accepted, IntakeWriter
 from uici.model.alert import Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, unknown_environment
 from uici.model.masking import mask
 from uici.model.plan import Origin, Plan
-from uici.model.settings import MessageKind
+from uici.model.scope import EVERYTHING, Scope
 from uici.model.verdict import Answer
-from uici.notify.messages import body_message
 from uici.notify.notifications import Notifications
 from uici.planning.ladder import refuse_self
 from uici.planning.written import parse_plan
@@ -33,12 +36,13 @@ from uici.runs.configuration import Configuration
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
 from uici.runs.fleet import fleet, one_target
+from uici.runs.four_eyes import refuse_requester
 from uici.runs.learning import Learning
 from uici.runs.places import listed_environments
+from uici.runs.refusals import Refusals
 from uici.runs.services import Services
 from uici.runs.workers import list_workers
 from uici.store.identifiers import new_id
-from uici.store.outbox import enqueue
 from uici.store.schema import approvals, freezes, runs
 
 
@@ -56,6 +60,7 @@ class Control:
     ) -> None:
         self._services = services
         self.autonomy = AutonomyRecord(services)
+        self.refusals = Refusals(services)
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
@@ -67,41 +72,23 @@ class Control:
 
     # --- alerts ---------------------------------------------------------------------------------------------
 
-    def submit(self, notification: Notification, sender: str) -> Future[Accepted]:
-        """Hand over a notification; the future is done when it is on disk."""
+    def submit(self, notification: Notification, sender: str, scope: Scope = EVERYTHING) -> Future[Accepted]:
+        """Hand over a notification; the future is done when it is on disk. What is outside of the sender's scope is
+        kept and refused, and people are told.
+        """
+        if not scope.everywhere:
+            services = self._services
+            index = index_of(services.site())
+            notification = confined(notification, sender, scope, index, services.identity, services.layers)
         return self._intake.submit(notification, sender)
-
-    def oversized(self, sender: str, size: int | None) -> None:
-        """A body was refused for its size, so its alerts are unknown to us: people are told."""
-        self._body_refused(
-            sender,
-            "too large",
-            f"it has {size or 'an unknown number of'} bytes; set max_alerts in Alertmanager's receiver, or raise "
-            "service.max_body_bytes in platform.yml",
-            size,
-        )
-
-    def malformed(self, sender: str, problem: Problem) -> None:
-        """A body could not be understood. Its sender does not send it again after a 400: people are told."""
-        self._body_refused(sender, "malformed", f"{problem.detail}{f' (at {problem.where})' if problem.where else ''}")
-
-    def _body_refused(self, sender: str, how: str, why: str, size: int | None = None) -> None:
-        now = self._services.clock.now()
-        with self._services.events.writing() as connection:
-            self._services.events.append(connection, "body_refused", sender=sender, how=how, why=why, size=size)
-            enqueue(
-                connection,
-                f"body:{how}:{sender}:{now:%Y-%m-%dT%H}",  # once an hour: a sender that is wrong is wrong often
-                MessageKind.ESCALATION,
-                body_message(sender, how, why),
-                now,
-            )
 
     # --- looking --------------------------------------------------------------------------------------------
 
-    def incidents(self, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
-        """Incidents, newest first."""
-        return reading.list_incidents(self._services.store, state, limit, before)
+    def incidents(
+        self, state: str | None, limit: int, before: str | None, scope: Scope = EVERYTHING
+    ) -> list[JsonObject]:
+        """Incidents within the scope, newest first."""
+        return reading.list_incidents(self._services.store, state, limit, before, scope)
 
     def incident(self, id_: str) -> JsonObject:
         """One incident with its alerts, findings, runs and timeline."""
@@ -111,17 +98,25 @@ class Control:
         """Everything known of one incident as a zip file, which the caller closes."""
         return make_bundle(self._services, id_, configuration=str(self.configuration.show()["digest"]))
 
-    def runs(self, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
-        """Runs, newest first."""
-        return reading.list_runs(self._services.store, state, limit, before)
+    def runs(self, state: str | None, limit: int, before: str | None, scope: Scope = EVERYTHING) -> list[JsonObject]:
+        """Runs within the scope, newest first."""
+        return reading.list_runs(self._services.store, state, limit, before, scope)
 
     def run(self, id_: str) -> JsonObject:
         """One run with its plan, approvals and calls."""
         return reading.one_run(self._services.store, self._services.events, id_)
 
-    def events(self, *, run: str | None, incident: str | None, after: int, limit: int) -> list[Event]:
-        """Events later than `after`, oldest first."""
-        return self._services.events.read(run=run, incident=incident, after=after, limit=limit)
+    def place_of(self, *, run: str | None = None, incident: str | None = None) -> tuple[str | None, str | None]:
+        """The environment and the target of a run or of an incident."""
+        if run is not None:
+            return reading.place_of_run(self._services.store, run)
+        return reading.place_of_incident(self._services.store, incident or "")
+
+    def events(
+        self, *, run: str | None, incident: str | None, after: int, limit: int, scope: Scope = EVERYTHING
+    ) -> list[Event]:
+        """Events within the scope that are later than `after`, oldest first."""
+        return self._services.events.read(run=run, incident=incident, after=after, limit=limit, scope=scope)
 
     def latest_event(self, but: int = 0) -> int:
         """The position of the newest event but so many, 0 before the first."""
@@ -139,30 +134,30 @@ class Control:
         """One verb, complete."""
         return shown_operation(self._services.site(), name)
 
-    def targets(self) -> list[JsonObject]:
-        """All managed services."""
-        return reading.list_targets(self._services.site())
+    def targets(self, scope: Scope = EVERYTHING) -> list[JsonObject]:
+        """The managed services within the scope."""
+        return reading.list_targets(self._services.site(), scope)
 
-    def fleet(self, environment: str | None) -> JsonObject:
-        """How every target stands in every environment, or in one, by looking now."""
-        return fleet(self._services, environment)
+    def fleet(self, environment: str | None, scope: Scope = EVERYTHING) -> JsonObject:
+        """How every target within the scope stands in every environment, or in one, by looking now."""
+        return fleet(self._services, environment, scope=scope)
 
-    def target(self, name: str) -> JsonObject:
-        """One target as it stands in each of its environments, by looking now."""
-        return one_target(self._services, name)
+    def target(self, name: str, scope: Scope = EVERYTHING) -> JsonObject:
+        """One target as it stands in each of its environments within the scope, by looking now."""
+        return one_target(self._services, name, scope)
 
     def workers(self) -> list[JsonObject]:
         """The processes that share the state, each with the runs that it holds."""
         return list_workers(self._services.store)
 
-    def environments(self) -> list[JsonObject]:
-        """All environments, each with whether its platform answers now."""
-        return listed_environments(self._services)
+    def environments(self, scope: Scope = EVERYTHING) -> list[JsonObject]:
+        """The environments within the scope, each with whether its platform answers now."""
+        return listed_environments(self._services, scope)
 
     # --- previews and plans ---------------------------------------------------------------------------------
 
-    def preview(self, document: JsonObject, environment: str | None) -> JsonObject:
-        """What would be done about a payload, an incident or a plan. Changes nothing."""
+    def preview(self, document: JsonObject, environment: str | None, scope: Scope = EVERYTHING) -> JsonObject:
+        """What would be done about a payload, an incident or a plan within the scope. Changes nothing."""
         site = self._services.site()
         if environment is not None and environment not in site.environments:
             raise unknown_environment(environment, site.environments, "environment")
@@ -171,14 +166,14 @@ class Control:
             notification = parse_notification(
                 json.dumps(document).encode(), max_depth=site.platform.service.max_json_depth
             )
-            return preview.of_notification(self._services, notification, environment)
+            return preview.of_notification(self._services, notification, environment, scope)
         if "incident" in document:
-            return preview.of_incident(self._services, document["incident"], environment)
-        return preview.of_plan(self._services, self._plan(document.get("plan"), environment))
+            return preview.of_incident(self._services, document["incident"], environment, scope)
+        return preview.of_plan(self._services, self._plan(document.get("plan"), environment, scope))
 
-    def start(self, document: JsonObject, actor: str) -> JsonObject:
-        """Start a run from a hand-written plan. The guards judge it inside the run."""
-        plan = self._plan(document.get("plan"), None)
+    def start(self, document: JsonObject, actor: str, scope: Scope = EVERYTHING) -> JsonObject:
+        """Start a run from a hand-written plan within the scope. The guards judge it inside the run."""
+        plan = self._plan(document.get("plan"), None, scope)
         if document.get("reason"):
             plan = plan.model_copy(update={"reason": document["reason"]})
         own = refuse_self(plan, self._services.site(), self._services.identity, self._services.layers)
@@ -186,6 +181,7 @@ class Control:
             raise Problem(ProblemKind.FORBIDDEN, "self_target", own.reason, hint="UICI never acts on itself")
         site = self._services.site()
         prepared = self._services.platforms.seen_through(site).prepare(plan)
+        require_risk(scope, prepared.risk)
         operations = [step.operation for step in plan.steps]
         catalogue = self._services.pins.pin(site, plan.environment, None, operations)
         now = self._services.clock.now()
@@ -237,7 +233,7 @@ class Control:
         self._services.wake()
         return self.run(run_id)
 
-    def _plan(self, document: object, environment: str | None) -> Plan:
+    def _plan(self, document: object, environment: str | None, scope: Scope) -> Plan:
         if environment is not None and isinstance(document, dict):
             document = {**document, "environment": environment}
         plan = parse_plan(document, self._services.site())
@@ -250,17 +246,24 @@ class Control:
                 where="/steps",
                 hint="hand in one plan for each target, so that each has its own lock, verdict and undo",
             )
+        require_place(scope, plan.environment, plan.steps[0].target)
         return plan
 
     # --- decisions ------------------------------------------------------------------------------------------
 
-    def approve(self, run_id: str, cid: str, actor: str, comment: str) -> JsonObject:
-        """Allow the plan of this `cid`, and its undo."""
-        return self._decide(run_id, cid, actor, comment, "approved")
+    def approve(self, run_id: str, cid: str, actor: str, comment: str, scope: Scope = EVERYTHING) -> JsonObject:
+        """Allow the plan of this `cid`, and its undo. Who asked for a destructive one may not."""
+
+        def check(connection: Connection, run: Row[Any]) -> None:
+            risk = self._services.plan(cid).risk
+            require_risk(scope, risk)
+            refuse_requester(connection, run, risk, actor)
+
+        return self._decide(run_id, cid, actor, comment, "approved", check)
 
     def reject(self, run_id: str, cid: str, actor: str, comment: str) -> JsonObject:
         """Refuse the plan of this `cid`."""
-        return self._decide(run_id, cid, actor, comment, "rejected")
+        return self._decide(run_id, cid, actor, comment, "rejected", lambda *_: None)
 
     def cancel(self, run_id: str, actor: str, reason: str) -> JsonObject:
         """Ask a run to stop; a call that was sent is settled first."""
@@ -276,7 +279,15 @@ class Control:
         self._services.wake()
         return self.run(run_id)
 
-    def _decide(self, run_id: str, cid: str, actor: str, comment: str, decision: str) -> JsonObject:
+    def _decide(
+        self,
+        run_id: str,
+        cid: str,
+        actor: str,
+        comment: str,
+        decision: str,
+        check: Callable[[Connection, Row[Any]], None],
+    ) -> JsonObject:
         now = self._services.clock.now()
         with self._services.events.writing() as connection:
             row = reading.run_row(connection, run_id)
@@ -298,6 +309,7 @@ class Control:
                 state = asked.state if asked.state != "pending" else "expired"
                 by = f" by {asked.decided_by}" if asked.decided_by else ""
                 raise Problem(ProblemKind.CONFLICT, "already_decided", f"the question is closed: {state}{by}")
+            check(connection, row)
             connection.execute(
                 approvals.update()
                 .where(approvals.c.id == asked.id)

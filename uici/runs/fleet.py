@@ -11,10 +11,12 @@ from collections.abc import Iterable
 
 from sqlalchemy import select
 
+from uici.access.reach import require_place
 from uici.model.base import JsonObject
 from uici.model.call import CallError
 from uici.model.errors import Problem, ProblemKind, did_you_mean, unknown_environment
 from uici.model.masking import mask
+from uici.model.scope import EVERYTHING, Scope
 from uici.model.site import Site
 from uici.runs.services import Services
 from uici.store.schema import incidents
@@ -23,8 +25,11 @@ _Place = tuple[str, str]
 UNKNOWN = "unknown"
 
 
-def fleet(services: Services, environment: str | None = None, target: str | None = None) -> JsonObject:
-    """How the targets stand, by environment and target; and of each environment whether its platform answered.
+def fleet(
+    services: Services, environment: str | None = None, target: str | None = None, scope: Scope = EVERYTHING
+) -> JsonObject:
+    """How the targets within the scope stand, by environment and target; and of each environment whether its platform
+    answered.
 
     An environment that does not answer within `service.fleet_seconds` is shown as unknown, with the reason. Raises
     Problem for an environment or a target that does not exist.
@@ -45,6 +50,7 @@ def fleet(services: Services, environment: str | None = None, target: str | None
         for where in _preferred(site)
         for name in sorted(site.targets)
         if where in site.targets[name].bindings and environment in (None, where) and target in (None, name)
+        if scope.covers(where, name)
     ]
     looked = _look(services, places)
     troubled = _incidents(services)
@@ -72,12 +78,15 @@ def fleet(services: Services, environment: str | None = None, target: str | None
     }
 
 
-def one_target(services: Services, name: str) -> JsonObject:
+def one_target(services: Services, name: str, scope: Scope = EVERYTHING) -> JsonObject:
     """A target as it stands in each of its environments; `seen_in` is the first that answered, the default first.
 
-    Raises Problem for a target that does not exist.
+    Raises Problem for a target that does not exist, or is nowhere within the scope.
     """
-    found = fleet(services, target=name)
+    spec = services.site().targets.get(name)
+    if spec is not None and not any(scope.covers(place, name) for place in spec.bindings):
+        require_place(scope, None, name)
+    found = fleet(services, target=name, scope=scope)
     answered = [row["environment"] for row in found["services"] if row["state"] != UNKNOWN]
     target = services.site().targets[name]
     return {

@@ -9,11 +9,13 @@ from itertools import groupby
 
 from sqlalchemy import Connection, Row, select
 
+from uici.access.reach import require_place
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 from uici.model.learning import LearningPolicy, Outcome, PolicyName, Veto, finding_set
 from uici.model.masking import mask
 from uici.model.plan import Origin
+from uici.model.scope import EVERYTHING, Scope
 from uici.model.site import Strategy
 from uici.planning.comparing import Logged, estimate
 from uici.planning.evidence import Candidate, believe, candidates_of, priors_of
@@ -195,14 +197,15 @@ class Learning:
             self._note(connection, "vetoed", wanted, actor, reason)
         return _shown(wanted.model_dump(mode="json"))
 
-    def lift(self, veto_id: str, reason: str, actor: str) -> JsonObject:
-        """End a veto. Raises Problem when there is none of this id, or it was lifted already."""
+    def lift(self, veto_id: str, reason: str, actor: str, scope: Scope = EVERYTHING) -> JsonObject:
+        """End a veto within the scope. Raises Problem when there is none of this id, or it was lifted already."""
         now = self._services.clock.now()
         with self._services.events.writing() as connection:
             row = connection.execute(select(vetoes).where(vetoes.c.id == veto_id)).one_or_none()
             if row is None:
                 hint = "`uici learning show` lists those in force"
                 raise Problem(ProblemKind.NOT_FOUND, "unknown_veto", f"there is no veto {veto_id!r}", hint=hint)
+            require_place(scope, row.environment, row.target)
             if row.lifted_at is not None:
                 detail = f"{row.lifted_by} lifted it at {row.lifted_at:%Y-%m-%d %H:%M:%S} UTC"
                 raise Problem(ProblemKind.CONFLICT, "already_lifted", detail)

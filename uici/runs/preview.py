@@ -9,32 +9,37 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from sqlalchemy import select
-
+from uici.access.reach import require_place
 from uici.guard.judging import judge
 from uici.intake.targeting import index_of
 from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
-from uici.model.errors import Problem, ProblemKind
+from uici.model.errors import Problem
 from uici.model.incident import Observation
 from uici.model.learning import Choice
 from uici.model.plan import Plan
+from uici.model.scope import EVERYTHING, Scope
 from uici.model.topology import Place, topology_of
 from uici.model.verdict import Answer
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
 from uici.runs.changes import changes_of
 from uici.runs.guarding import Seen, context_of, seen_now
+from uici.runs.reading import incident_row
 from uici.runs.rehearsing import with_rehearsals
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, shape
 from uici.runs.stages.opening import blind, choose_strategy, look, unseen, values_of
 from uici.runs.stages.planning import because, lifted_by_time
-from uici.store.schema import incidents
 
 
-def of_notification(services: Services, notification: Notification, environment: str | None) -> JsonObject:
-    """What would be done about a payload: one preview per target, and what becomes of the other alerts."""
+def of_notification(
+    services: Services, notification: Notification, environment: str | None, scope: Scope = EVERYTHING
+) -> JsonObject:
+    """What would be done about a payload: one preview per target, and what becomes of the other alerts.
+
+    Raises Problem for an alert about what is not within the scope.
+    """
     index = index_of(services.site())
     groups: dict[tuple[str, str], list[Alert]] = {}
     previews: list[JsonObject] = []
@@ -58,6 +63,7 @@ def of_notification(services: Services, notification: Notification, environment:
             more = "; the platform would be asked" if targeted.needs_lookup else ""
             previews.append(_nothing(alert, AlertOutcome.ESCALATED, f"no_target: {targeted.reason}{more}"))
         else:
+            require_place(scope, place, targeted.target)
             groups.setdefault((place, targeted.target), []).append(alert)
     places = topology_of(services.site()).ordered(Place(*place) for place in groups)
     for each in places:
@@ -66,12 +72,12 @@ def of_notification(services: Services, notification: Notification, environment:
     return masked({"previews": previews})
 
 
-def of_incident(services: Services, incident_id: str, environment: str | None) -> JsonObject:
-    """What would be done about an incident now. Raises Problem when there is none of this id."""
+def of_incident(services: Services, incident_id: str, environment: str | None, scope: Scope = EVERYTHING) -> JsonObject:
+    """What would be done about an incident now. Raises Problem when there is none of this id within the scope."""
     with services.store.read() as connection:
-        row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).one_or_none()
-        if row is None:
-            raise Problem(ProblemKind.NOT_FOUND, "unknown_incident", f"there is no incident {incident_id!r}")
+        row = incident_row(connection, incident_id)
+        require_place(scope, row.environment, row.target)
+        require_place(scope, environment or row.environment, row.target)
         firing = records.firing_alerts(connection, incident_id)
     place = environment or row.environment
     if row.target is None or place is None:

@@ -13,23 +13,29 @@ from uici.model.background import Background, plain
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
+from uici.model.scope import EVERYTHING, Scope
 from uici.model.site import Site
 from uici.runs import records
 from uici.runs.outcomes import outcomes_of_run
 from uici.store.database import Store
 from uici.store.schema import alerts, approvals, attempts, freezes, incidents, kept_results, plans, runs
+from uici.store.scoping import within
 
 
-def list_incidents(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
-    """Newest first; `before` is the id of the last one seen."""
-    query = select(incidents).order_by(incidents.c.id.desc()).limit(limit)
+def list_incidents(
+    store: Store, state: str | None, limit: int, before: str | None, scope: Scope = EVERYTHING
+) -> list[JsonObject]:
+    """Those within the scope, newest first; `before` is the id of the last one seen."""
+    query = select(incidents).where(*within(scope, incidents.c)).order_by(incidents.c.id.desc()).limit(limit)
     with store.read() as connection:
         return [_shown(_incident(row)) for row in connection.execute(_page(query, incidents.c, state, before))]
 
 
-def list_runs(store: Store, state: str | None, limit: int, before: str | None) -> list[JsonObject]:
-    """Newest first; `before` is the id of the last one seen."""
-    query = select(runs).order_by(runs.c.id.desc()).limit(limit)
+def list_runs(
+    store: Store, state: str | None, limit: int, before: str | None, scope: Scope = EVERYTHING
+) -> list[JsonObject]:
+    """Those within the scope, newest first; `before` is the id of the last one seen."""
+    query = select(runs).where(*within(scope, runs.c)).order_by(runs.c.id.desc()).limit(limit)
     with store.read() as connection:
         return [_shown(_run(row)) for row in connection.execute(_page(query, runs.c, state, before))]
 
@@ -37,9 +43,7 @@ def list_runs(store: Store, state: str | None, limit: int, before: str | None) -
 def one_incident(store: Store, events: EventLog, incident_id: str) -> JsonObject:
     """An incident with its alerts, findings, runs and timeline. Raises Problem when there is none."""
     with store.read() as connection:
-        row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).one_or_none()
-        if row is None:
-            raise Problem(ProblemKind.NOT_FOUND, "unknown_incident", f"there is no incident {incident_id!r}")
+        row = incident_row(connection, incident_id)
         its_alerts = connection.execute(
             select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.first_seen)
         ).all()
@@ -142,19 +146,20 @@ def _values(difference: JsonObject) -> Iterator[JsonObject]:
         yield {"value": name, **change}
 
 
-def list_targets(site: Site) -> list[JsonObject]:
-    """All managed services."""
+def list_targets(site: Site, scope: Scope = EVERYTHING) -> list[JsonObject]:
+    """The managed services within the scope, each with those of its environments that are."""
     return [
         {
             "name": name,
             "summary": target.summary,
             "aliases": list(target.aliases),
             "group": target.group,
-            "environments": sorted(target.bindings),
+            "environments": places,
             "watch_only": target.watch_only,
-            "autonomy": {place: site.autonomy_of(name, place) for place in sorted(target.bindings)},
+            "autonomy": {place: site.autonomy_of(name, place) for place in places},
         }
         for name, target in sorted(site.targets.items())
+        if (places := sorted(place for place in target.bindings if scope.covers(place, name))) or scope.everywhere
     ]
 
 
@@ -165,6 +170,28 @@ def freeze_state(store: Store) -> JsonObject:
     if row is None:
         return {"frozen": False, "actor": None, "reason": "", "at": None}
     return {"frozen": row.frozen, "actor": row.actor, "reason": mask(row.reason), "at": row.at.isoformat()}
+
+
+def place_of_run(store: Store, run_id: str) -> tuple[str | None, str | None]:
+    """The environment and the target of a run. Raises Problem when there is none."""
+    with store.read() as connection:
+        row = run_row(connection, run_id)
+    return row.environment, row.target
+
+
+def place_of_incident(store: Store, incident_id: str) -> tuple[str | None, str | None]:
+    """The environment and the target of an incident. Raises Problem when there is none."""
+    with store.read() as connection:
+        row = incident_row(connection, incident_id)
+    return row.environment, row.target
+
+
+def incident_row(connection: Connection, incident_id: str) -> Row[Any]:
+    """The row of an incident. Raises Problem when there is none."""
+    row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).one_or_none()
+    if row is None:
+        raise Problem(ProblemKind.NOT_FOUND, "unknown_incident", f"there is no incident {incident_id!r}")
+    return row
 
 
 def run_row(connection: Connection, run_id: str) -> Row[Any]:

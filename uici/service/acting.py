@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from uici.model.base import JsonObject
-from uici.service.auth import MayApprove, MayFreeze, MayPreview, MayStart, MayView
+from uici.service.auth import MayApprove, MayFreezeAll, MayPreview, MayStart, MayView
 from uici.service.body import body_of, read_json_object, validated
 from uici.service.context import Shared
 from uici.service.openapi import CID, NOTIFICATION, PLAN, PREVIEWS, TOKEN, json_answer, json_request, problems
@@ -49,10 +49,10 @@ def preview(
     """
     if "alerts" in document:
         # The sender's format, in which unknown fields are accepted; its parser refuses what it must.
-        return context.control.preview(document, environment)
+        return context.control.preview(document, environment, caller.scope)
     body = validated(PreviewBody, document)
     wanted = body.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"environment"})
-    return context.control.preview(wanted, body.environment or environment)
+    return context.control.preview(wanted, body.environment or environment, caller.scope)
 
 
 @router.post(
@@ -66,7 +66,8 @@ def preview(
 )
 def start(caller: MayStart, context: Shared, body: Start) -> JSONResponse:
     """Run a plan. The guards judge it as they judge any other; see the run for their answers."""
-    run = context.control.start(body.model_dump(mode="json", exclude_unset=True, exclude_none=True), caller.actor)
+    document = body.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    run = context.control.start(document, caller.actor, caller.scope)
     return JSONResponse(run, status_code=202, headers={"Location": f"/api/v1/runs/{quote(str(run['id']), safe='')}"})
 
 
@@ -78,8 +79,12 @@ def start(caller: MayStart, context: Shared, body: Start) -> JSONResponse:
     openapi_extra=_DECISION,
 )
 def approve(run_id: str, caller: MayApprove, context: Shared, body: Decision) -> JsonObject:
-    """Allow what was previewed under this `cid`, and nothing else. Who did is recorded."""
-    return context.control.approve(run_id, body.cid, caller.actor, body.comment)
+    """Allow what was previewed under this `cid`, and nothing else. Who did is recorded.
+
+    A destructive plan is allowed by another person than who asked for it.
+    """
+    caller.at_run(context.control, run_id)
+    return context.control.approve(run_id, body.cid, caller.actor, body.comment, caller.scope)
 
 
 @router.post(
@@ -91,6 +96,7 @@ def approve(run_id: str, caller: MayApprove, context: Shared, body: Decision) ->
 )
 def reject(run_id: str, caller: MayApprove, context: Shared, body: Decision) -> JsonObject:
     """Refuse what was previewed under this `cid`. Who did is recorded."""
+    caller.at_run(context.control, run_id)
     return context.control.reject(run_id, body.cid, caller.actor, body.comment)
 
 
@@ -103,6 +109,7 @@ def reject(run_id: str, caller: MayApprove, context: Shared, body: Decision) -> 
 )
 def cancel(run_id: str, caller: MayStart, context: Shared, body: Cancel) -> JsonObject:
     """Ask a run to stop between two steps; a call that was sent is not taken back."""
+    caller.at_run(context.control, run_id)
     return context.control.cancel(run_id, caller.actor, body.reason)
 
 
@@ -120,6 +127,6 @@ def freeze_state(caller: MayView, context: Shared) -> JsonObject:
     openapi_extra=json_request(FreezeBody, {"frozen": True, "reason": "network maintenance"}, {"frozen": False})
     | TOKEN,
 )
-def freeze(caller: MayFreeze, context: Shared, body: Freeze) -> JsonObject:
+def freeze(caller: MayFreezeAll, context: Shared, body: Freeze) -> JsonObject:
     """One call stops all: nothing that changes anything starts until it is called with `frozen: false`."""
     return context.control.freeze(body.frozen, caller.actor, body.reason)

@@ -23,6 +23,7 @@ from uici.service import (
     problems,
     reading,
     telling,
+    tokens,
     webhook,
 )
 from uici.service.arrivals import Arrivals
@@ -89,7 +90,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
     )
     app.add_middleware(_SecurityHeaders)
     problems.install(app)
-    for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, health):
+    for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, tokens, health):
         app.include_router(module.router)
     openapi.describe(app)
     return app

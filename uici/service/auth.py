@@ -12,30 +12,31 @@ import structlog
 from anyio import to_thread
 from fastapi import Depends, Request
 
-from uici.access.roles import Permission, Principal, roles_with
-from uici.audit.denials import Denial
+from uici.access.reach import require_everywhere
+from uici.access.roles import Permission, roles_with
 from uici.model.errors import Problem, ProblemKind
+from uici.service.callers import Caller
 from uici.service.context import Context, Shared
 
 _log = structlog.get_logger(__name__)
 
 
-def requires(permission: Permission, *, basic: bool = False) -> Callable[[Request, Context], Awaitable[Principal]]:
-    """A dependency that yields the caller, or refuses with 401 or 403 before the body is looked at."""
+def requires(
+    permission: Permission, *, basic: bool = False, whole: bool = False
+) -> Callable[[Request, Context], Awaitable[Caller]]:
+    """A dependency that yields the caller, or refuses with 401 or 403 before the body is looked at.
 
-    async def caller(request: Request, context: Shared) -> Principal:
-        try:
-            token = _token(request.headers.get("authorization"), context.intake.basic_auth_user if basic else None)
-        except Problem as problem:
-            _turned_away(request, context, "authentication_failed", problem.code)
-            raise
+    With `whole` only callers whose scope has no limits are let in: for what is about the whole installation.
+    """
+
+    async def caller(request: Request, context: Shared) -> Caller:
+        token = _token(request.headers.get("authorization"), context.intake.basic_auth_user if basic else None)
         tokens = context.control.tokens
         principal = tokens.cached(token) or await to_thread.run_sync(
             tokens.authenticate, token, limiter=context.webhook_threads
         )
         if principal is None:
             _log.warning("authentication_failed", path=request.url.path, client=_client(request))
-            _turned_away(request, context, "authentication_failed", "invalid_token")
             raise Problem(
                 ProblemKind.UNAUTHENTICATED,
                 "invalid_token",
@@ -43,9 +44,9 @@ def requires(permission: Permission, *, basic: bool = False) -> Callable[[Reques
                 where="header Authorization",
                 hint="uici token list shows the valid tokens; uici token create makes a new one",
             )
+        request.state.actor = principal.actor
         if not principal.may(permission):
             _log.warning("permission_denied", path=request.url.path, actor=principal.actor, permission=permission.value)
-            _turned_away(request, context, "permission_denied", permission.value, principal.actor)
             raise Problem(
                 ProblemKind.FORBIDDEN,
                 "permission_missing",
@@ -54,18 +55,23 @@ def requires(permission: Permission, *, basic: bool = False) -> Callable[[Reques
                 allowed=[role.value for role in roles_with(permission)],
                 hint="use a token with one of the allowed roles",
             )
-        return principal
+        if whole:
+            require_everywhere(principal.scope)
+        return Caller(principal, lambda: tokens.authenticate(token) is not None)
 
     return caller
 
 
-MayView = Annotated[Principal, Depends(requires(Permission.VIEW))]
-MayPreview = Annotated[Principal, Depends(requires(Permission.PREVIEW))]
-MayStart = Annotated[Principal, Depends(requires(Permission.START))]
-MayFreeze = Annotated[Principal, Depends(requires(Permission.FREEZE))]
-MayApprove = Annotated[Principal, Depends(requires(Permission.APPROVE))]
-MayAudit = Annotated[Principal, Depends(requires(Permission.AUDIT))]
-MayAdminister = Annotated[Principal, Depends(requires(Permission.ADMINISTER))]
+MayView = Annotated[Caller, Depends(requires(Permission.VIEW))]
+MayViewAll = Annotated[Caller, Depends(requires(Permission.VIEW, whole=True))]
+MayPreview = Annotated[Caller, Depends(requires(Permission.PREVIEW))]
+MayStart = Annotated[Caller, Depends(requires(Permission.START))]
+MayStartAll = Annotated[Caller, Depends(requires(Permission.START, whole=True))]
+MayFreeze = Annotated[Caller, Depends(requires(Permission.FREEZE))]
+MayFreezeAll = Annotated[Caller, Depends(requires(Permission.FREEZE, whole=True))]
+MayApprove = Annotated[Caller, Depends(requires(Permission.APPROVE))]
+MayAdminister = Annotated[Caller, Depends(requires(Permission.ADMINISTER, whole=True))]
+MayAudit = Annotated[Caller, Depends(requires(Permission.AUDIT, whole=True))]
 
 
 def _token(header: str | None, basic_user: str | None) -> str:
@@ -102,12 +108,6 @@ def _unauthenticated(code: str, detail: str, schemes: tuple[str, ...]) -> Proble
         allowed=schemes,
         hint="send `Authorization: Bearer TOKEN`; uici token create --role ROLE makes one",
     )
-
-
-def _turned_away(request: Request, context: Context, kind: str, code: str, actor: str = "unknown") -> None:
-    """For the audit log. The route as it is declared: the path itself is the sender's text."""
-    route = f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
-    context.control.denials.note(Denial(kind=kind, actor=actor, client=_client(request), route=route, code=code))
 
 
 def _client(request: Request) -> str:

@@ -27,7 +27,7 @@ def report(
     caller: MayView, context: Shared, since: Since = "7d", target: Only = None, environment: Only = None
 ) -> JsonObject:
     """Per target: what would have been done, what the other guards said of it, and how the alerts ended without it."""
-    return context.control.autonomy.report(since, target, environment)
+    return context.control.autonomy.report(since, target, environment, caller.scope)
 
 
 @router.get(
@@ -38,4 +38,5 @@ def report(
 )
 def observed(run_id: str, caller: MayView, context: Shared) -> JsonObject:
     """The preview as it was then: exact calls and every guard's answer; and what became of the incident."""
+    caller.at_run(context.control, run_id)
     return context.control.autonomy.observed(run_id)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends
 
 from uici.model.base import JsonObject
-from uici.service.auth import MayAdminister, MayView
+from uici.service.auth import MayAdminister, MayViewAll
 from uici.service.body import body_of
 from uici.service.context import Shared
 from uici.service.openapi import TOKEN, json_answer, json_request, problems
@@ -33,7 +33,7 @@ _IN_FORCE: Final[JsonObject] = {
     responses=json_answer(200, "What is in force, and what was rejected.", _IN_FORCE) | problems(),
     openapi_extra=TOKEN,
 )
-def show(caller: MayView, context: Shared) -> JsonObject:
+def show(caller: MayViewAll, context: Shared) -> JsonObject:
     """Since when and from where it is in force, which settings wait for a restart, and what newer one was rejected."""
     return context.control.configuration.show()
 

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from uici.model.base import JsonObject
-from uici.service.auth import MayView
+from uici.service.auth import MayViewAll
 from uici.service.context import Shared
 from uici.service.openapi import TOKEN, Responses, json_answer, problems
 
@@ -41,6 +41,6 @@ def ready(context: Shared) -> JSONResponse:
     openapi_extra=TOKEN,
     response_class=Response,
 )
-def metrics(caller: MayView, context: Shared) -> Response:
+def metrics(caller: MayViewAll, context: Shared) -> Response:
     """Needs a token with the permission `view`; Prometheus sends one by `authorization`."""
     return Response(context.control.metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from uici.model.base import JsonObject
-from uici.service.auth import MayApprove, MayFreeze, MayView
+from uici.service.auth import MayApprove, MayFreeze, MayViewAll
 from uici.service.body import body_of
 from uici.service.context import Shared
 from uici.service.openapi import TOKEN, json_request, problems
@@ -24,7 +24,7 @@ Limit = Annotated[int, Query(ge=1, le=2000, description="look at so many choices
 
 
 @router.get("/learning", summary="What was learned", responses=problems(422), openapi_extra=TOKEN)
-def table(caller: MayView, context: Shared, strategy: Strategy = None, findings: Finding = None) -> JsonObject:
+def table(caller: MayViewAll, context: Shared, strategy: Strategy = None, findings: Finding = None) -> JsonObject:
     """What is believed of each remedy under each finding set, why, and the vetoes in force."""
     names = [name for name in (findings or "").split("+") if name]
     return context.control.learning.table(strategy, names)
@@ -36,7 +36,7 @@ def table(caller: MayView, context: Shared, strategy: Strategy = None, findings:
     responses=problems(422),
     openapi_extra=TOKEN,
 )
-def comparison(caller: MayView, context: Shared, strategy: Strategy = None, limit: Limit = 500) -> JsonObject:
+def comparison(caller: MayViewAll, context: Shared, strategy: Strategy = None, limit: Limit = 500) -> JsonObject:
     """Off-policy estimates from the choices that were made here: IPS and SNIPS, with intervals."""
     return context.control.learning.comparison(strategy, limit)
 
@@ -49,6 +49,7 @@ def comparison(caller: MayView, context: Shared, strategy: Strategy = None, limi
 )
 def feedback(run_id: str, caller: MayApprove, context: Shared, body: Feedback) -> JsonObject:
     """One word for each person and run; saying it again replaces it. Refused where the run changed nothing."""
+    caller.at_run(context.control, run_id)
     return context.control.learning.feedback(run_id, body.good, body.comment, caller.actor)
 
 
@@ -64,6 +65,7 @@ def feedback(run_id: str, caller: MayApprove, context: Shared, body: Feedback) -
 )
 def veto(caller: MayFreeze, context: Shared, body: Veto) -> JsonObject:
     """No rule takes the remedy until somebody lifts the veto. A person's own plan is not bound by it."""
+    caller.at((body.environment, body.target))
     return context.control.learning.veto(
         body.strategy, body.remedy, body.environment, body.target, body.reason, caller.actor
     )
@@ -77,4 +79,4 @@ def veto(caller: MayFreeze, context: Shared, body: Veto) -> JsonObject:
 )
 def lift(veto_id: str, caller: MayFreeze, context: Shared, body: Lift) -> JsonObject:
     """End a veto. Who did is recorded."""
-    return context.control.learning.lift(veto_id, body.reason, caller.actor)
+    return context.control.learning.lift(veto_id, body.reason, caller.actor, caller.scope)

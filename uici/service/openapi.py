@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from uici.model.base import JsonObject, JsonValue
 from uici.service.problems import MEDIA_TYPE
-from uici.service.requests import WrittenPlan
+from uici.service.requests import TokenBody, WrittenPlan
 
 _REFERENCE: Final = "#/components/schemas/{model}"
 Responses = dict[int | str, dict[str, Any]]
@@ -76,7 +76,7 @@ PREVIEWS: Final[JsonObject] = {
     ]
 }
 """Members left out where they say nothing of the platform's answer to a call."""
-ACCEPTED: Final[JsonObject] = {"received": 1, "new": 1, "truncated": 0, "incidents": [INCIDENT]}
+ACCEPTED: Final[JsonObject] = {"received": 1, "new": 1, "truncated": 0, "refused": 0, "incidents": [INCIDENT]}
 _PROBLEM: Final[JsonObject] = {
     "type": "urn:uici:problem:unknown_operation",
     "title": "Unprocessable Entity",
@@ -154,7 +154,7 @@ def describe(app: FastAPI) -> None:
             components["securitySchemes"] = _SECURITY_SCHEMES
             schemas = components.setdefault("schemas", {})
             schemas["Problem"] = _PROBLEM_SCHEMA
-            schemas |= _definitions(WrittenPlan)
+            schemas |= _definitions(WrittenPlan) | _definitions(TokenBody)
             for path in document["paths"].values():
                 for operation in path.values():
                     if "requestBody" in operation:
@@ -183,6 +183,7 @@ _TAGS: Final = [
     {"name": "runs", "description": "Plans, their previews and their durable executions."},
     {"name": "notifications", "description": "Messages to people: what waits, what was given up, and tests."},
     {"name": "learning", "description": "What was learned of remedies, and what people say of them."},
+    {"name": "tokens", "description": "Who may do what, and where."},
     {"name": "brake", "description": "Stopping everything new."},
     {"name": "system", "description": "How UICI itself is."},
 ]

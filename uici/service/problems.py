@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from uici.audit.denials import Denial
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, did_you_mean
 from uici.model.masking import mask
@@ -35,6 +36,10 @@ STATUS: Mapping[ProblemKind, int] = {
     ProblemKind.UNAVAILABLE: 503,
 }
 
+_TURNED_AWAY: Mapping[ProblemKind, str] = {
+    ProblemKind.UNAUTHENTICATED: "authentication_failed",
+    ProblemKind.FORBIDDEN: "permission_denied",
+}
 _log = structlog.get_logger(__name__)
 
 
@@ -88,6 +93,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+        if problem.kind in _TURNED_AWAY:
+            _turned_away(request, problem)
         return problem_response(request, problem)
 
     @app.exception_handler(HTTPException)
@@ -136,6 +143,18 @@ def install(app: FastAPI) -> None:
             hint="this is a defect: please report it with the log's traceback",
         )
         return problem_response(request, problem, status=500)
+
+
+def _turned_away(request: Request, problem: Problem) -> None:
+    """For the audit log. The route as it is declared: the path itself is the sender's text."""
+    denial = Denial(
+        kind=_TURNED_AWAY[problem.kind],
+        actor=getattr(request.state, "actor", "unknown"),
+        client=request.client.host if request.client else "",
+        route=f"{request.method} {getattr(request.scope.get('route'), 'path', '')}",
+        code=problem.code,
+    )
+    request.app.state.context.control.denials.note(denial)
 
 
 def parameters_problem(error: RequestValidationError) -> Problem:

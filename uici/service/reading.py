@@ -14,8 +14,9 @@ from starlette.background import BackgroundTask
 
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
+from uici.model.scope import EVERYTHING, Scope
 from uici.runs.bundle import file_name
-from uici.service.auth import MayView
+from uici.service.auth import MayView, MayViewAll
 from uici.service.context import Context, Shared
 from uici.service.openapi import INCIDENT, TOKEN, Responses, json_answer, problems
 from uici.service.stream import cloud_event, server_sent
@@ -71,7 +72,7 @@ def get_operation(name: str, caller: MayView, context: Shared) -> JsonObject:
 @router.get("/targets", tags=["catalogue"], summary="All targets", responses=problems(), openapi_extra=TOKEN)
 def list_targets(caller: MayView, context: Shared) -> JsonObject:
     """The managed services."""
-    return {"targets": context.control.targets()}
+    return {"targets": context.control.targets(caller.scope)}
 
 
 @router.get(
@@ -83,7 +84,7 @@ def list_targets(caller: MayView, context: Shared) -> JsonObject:
 )
 def get_target(name: str, caller: MayView, context: Shared) -> JsonObject:
     """Asks the platforms; where one does not answer it is `unknown`, with the reason. `seen_in`: the first that did."""
-    return context.control.target(name)
+    return context.control.target(name, caller.scope)
 
 
 @router.get(
@@ -99,13 +100,13 @@ def get_fleet(
     environment: Annotated[str | None, Query(max_length=100, description="only this one")] = None,
 ) -> JsonObject:
     """Asks all platforms at once; one that does not answer in time costs only its own targets their answer."""
-    return context.control.fleet(environment)
+    return context.control.fleet(environment, caller.scope)
 
 
 @router.get(
     "/workers", tags=["system"], summary="The processes that share the state", responses=problems(), openapi_extra=TOKEN
 )
-def list_workers(caller: MayView, context: Shared) -> JsonObject:
+def list_workers(caller: MayViewAll, context: Shared) -> JsonObject:
     """Who is at work, since when, and which runs each holds now."""
     return {"workers": context.control.workers()}
 
@@ -113,7 +114,7 @@ def list_workers(caller: MayView, context: Shared) -> JsonObject:
 @router.get("/environments", tags=["catalogue"], summary="All environments", responses=problems(), openapi_extra=TOKEN)
 def list_environments(caller: MayView, context: Shared) -> JsonObject:
     """The places where targets live."""
-    return {"environments": context.control.environments()}
+    return {"environments": context.control.environments(caller.scope)}
 
 
 @router.get(
@@ -127,7 +128,7 @@ def list_incidents(
     caller: MayView, context: Shared, state: State = None, limit: Limit = 50, before: Before = None
 ) -> JsonObject:
     """One page of incidents; `next`, when there is more, is the `before` of the following page."""
-    found = context.control.incidents(state, limit, before)
+    found = context.control.incidents(state, limit, before, caller.scope)
     return {"incidents": found, "next": found[-1]["id"] if len(found) == limit else None}
 
 
@@ -144,6 +145,7 @@ def get_bundle(incident_id: str, caller: MayView, context: Shared) -> StreamingR
 
     Secrets are masked. The same state gives the same bytes.
     """
+    caller.at_incident(context.control, incident_id)
     file = context.control.bundle(incident_id)
     size = file.seek(0, SEEK_END)
     file.seek(0)
@@ -162,7 +164,7 @@ def get_bundle(incident_id: str, caller: MayView, context: Shared) -> StreamingR
 )
 def get_incident(incident_id: str, caller: MayView, context: Shared) -> JsonObject:
     """One incident with its alerts, findings, runs and timeline."""
-    return context.control.incident(incident_id)
+    return caller.shown(context.control.incident(incident_id))
 
 
 @router.get("/runs", tags=["runs"], summary="Runs, newest first", responses=problems(422), openapi_extra=TOKEN)
@@ -170,14 +172,14 @@ def list_runs(
     caller: MayView, context: Shared, state: State = None, limit: Limit = 50, before: Before = None
 ) -> JsonObject:
     """One page of runs; `next`, when there is more, is the `before` of the following page."""
-    found = context.control.runs(state, limit, before)
+    found = context.control.runs(state, limit, before, caller.scope)
     return {"runs": found, "next": found[-1]["id"] if len(found) == limit else None}
 
 
 @router.get("/runs/{run_id}", tags=["runs"], summary="One run", responses=problems(404), openapi_extra=TOKEN)
 def get_run(run_id: str, caller: MayView, context: Shared) -> JsonObject:
     """One run with its plan, its decisions and what it waits for."""
-    return context.control.run(run_id)
+    return caller.shown(context.control.run(run_id))
 
 
 @router.get(
@@ -200,19 +202,21 @@ async def follow_run(
     """The run's events from the beginning, or after `Last-Event-ID`; ends when the run has ended."""
     control = context.control
     position = _position(after, last_event_id)
-    await to_thread.run_sync(control.run, run_id)
+    caller.at(await to_thread.run_sync(lambda: control.place_of(run=run_id)))
 
     def ended() -> bool:
         return bool(control.run(run_id)["state"] == "ended")
 
     if _wants_json(request):
-        return await _document(context, run_id, position)
+        return await _document(context, EVERYTHING, run_id, position)
     if position and not follow and await to_thread.run_sync(ended):
         if not await to_thread.run_sync(lambda: control.events(run=run_id, incident=None, after=position, limit=1)):
             # EventSource reconnects for ever otherwise; this status is its sign to stop.
             return Response(status_code=204)
     context.follower.raise_if_full()
-    events = context.follower.events(run=run_id, incident=None, after=position, ended=None if follow else ended)
+    events = context.follower.events(
+        run=run_id, incident=None, after=position, ended=None if follow else ended, caller=caller
+    )
     return _stream(server_sent(events, position))
 
 
@@ -235,20 +239,25 @@ async def follow_all(
     ] = None,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """All events after `Last-Event-ID`, or from the beginning; never ends."""
+    """All events within the caller's scope after `Last-Event-ID`, or from the beginning; never ends."""
     position = _position(after, last_event_id)
+    if incident is not None:
+        await to_thread.run_sync(caller.at_incident, context.control, incident)
     if tail is not None and not position:
         position = await to_thread.run_sync(context.control.latest_event, tail)
     if _wants_json(request):
-        return await _document(context, None, position, incident)
+        scope = EVERYTHING if incident is not None else caller.scope
+        return await _document(context, scope, None, position, incident)
     context.follower.raise_if_full()
-    events = context.follower.events(run=None, incident=incident, after=position, ended=None)
+    events = context.follower.events(run=None, incident=incident, after=position, ended=None, caller=caller)
     return _stream(server_sent(events, position))
 
 
-async def _document(context: Context, run: str | None, after: int, incident: str | None = None) -> JSONResponse:
+async def _document(
+    context: Context, scope: Scope, run: str | None, after: int, incident: str | None = None
+) -> JSONResponse:
     events = await to_thread.run_sync(
-        lambda: context.control.events(run=run, incident=incident, after=after, limit=_MOST_EVENTS)
+        lambda: context.control.events(run=run, incident=incident, after=after, limit=_MOST_EVENTS, scope=scope)
     )
     return JSONResponse({"events": [cloud_event(event) for event in events]})
 

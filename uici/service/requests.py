@@ -6,9 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from uici.access.roles import Role
 from uici.model.base import JsonObject
 from uici.model.operation import NAME
 from uici.model.plan import VerifySettings
+from uici.model.scope import EVERYTHING, Scope
 
 Words = Annotated[str, Field(max_length=2000)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
@@ -99,6 +101,31 @@ class RetryBody(_Body):
         if (self.ids is None) is (not self.all_dead):
             raise ValueError("give exactly one of: ids, all_dead: true")
         return self
+
+
+class TokenBody(_Body):
+    """A token to create."""
+
+    # From JSON, so a role is a text; which texts there are is said by the enumeration.
+    role: Role = Field(strict=False)
+    name: str = Field(default="", max_length=64, description="whose it is; tokens of one name are one person's")
+    expires_in: Name | None = Field(default=None, description="a duration such as `90d`; never when left out")
+    scope: Scope = EVERYTHING
+
+
+class RotateBody(_Body):
+    """How a token is followed by a new one."""
+
+    overlap: Name = Field(default="24h", description="how long the old one goes on; `0s`: not at all")
+    expires_in: Name | None = Field(
+        default=None, description="when the new one ends; when left out, as long as the old one was made for"
+    )
+
+
+class RevokeBody(_Body):
+    """Why a token is revoked."""
+
+    reason: Words = ""
 
 
 class FeedbackBody(_Body):

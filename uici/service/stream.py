@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,6 +14,8 @@ from anyio import CapacityLimiter, to_thread
 
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
+from uici.model.scope import EVERYTHING, Scope
+from uici.service.callers import Caller
 
 if TYPE_CHECKING:
     from uici.events.log import Event
@@ -25,6 +28,17 @@ _POLL_SECONDS = 1.0
 _BATCH = 500
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What one stream is about."""
+
+    run: str | None
+    incident: str | None
+    scope: Scope
+    ended: Callable[[], bool] | None
+    caller: Caller
 
 
 class Follower:
@@ -61,26 +75,33 @@ class Follower:
             )
 
     async def events(
-        self, *, run: str | None, incident: str | None, after: int, ended: Callable[[], bool] | None
+        self,
+        *,
+        run: str | None,
+        incident: str | None,
+        after: int,
+        ended: Callable[[], bool] | None,
+        caller: Caller,
     ) -> AsyncIterator[Event | None]:
-        """Events later than `after` as they happen; None is a heartbeat.
+        """Events within the caller's scope that are later than `after`, as they happen; None is a heartbeat.
 
-        Ends when `ended` (called in a thread) was true before a look that found nothing more, and at once where there
-        are too many.
+        Ends when `ended` (called in a thread) was true before a look that found nothing more, and when the caller's
+        credential has ended; at once where there are too many.
         """
         if self._streams >= self._most:
             return  # several asked at the same time
+        wanted = _Wanted(run, incident, EVERYTHING if run or incident else caller.principal.scope, ended, caller)
         self._streams += 1
         try:
             last_sent = time.monotonic()
             while not self._closed:
                 await self._watched()
                 changed = self._changed
-                over, events = await to_thread.run_sync(self._look, run, incident, after, ended, limiter=self._threads)
+                over, events, seen = await to_thread.run_sync(self._look, wanted, after, limiter=self._threads)
                 for event in events:
                     yield event
-                    after = event.seq
                     last_sent = time.monotonic()
+                after = seen
                 if events:
                     continue
                 if over:
@@ -106,12 +127,19 @@ class Follower:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch(position))
 
-    def _look(
-        self, run: str | None, incident: str | None, after: int, ended: Callable[[], bool] | None
-    ) -> tuple[bool, list[Event]]:
+    def _look(self, wanted: _Wanted, after: int) -> tuple[bool, list[Event], int]:
+        """Whether it is over, what is new, and up to where it was looked."""
+        if not wanted.caller.still_valid():
+            return True, [], after
         # In this order: what is over before the look cannot write anything after it.
-        over = ended is not None and ended()
-        return over, self._control.events(run=run, incident=incident, after=after, limit=_BATCH)
+        over = wanted.ended is not None and wanted.ended()
+        newest = self._control.latest_event()
+        events = self._control.events(
+            run=wanted.run, incident=wanted.incident, after=after, limit=_BATCH, scope=wanted.scope
+        )
+        # What was passed over is not looked at again.
+        seen = max([after, *(event.seq for event in events)])
+        return over, events, seen if len(events) == _BATCH else max(seen, newest)
 
     async def _watch(self, position: int) -> None:
         while self._streams and not self._closed:

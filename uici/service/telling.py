@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from uici.model.base import JsonObject
-from uici.service.auth import MayAdminister, MayStart, MayView
+from uici.service.auth import MayAdminister, MayStartAll, MayViewAll
 from uici.service.body import body_of
 from uici.service.context import Shared
 from uici.service.openapi import TOKEN, json_request, problems
@@ -21,7 +21,7 @@ Retry = Annotated[RetryBody, Depends(body_of(RetryBody))]
 
 @router.get("/notifications", summary="Messages to people", responses=problems(422), openapi_extra=TOKEN)
 def status(
-    caller: MayView,
+    caller: MayViewAll,
     context: Shared,
     limit: Annotated[int, Query(ge=1, le=500, description="at most so many messages of each state")] = 100,
 ) -> JsonObject:
@@ -46,6 +46,6 @@ def send_test(caller: MayAdminister, context: Shared, body: Chosen) -> JsonObjec
     responses=problems(400, 404, 409, 413, 422),
     openapi_extra=json_request(RetryBody, {"ids": [7]}, {"all_dead": True}) | TOKEN,
 )
-def retry(caller: MayStart, context: Shared, body: Retry) -> JsonObject:
+def retry(caller: MayStartAll, context: Shared, body: Retry) -> JsonObject:
     """Have messages tried again that were given up. Who asked for it is recorded."""
     return context.control.notifications.retry(body.ids, caller.actor)

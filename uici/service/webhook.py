@@ -63,7 +63,7 @@ async def report_alerts(request: Request) -> Response:
         body = await read_body(request, context.service.max_body_bytes)
     except BodyTooLargeError as error:
         # People are told, because Alertmanager will not send these alerts again.
-        await to_thread.run_sync(control.oversized, caller.actor, error.size, limiter=context.webhook_threads)
+        await to_thread.run_sync(control.refusals.oversized, caller.actor, error.size, limiter=context.webhook_threads)
         raise error.problem() from None
     depth = context.service.max_json_depth
     try:
@@ -71,9 +71,9 @@ async def report_alerts(request: Request) -> Response:
             lambda content: parse_notification(content, max_depth=depth), body, context.webhook_threads
         )
     except Problem as problem:
-        await to_thread.run_sync(control.malformed, caller.actor, problem, limiter=context.webhook_threads)
+        await to_thread.run_sync(control.refusals.malformed, caller.actor, problem, limiter=context.webhook_threads)
         raise
-    accepted = await _committed(control.submit(notification, caller.actor), context)
+    accepted = await _committed(control.submit(notification, caller.actor, caller.scope), context)
     return Response(to_json(_answer(accepted)), status_code=202, media_type=_JSON)
 
 
@@ -105,6 +105,7 @@ def _answer(accepted: Accepted) -> JsonObject:
         "received": accepted.received,
         "new": accepted.new,
         "truncated": accepted.truncated,
+        "refused": accepted.refused,
         "incidents": [
             {
                 "id": incident.id,

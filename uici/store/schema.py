@@ -310,6 +310,10 @@ tokens = Table(
     Column("created_at", UtcText, nullable=False),
     Column("expires_at", UtcText),
     Column("revoked_at", UtcText),
+    # Null: without limits.
+    Column("scope", JSON(none_as_null=True)),
+    # The token that this one was made to follow.
+    Column("replaces", String(40)),
 )
 
 # What came of each rung of each run: what learning learns from.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic.operations import Operations
+from sqlalchemy import JSON, Column, String
 
 from uici.store.migrations.v3_audit import add_audit
 from uici.store.migrations.v3_storms import add_dependents
@@ -17,6 +18,8 @@ def upgrade(op: Operations) -> None:
     add_dependents(op)
     add_workers(op)
     add_sums(op)
+    op.add_column("tokens", Column("scope", JSON(none_as_null=True)))
+    op.add_column("tokens", Column("replaces", String(40)))
 
 
 # Versions that know only schema 2 write their number over the state's whenever they are asked whether they are ready.
