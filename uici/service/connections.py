@@ -42,6 +42,8 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._head_bytes = 0
+        self._in_body = False
+        """Whether the rest of a body may come, also after its answer: who is refused early has not been listened to."""
         self._since = 0.0
         """Since when nobody works for it."""
         self._due: float | None = None
@@ -70,8 +72,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """More of a request."""
         if self.transport.is_closing():
             return  # refused already
+        of_a_body = self._in_body
         super().data_received(data)
-        if not self._awaits_head:
+        if of_a_body or not self._awaits_head:
             return
         self._head_bytes += len(data)
         if self._head_bytes > self.limits.head_bytes:
@@ -88,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse_head()
             return
         self._head_bytes = 0
+        self._in_body = True
         self._due = self.loop.time() + self.limits.body_seconds
         super().on_headers_complete()
 
@@ -98,6 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is here; how long its answer takes is not the client's doing."""
+        self._in_body = False
         self._due = None
         if not self.transport.is_closing():
             super().on_message_complete()
@@ -130,7 +135,9 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def _awaits_head(self) -> bool:
         # A timer runs where the wait for a next request has not been ended by anything.
-        return self.idle and self.timeout_keep_alive_task is None and not self.transport.is_closing()
+        if self._in_body or self.transport.is_closing():
+            return False
+        return self.idle and self.timeout_keep_alive_task is None
 
     def _look_again(self) -> None:
         # One timer that looks now and then costs a request nothing; one for each wait would cost several.
