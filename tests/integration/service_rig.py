@@ -73,9 +73,10 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, **files: str) -> Iterator[Served]:
-    """Serve a site that lives in `folder` until the block ends."""
-    application = Application(write_site(folder / "config", **files), f"sqlite:///{folder / 'state' / 'uici.db'}")
+def serving(folder: Path, *, state: str = "", **files: str) -> Iterator[Served]:
+    """Serve a site that lives in `folder` until the block ends; without `state` it is a file there."""
+    state = state or f"sqlite:///{folder / 'state' / 'uici.db'}"
+    application = Application(write_site(folder / "config", **files), state)
     application.start()
     app = create_app(application.control, application.site.platform.service, application.site.platform.intake)
     # asyncio turns Nagle's algorithm off only where the protocol is named: without it each answer takes 40 ms more.

@@ -28,6 +28,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 _ODD_NUMBER = re.compile(rb"[0-9][.eE]|[0-9]{18}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # an escape, not an escaped backslash before the same letters
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STATUSES = {status.value: status for status in AlertStatus}
 
@@ -46,10 +47,12 @@ def parse_notification(body: bytes, *, max_depth: int, limits: LabelLimits | Non
     """Parse one webhook body.
 
     `max_depth` counts nested objects and lists; it is checked before any recursive parser sees the body.
-    Fields that are not known are accepted, label values are kept exactly as they are. Raises `Problem` of kind
-    INVALID; the problems of the single fields and alerts are all in its `errors`, each with a JSON pointer.
+    Fields that are not known are accepted, label values are kept exactly as they are, but for the character NUL, which
+    becomes U+FFFD: PostgreSQL does not have it, and a refusal would keep all other alerts of the body from being healed
+    by a label that whoever writes a metric can choose. Raises `Problem` of kind INVALID; the problems of the single
+    fields and alerts are all in its `errors`, each with a JSON pointer.
     """
-    document = _decode(body, max_depth)
+    document = _decode(_NUL.sub(rb"\1\\ufffd", body) if b"\\u0000" in body else body, max_depth)
     if not isinstance(document, dict):
         raise _invalid("not_an_object", f"the body is {_kind(document)}; a notification is a JSON object")
     version = document.get("version")

@@ -8,9 +8,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from uici.model.errors import Problem, ProblemKind
 from uici.model.settings import IntakeSettings, ServiceSettings
 from uici.service import (
     acting,
@@ -28,6 +29,7 @@ from uici.service import (
 )
 from uici.service.arrivals import Arrivals
 from uici.service.context import Context
+from uici.service.problems import problem_response
 from uici.service.stream import Follower
 
 if TYPE_CHECKING:
@@ -55,6 +57,25 @@ class _SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _OnlyText:
+    """Refuses addresses with the character NUL, which no name has and PostgreSQL cannot even be asked about."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if "\0" in scope["path"]:
+                problem = Problem(ProblemKind.NOT_FOUND, "no_such_path", "the path holds NUL", where="path")
+                await problem_response(Request(scope), problem)(scope, receive, send)
+                return
+            if b"%00" in scope["query_string"]:
+                problem = Problem(ProblemKind.UNPROCESSABLE, "invalid_parameter", "the query holds NUL", where="query")
+                await problem_response(Request(scope), problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettings) -> FastAPI:
@@ -88,6 +109,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
         arrivals=Arrivals(),
         webhook_threads=CapacityLimiter(_WEBHOOK_THREADS),
     )
+    app.add_middleware(_OnlyText)
     app.add_middleware(_SecurityHeaders)
     problems.install(app)
     for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, tokens, health):

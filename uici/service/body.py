@@ -21,7 +21,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _INLINE_BYTES = 65_536
 """Larger bodies are parsed in a thread, so that one sender's megabytes do not stop everybody's requests."""
 _LINGER_SECONDS = 2.0
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+"""PostgreSQL has no NUL, and nothing has halves of characters."""
 
 
 class BodyTooLargeError(Exception):
@@ -170,8 +171,8 @@ def _inspect(document: JsonValue, max_depth: int) -> None:
     while level:
         containers = [value for value in level if isinstance(value, dict | list)]
         for value in level:
-            if isinstance(value, str) and _SURROGATE.search(value):
-                raise _malformed("a text holds half a surrogate pair, which is no character")
+            if isinstance(value, str) and _UNSTORABLE.search(value):
+                raise _malformed("a text holds NUL or half a surrogate pair, which cannot be kept")
         depth += bool(containers)
         if depth > max_depth:
             raise _too_deep(max_depth)
