@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform as machine
 import resource
-import shutil
 import socket
 import sqlite3
 import sys
@@ -16,12 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import httpx
-import sqlalchemy
-from sqlalchemy.exc import SQLAlchemyError
 
-from uici.access.roles import Role
-from uici.access.tokens import TokenStore
 from uici.bootstrap.application import Application, state_url
+from uici.bootstrap.state_checks import check_state
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.listing import counted
 from uici.catalogue.locations import config_directory, which_configuration
@@ -32,7 +27,6 @@ from uici.model.identity import SelfIdentity
 from uici.model.settings import DoctorSettings
 from uici.model.site import Site
 from uici.runs.examining import examine
-from uici.store.database import Store
 
 _LEAST_SQLITE = (3, 35, 0)  # RETURNING and the upserts that the store uses: https://www.sqlite.org/changes.html
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -74,7 +68,7 @@ def _all(
         ok("configuration", f"{which_configuration(folder)} is good: {counted(site)}"),
         *_machine(site.platform.doctor),
     ]
-    own += [*_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
+    own += [*check_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
     found = [("uici", check) for check in own]
     inhabited = [environment] if environment is not None else _inhabited(site)
     for name in inhabited:
@@ -111,54 +105,6 @@ def _machine(limits: DoctorSettings) -> Iterator[Check]:
     yield ok("clock", f"time zone {time.tzname[time.localtime().tm_isdst > 0]}, clock source {source}; UTC is stored")
 
 
-def _state(url: str, limits: DoctorSettings) -> Iterator[Check]:
-    parsed = sqlalchemy.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        yield skip("state", f"{parsed.render_as_string(hide_password=True)} is not a file of this machine")
-        return
-    path = Path(parsed.database or "")
-    place = next(each for each in (path.parent, *path.parents) if each.exists())
-    user = os.geteuid()
-    if not os.access(place, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        yield fail("state", f"{path} may not be written by user {user}", f"let user {user} write to it")
-    else:
-        yield ok("state", f"{path} may be written" + ("" if path.exists() else "; it is made at the first start"))
-    free = shutil.disk_usage(place).free
-    seen = f"{_bytes(free)} free at {place}"
-    if free < limits.free_bytes / 10:
-        yield fail("disk", seen, "make room: what cannot be committed is refused with 503")
-    elif free < limits.free_bytes:
-        yield warn("disk", seen, "make room before nothing can be committed any more")
-    else:
-        yield ok("disk", seen)
-    if not path.exists():
-        yield skip("journal", "there is no state yet")
-        yield warn("tokens", "there is no state yet, so there are none", "uici token create --role alertmanager")
-        return
-    size = sum(each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists())
-    if size > limits.journal_bytes:
-        yield warn("journal", f"{_bytes(size)}", "shorten runs.journal_seconds in platform.yml, or move the state away")
-    else:
-        yield ok("journal", _bytes(size))
-    yield _tokens(url)
-
-
-def _tokens(url: str) -> Check:
-    # Opened as it is: a check-up does not make tables.
-    store = Store(url)
-    try:
-        usable = [token for token in TokenStore(store).list() if token.revoked_at is None]
-    except SQLAlchemyError as error:
-        return fail("tokens", f"the state cannot be read: {type(error).__name__}", "is it a state of this version?")
-    finally:
-        store.close()
-    if not usable:
-        return warn("tokens", "there are none", "uici token create --role alertmanager; uici token create --role admin")
-    if not any(token.role is Role.ALERTMANAGER for token in usable):
-        return warn("tokens", f"{len(usable)}, none for Alertmanager", "uici token create --role alertmanager")
-    return ok("tokens", f"{len(usable)} are in force")
-
-
 def _listening(site: Site) -> Check:
     listen = site.platform.service.listen
     host, _, port = listen.rpartition(":")
@@ -189,12 +135,3 @@ def _identity(identity: SelfIdentity) -> Check:
     }  # fmt: skip
     told = ", ".join(f"{name} {', '.join(sorted(values))}" for name, values in known.items() if values)
     return ok("self", f"UICI never acts on {told or 'its own process'} (found from {sys.platform})")
-
-
-def _bytes(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"

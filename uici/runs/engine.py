@@ -78,7 +78,7 @@ class Engine:
         self._active: dict[str, str | None] = {}
         """The parts at work, each with its run's environment."""
         self._active_lock = threading.Lock()
-        self._setback = SetbackWatch(services)
+        self._setback = SetbackWatch(services.store, services.clock)
         self._recovery = Recovery(services, self._at_work, self._forget)
         self._failure: str | None = None
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection, select
 
+from uici.ports import Clock
 from uici.runs.data import RunState
-from uici.runs.services import Services
 from uici.runs.workers import LATEST_TIME
+from uici.store.database import Store
 from uici.store.inserting import insert_or_leave
 from uici.store.schema import approvals, meta, runs
 from uici.store.times import utc_text
@@ -23,17 +24,18 @@ _SHOWN = select(meta.c.value).where(LATEST_TIME)
 class SetbackWatch:
     """Notices that the clock was set back: every time in the state is too late then, by as much."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
         self._seen_at: datetime | None = None
 
     def look(self) -> None:
         """Let all that waits look again, let no target rest until the clock has caught up, and keep a question open as
         long as was promised. Raises SQLAlchemyError.
         """
-        now, before = self._services.clock.now(), self._seen_at
+        now, before = self._clock.now(), self._seen_at
         if before is None or before - now > _JITTER:
-            with self._services.store.write() as connection:
+            with self._store.write() as connection:
                 connection.execute(runs.update().where(runs.c.ended_at > now).values(ended_at=now))
                 connection.execute(runs.update().where(runs.c.acted_at > now).values(acted_at=now))
                 back = self._back(connection, before, now)
@@ -46,7 +48,7 @@ class SetbackWatch:
 
     def _back(self, connection: Connection, before: datetime | None, now: datetime) -> timedelta | None:
         """By how much it was set back; None where it was not, or where another process has seen to it."""
-        if not self._services.store.shared:
+        if not self._store.shared:
             return None if before is None else before - now
         shown = utc_text(now)
         connection.execute(insert_or_leave(connection, meta, "name"), {"name": "latest_time", "value": shown})

@@ -54,5 +54,6 @@ def enqueue(
             created_at=now,
         )
         .on_conflict_do_nothing(index_elements=["key"])
+        .returning(outbox.c.id)
     )
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(statement).first() is not None

@@ -1,0 +1,289 @@
+"""What several processes that share a state in PostgreSQL must not do twice, each with objects of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.doubles.memory_executor import World
+from tests.integration.notify_rig import Receiver, SetClock, channel, settings, tell
+from tests.integration.runs_rig import alert, closed, incident_of, running, send, site
+from tests.real.postgres import Postgres, postgres
+from tests.waiting import until
+from uici.events.log import EventLog
+from uici.model.errors import Problem
+from uici.notify.delivery import Deliverer
+from uici.runs.setback import SetbackWatch
+from uici.runs.workers import Workers, list_workers
+from uici.store.clock import ServiceClock, elapsed
+from uici.store.database import Store
+from uici.store.inserting import insert_many
+from uici.store.postgres import STALLED_MILLISECONDS
+from uici.store.schema import approvals, deliveries, events, outbox
+from uici.store.workers import workers
+
+pytestmark = pytest.mark.component("postgres")
+TAKEOVER = 2.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def stores(server: Postgres, request: pytest.FixtureRequest) -> Iterator[tuple[Store, Store]]:
+    """One state, opened by two."""
+    name = f"t{abs(hash(request.node.name)):x}"
+    with server.connect("postgres") as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    opened = Store(server.database(name)), Store(server.database(name))
+    try:
+        yield opened
+    finally:
+        for store in opened:
+            store.close()
+
+
+@pytest.fixture
+def both(stores: tuple[Store, Store]) -> tuple[Store, Store]:
+    """The same, with its tables."""
+    stores[0].migrate()
+    return stores
+
+
+def test_those_that_start_at_once_make_the_tables_once(stores: tuple[Store, Store]) -> None:
+    failed: list[Exception] = []
+
+    def start(store: Store) -> None:
+        try:
+            store.migrate()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=start, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert stores[1].reachable() is None
+
+
+def test_a_healing_goes_the_whole_way(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UICI_TEST_POSTGRES", server.database("").rstrip("/"))
+    world = World()
+    world.service("web")
+    with running(site(tmp_path / "site", "web"), world) as uici:
+        accepted = send(uici, alert("web"))
+        until(lambda: world.changes("web"), "the restart")
+        (worker,) = list_workers(uici.store)
+        again = send(uici, alert("web"))
+        assert (again.new, again.incidents[0].id) == (0, accepted.incidents[0].id)
+        send(uici, alert("web", status="resolved"))
+        assert closed(uici, accepted)["outcome"] == "healed"
+        assert incident_of(uici, accepted)["timeline"]
+        assert worker["draining"] is False
+        assert worker["seen_at"] is not None
+    assert world.changes("web") == ["program.restart"]
+
+
+def test_writers_of_two_processes_stand_in_one_line(both: tuple[Store, Store]) -> None:
+    """Events get their numbers in the order in which they become visible: whoever follows them misses none."""
+    rounds = 60
+
+    def write(store: Store, name: str) -> None:
+        for _ in range(rounds):
+            with store.write() as connection:
+                newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
+                rows = [{"at": datetime.now(UTC), "type": name, "data": {"newest": newest}}]
+                insert_many(connection, events, rows)
+
+    threads = [threading.Thread(target=write, args=(store, str(number))) for number, store in enumerate(both)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with both[0].read() as connection:
+        found = connection.execute(select(events.c.seq, events.c.data).order_by(events.c.seq)).all()
+    assert [row.data["newest"] for row in found] == [0, *(row.seq for row in found[:-1])]
+    assert len(found) == 2 * rounds
+
+
+def test_a_writer_that_stands_still_in_its_midst_is_ended(both: tuple[Store, Store]) -> None:
+    stuck, others = both
+    released, begun = threading.Event(), threading.Event()
+    failed: list[Exception] = []
+
+    def stall() -> None:
+        try:
+            with stuck.write() as connection:
+                connection.execute(select(1))
+                begun.set()
+                released.wait()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=stall)
+    thread.start()
+    begun.wait()
+    before = elapsed()
+    with others.write() as connection:
+        connection.execute(select(1))
+    waited = elapsed() - before
+    released.set()
+    thread.join()
+    assert waited >= STALLED_MILLISECONDS / 1000 * 0.5, "the two did not meet"
+    assert len(failed) == 1, "its transaction came to a good end although others wrote meanwhile"
+
+
+def test_a_worker_that_shows_no_sign_of_life_is_declared_dead_once(both: tuple[Store, Store]) -> None:
+    clock = ServiceClock()
+    lost: list[str] = []
+    silent = Workers(both[0], clock, TAKEOVER, lambda: lost.append("silent"))
+    watchers = [Workers(store, clock, TAKEOVER, lambda: lost.append("watcher")) for store in both]
+    for worker in (silent, *watchers):
+        worker.join()
+    announced = elapsed()
+    assert silent.may_send(announced)
+    # As a process that is stopped: it beats no more.
+    silent._stopping.set()
+    until(lambda: silent.id not in watchers[0].alive() and silent.id not in watchers[1].alive(), "the takeover")
+    assert not silent.may_send(elapsed()), "it still believes that it may send"
+    assert {worker["id"] for worker in list_workers(both[0])} == {watcher.id for watcher in watchers}
+    silent._stopping.clear()
+    silent._beat()
+    assert lost == ["silent"], "it was not told that it had been declared dead"
+    for watcher in watchers:
+        watcher.leave()
+    assert list_workers(both[0]) == []
+
+
+def test_what_was_announced_too_long_ago_is_not_sent(both: tuple[Store, Store]) -> None:
+    worker = Workers(both[0], ServiceClock(), 600, lambda: None)
+    worker.join()
+    assert worker.may_send(elapsed())
+    assert not worker.may_send(elapsed() - worker.latest_sending - 0.1)
+    worker.leave()
+    assert not worker.may_send(elapsed())
+
+
+def test_a_pause_of_the_watcher_counts_for_nobodys_death(
+    both: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ServiceClock()
+    alive = Workers(both[0], clock, 600, lambda: None)
+    watcher = Workers(both[1], clock, 600, lambda: None)
+    alive.join()
+    watcher.join()
+    try:
+        now = [1000.0]
+        monkeypatch.setattr("uici.runs.workers.time.monotonic", lambda: now[0])
+        assert alive.id in watcher.alive()
+        now[0] += 100_000
+        assert alive.id in watcher.alive(), "it was declared dead for a time in which nobody looked"
+        for _ in range(7):
+            now[0] += 600 / 5
+            last = watcher.alive()
+        assert alive.id not in last
+    finally:
+        alive.leave()
+        watcher.leave()
+
+
+def test_a_message_is_sent_by_one_of_two(both: tuple[Store, Store]) -> None:
+    clock = SetClock()
+    for number in range(25):
+        tell(both[0], f"message {number}", clock.now())
+    got = Receiver()
+    senders = [
+        Deliverer(store, clock, [channel(got, limited=False)], settings(), f"worker {number}")
+        for number, store in enumerate(both)
+    ]
+    with both[0].write() as connection:
+        rows = [
+            {"id": f"worker {number}", "host": "", "pid": 1, "version": "", "started_at": clock.now()}
+            | {"seen_at": clock.now(), "beats": 0, "draining": False}
+            for number in range(len(senders))
+        ]
+        connection.execute(workers.insert(), rows)
+    for sender in senders:
+        sender.start()
+    until(lambda: len(got.got) >= 25, "all messages")
+    for sender in senders:
+        sender.stop(30)
+    assert sorted(got.titles()) == sorted(f"message {number}" for number in range(25))
+
+
+def test_what_a_dead_one_was_sending_is_sent_by_another(both: tuple[Store, Store]) -> None:
+    clock = SetClock()
+    tell(both[0], "half sent", clock.now())
+    with both[0].write() as connection:
+        message = connection.execute(select(outbox.c.id, outbox.c.kind)).one()
+        connection.execute(outbox.update().values(routed_at=clock.now()))
+        row = {"message_id": message.id, "channel": "receiver", "kind": message.kind, "state": "pending", "tries": 0}
+        times = {"created_at": clock.now(), "next_at": clock.now(), "error": "", "claimed_by": "of the dead"}
+        connection.execute(deliveries.insert().values(row | times))
+    got = Receiver()
+    sender = Deliverer(both[1], clock, [channel(got)], settings(), "worker")
+    sender.start()
+    until(lambda: got.titles() == ["half sent"], "the message")
+    sender.stop(30)
+
+
+def test_a_clock_that_is_set_back_moves_each_question_once(both: tuple[Store, Store]) -> None:
+    clock = SetClock()
+    watches = [SetbackWatch(store, clock) for store in both]
+    for watch in watches:
+        watch.look()
+    ends = clock.now() + timedelta(minutes=10)
+    with both[0].write() as connection:
+        question = {"id": "a", "run_id": "r", "cid": "c", "state": "pending", "requested_at": clock.now()}
+        connection.execute(approvals.insert().values(question | {"expires_at": ends, "comment": ""}))
+    clock.time -= timedelta(hours=1)
+    for watch in watches:
+        watch.look()
+    with both[0].read() as connection:
+        assert connection.execute(select(approvals.c.expires_at)).scalar_one() == ends - timedelta(hours=1)
+
+
+def test_who_follows_the_events_sees_those_of_another_process(both: tuple[Store, Store]) -> None:
+    clock = SetClock()
+    writer, reader = EventLog(both[0], clock), EventLog(both[1], clock)
+    threading.Timer(0.3, lambda: _append(writer)).start()
+    reader.wait(0, 30)
+    assert [event.type for event in reader.read()] == ["happened"]
+
+
+def _append(log: EventLog) -> None:
+    with log.writing() as connection:
+        log.append(connection, "happened")
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("postgresql://uici:secret@127.0.0.1/uici", "password_in_state"),
+        ("postgresql://uici@127.0.0.1", "unsupported_state"),
+        ("mysql://uici@127.0.0.1/uici", "unsupported_state"),
+    ],
+)
+def test_a_state_that_cannot_be_used_is_refused_without_its_password(url: str, code: str) -> None:
+    with pytest.raises(Problem) as refused:
+        Store(url)
+    assert refused.value.code == code
+    assert "secret" not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_a_clear_problem() -> None:
+    store = Store("postgresql://uici@127.0.0.1:1/uici")
+    with pytest.raises(Problem) as refused:
+        store.migrate()
+    assert (refused.value.code, refused.value.where) == ("state_unusable", "postgresql://uici@127.0.0.1:1/uici")
+    assert store.reachable() is not None
