@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import accepting, catalogue, engine, healing, kubernetes, previewing, running
+from tests.benchmarks import accepting, catalogue, engine, healing, kubernetes, previewing, running, storm
 from tests.benchmarks.measuring import Benchmark, Ratio, Result, write
 
 BENCHMARKS = (
@@ -18,6 +18,7 @@ BENCHMARKS = (
     Benchmark("hanging", "the webhook while the platform never answers", accepting.while_hanging),
     Benchmark("intake", "alerts accepted durably over HTTP, beside a bare route with a commit", accepting.rates),
     Benchmark("runs", "incidents healed, beside the bare durable engine", running.rates),
+    Benchmark("storm", "10,000 alerts on 1,000 targets at once, every one accounted for", storm.measure),
     Benchmark("previews", "previews in process and over HTTP", previewing.measure),
     Benchmark("lasting", "memory and state after ten thousand incidents", running.lasting),
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from tests.unit.sites import NOW, prepared
-from uici.guard.context import GuardContext
+from uici.guard.context import GuardContext, MassFailure
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.learning import Veto
@@ -17,6 +17,7 @@ from uici.model.policies import (
     CooldownPolicy,
     DependencyPolicy,
     GiveUpPolicy,
+    MassFailurePolicy,
     RiskPolicy,
 )
 from uici.model.site import Autonomy, PoliciesFile
@@ -27,9 +28,11 @@ PARTS: dict[str, Any] = {
     "give_up": GiveUpPolicy,
     "blast_radius": BlastRadiusPolicy,
     "dependencies": DependencyPolicy,
+    "mass_failure": MassFailurePolicy,
     "approval": ApprovalPolicy,
 }
 VETO = Veto(id="veto_1", strategy="down", remedy="restart", actor="ann", reason="it loses the queue", at=NOW)
+CALM = MassFailure(failing=1, targets=10, engaged=False)
 ABSURD: tuple[Any, ...] = (None, -1, float("nan"), float("inf"), -float("inf"), True, "5")
 
 
@@ -41,6 +44,13 @@ def policies(**parts: dict[str, Any]) -> PoliciesFile:
         "give_up": {"ineffective_runs": 3, "within_seconds": 3600.0},
         "blast_radius": {"min_healthy": 0.5, "max_concurrent": 2, "max_per_hour": 10},
         "dependencies": {"correlation_seconds": 10.0, "wait_seconds": 600.0, "recover_seconds": 30.0},
+        "mass_failure": {
+            "share": 0.5,
+            "at_least": 4,
+            "within_seconds": 60.0,
+            "release_share": 0.2,
+            "release_seconds": 30.0,
+        },
         "approval": {"expires_seconds": 60.0},
     }
     return PoliciesFile.model_construct(
@@ -70,6 +80,7 @@ def context(**changes: Any) -> GuardContext:
         "acting": 0,
         "hindrance": None,
         "dependencies_known": True,
+        "mass_failure": CALM,
         "started_last_hour": 0,
     }
     return GuardContext(**{**usual, **changes})

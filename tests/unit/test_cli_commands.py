@@ -38,8 +38,8 @@ def test_global_options_may_stand_anywhere(given: list[str], expected: list[str]
 
 COMMANDS = [
     "init", "serve", "check", "preview", "run", "incidents", "runs", "watch", "approve", "reject", "cancel", "freeze",
-    "unfreeze", "operations", "targets", "environments", "workers", "demo", "version", "doctor", "configuration",
-    "reload", "schema",    "operations list", "operations show", "operations lint", "operations test",
+    "unfreeze", "brakes", "operations", "targets", "environments", "workers", "demo", "version", "doctor",
+    "configuration", "reload", "schema", "operations list", "operations show", "operations lint", "operations test",
     "token create", "token list", "token revoke",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.guarding import VETO, by_human, context
 from tests.unit.sites import NOW, prepared
-from uici.guard.context import GuardContext, deny
+from uici.guard.context import GuardContext, MassFailure, deny
 from uici.guard.judging import GUARDS, Guard, combined, judge
 from uici.model.call import Risk
 from uici.model.plan import Origin
@@ -25,6 +25,7 @@ OBJECTIONS: dict[str, tuple[dict[str, Any], Answer]] = {
     "cooldown": ({"last_run_ended": NOW - timedelta(seconds=1)}, Answer.DENY),
     "give_up": ({"ineffective_runs": 3}, Answer.DENY),
     "dependency": ({"hindrance": "db: incident inc_1"}, Answer.DENY),
+    "mass_failure": ({"mass_failure": MassFailure(failing=9, targets=10)}, Answer.NEEDS_APPROVAL),
     "blast_radius": ({"acting": 2}, Answer.DENY),
     "risk": ({"plan": prepared(risk=Risk.HIGH)}, Answer.NEEDS_APPROVAL),
 }
@@ -115,7 +116,7 @@ def test_which_guards_bind_a_person() -> None:
         plan = human.plan.model_copy(update={"plan": by_human().plan.plan})
         if combined(judge(dataclasses.replace(human, plan=plan))) is not Answer.ALLOW:
             binding.add(name)
-    assert binding == set(OBJECTIONS) - {"veto", "autonomy", "cooldown", "give_up", "dependency"}
+    assert binding == set(OBJECTIONS) - {"veto", "autonomy", "cooldown", "give_up", "dependency", "mass_failure"}
 
 
 def test_a_plan_counts_as_a_persons_only_when_the_plan_itself_says_so_too() -> None:

@@ -12,12 +12,13 @@ from tests.unit.guarding import ABSURD, VETO, by_human, context, policies
 from tests.unit.sites import NOW, prepared
 from uici.guard.autonomy import autonomy
 from uici.guard.blast_radius import blast_radius
-from uici.guard.context import GuardContext, deny
+from uici.guard.context import GuardContext, MassFailure, deny
 from uici.guard.cooldown import cooldown
 from uici.guard.dependency import dependency
 from uici.guard.freeze import freeze
 from uici.guard.give_up import give_up
 from uici.guard.lock import lock
+from uici.guard.mass_failure import described, is_mass, mass_failure
 from uici.guard.risk import risk
 from uici.guard.self_target import self_target
 from uici.guard.veto import veto
@@ -25,7 +26,7 @@ from uici.guard.watch_only import watch_only
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.plan import PreparedPlan
-from uici.model.policies import BlastRadiusPolicy, DependencyPolicy
+from uici.model.policies import BlastRadiusPolicy, DependencyPolicy, MassFailurePolicy
 from uici.model.site import Autonomy, PoliciesFile
 from uici.model.verdict import Answer
 from uici.runs.showing import waits
@@ -299,6 +300,69 @@ def test_dependencies_deny_without_usable_thresholds(name: str, value: Any) -> N
     decision = dependency(context(policies=policies(dependencies={name: value})))
     assert (decision.answer, decision.rule) == (DENY, name)
     assert f"dependencies.{name}" in decision.reason
+
+
+# --- mass failure ---
+
+
+@pytest.mark.parametrize(
+    ("failing", "targets", "answer"),
+    [(4, 8, ASK), (5, 8, ASK), (4, 9, ALLOW), (3, 4, ALLOW), (4, 4, ASK), (4, 0, ALLOW), (-1, 8, DENY), (None, 8, DENY),
+     (4, None, DENY), (4, -1, DENY), (True, 8, DENY), (0, 8, ALLOW)],
+)  # fmt: skip
+def test_a_mass_failure_is_a_share_and_a_number(failing: Any, targets: Any, answer: Answer) -> None:
+    decision = mass_failure(context(mass_failure=MassFailure(failing=failing, targets=targets, engaged=False)))
+    assert (decision.answer, decision.guard) == (answer, "mass-failure")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.7, 0.9])
+def test_a_mass_failure_is_exact_at_shares_that_binary_fractions_miss(share: float) -> None:
+    edge = policies(mass_failure={"share": share, "at_least": 2})
+    count = round(share * 100)
+    for failing, answer in ((count, ASK), (count - 1, ALLOW)):
+        seen = MassFailure(failing=failing, targets=100, engaged=False)
+        assert mass_failure(context(mass_failure=seen, policies=edge)).answer is answer
+
+
+def test_a_mass_failure_lasts_until_it_is_released_or_a_person_lifts_it() -> None:
+    asked = mass_failure(context(mass_failure=MassFailure(failing=0, targets=9)))
+    assert (asked.answer, asked.rule, asked.value) == (ASK, "share", 0)
+    assert "mass failure: 0 of 9 targets in local failed within 60 s; probably a common cause" in asked.reason
+    lifted = mass_failure(context(mass_failure=MassFailure(failing=9, targets=9, lifted=True)))
+    assert lifted.answer is ALLOW
+    approved = context(mass_failure=MassFailure(failing=9, targets=9), approved=True)
+    assert mass_failure(approved).answer is ALLOW
+
+
+def test_neither_reads_nor_people_are_held_back_in_a_mass_failure() -> None:
+    much = MassFailure(failing=9, targets=9)
+    assert mass_failure(context(mass_failure=much, plan=prepared(mutates=False))).answer is ALLOW
+    assert mass_failure(by_human(mass_failure=much)).answer is ALLOW
+
+
+def test_a_mass_failure_that_nobody_could_count_denies() -> None:
+    fields = {field.name: getattr(context(), field.name) for field in dataclasses.fields(context())}
+    del fields["mass_failure"]
+    decision = mass_failure(GuardContext(**fields))
+    assert (decision.answer, decision.rule) == (DENY, "unreadable")
+    assert mass_failure(context(mass_failure=MassFailure(failing=0, targets=9))).answer is ASK, "it is on unless known"
+    assert mass_failure(context(mass_failure=MassFailure(failing=9, targets=9, engaged=False))).answer is ASK
+
+
+@pytest.mark.parametrize("name", list(MassFailurePolicy.model_fields))
+@pytest.mark.parametrize("value", [*ABSURD, 1e9])
+def test_a_mass_failure_denies_without_usable_thresholds(name: str, value: Any) -> None:
+    decision = mass_failure(context(policies=policies(mass_failure={name: value})))
+    assert (decision.answer, decision.rule) == (DENY, name)
+    assert f"mass_failure.{name}" in decision.reason
+
+
+def test_what_cannot_be_judged_by_is_no_mass_failure_to_whoever_puts_the_brake_on() -> None:
+    seen = MassFailure(failing=9, targets=9)
+    assert is_mass(MassFailurePolicy(share=0.5, at_least=2), seen)
+    assert not is_mass(MassFailurePolicy(share=None, at_least=2), seen)
+    assert not is_mass(MassFailurePolicy(share=0.5, at_least=None), seen)
+    assert "failed;" in described("here", MassFailurePolicy(), seen)
 
 
 # --- veto ---

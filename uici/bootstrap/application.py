@@ -35,6 +35,7 @@ from uici.notify.channels import open_channels
 from uici.notify.delivery import Deliverer
 from uici.notify.notifications import Notifications
 from uici.ports import Clock, Executor
+from uici.runs.brakes import Brakes
 from uici.runs.configuration import Configuration
 from uici.runs.control import Control
 from uici.runs.engine import Engine
@@ -105,6 +106,7 @@ class Application:
             identity=identity,
             layers=layers,
             workers=Workers(self.store, self._clock, site.platform.runs.takeover_seconds, on_lost),
+            brakes=Brakes(self.store, self._clock),
             wake=self._wake,
             # A dry run wants the permissions of the real call, which are the service's and not everybody's.
             rehearses=scratch is None,

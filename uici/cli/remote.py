@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         ("cancel", cancel),
         ("freeze", freeze),
         ("unfreeze", unfreeze),
+        ("brakes", brakes),
     ):
         app.command(name)(command)
 
@@ -91,6 +92,28 @@ def freeze(context: typer.Context, reason: Reason = "") -> None:
 def unfreeze(context: typer.Context, reason: Reason = "") -> None:
     """Allow new runs again."""
     _freeze(options_of(context), False, reason)
+
+
+def brakes(
+    context: typer.Context,
+    lift: Annotated[
+        str | None,
+        typer.Option(
+            "--lift",
+            metavar="ENVIRONMENT",
+            help="Let UICI act by itself there again.",
+            autocompletion=completing.environments,
+        ),
+    ] = None,
+    reason: Reason = "",
+) -> None:
+    """List where UICI only acts on a person's word, because much of the environment fails at once."""
+    from uici.cli.rendering import show_details
+
+    options = options_of(context)
+    client = options.client()
+    shown = client.post(f"/brakes/{segment(lift)}:lift", {"reason": reason}) if lift else client.get("/brakes")
+    options.show(shown, show_details)
 
 
 def _decide(options: Options, run_id: str, verb: str, body: JsonObject) -> None:

@@ -11,7 +11,8 @@ DECISIONS = frozenset(
         "incident_refused", "guarded", "change_proposed", "approval_requested", "approved", "rejected",
         "approval_expired",
         # What people asked for.
-        "run_requested", "cancel_requested", "frozen", "unfrozen", "vetoed", "veto_lifted", "feedback_given",
+        "run_requested", "cancel_requested", "frozen", "unfrozen", "brake_engaged", "brake_released",
+        "brake_lifted", "vetoed", "veto_lifted", "feedback_given",
         "notifications_retried", "notifications_tested",
         # What was done, and what came of it.
         "call_sent", "call_done", "call_failed", "call_unknown", "step_failed", "verified", "undone", "undo_skipped",

@@ -17,6 +17,19 @@ from uici.model.verdict import Answer, Decision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MassFailure:
+    """How much of an environment fails, and whether the brake is on there."""
+
+    failing: int
+    """Targets that fail, without those that depend on another of them."""
+    targets: int
+    engaged: bool = True
+    """The brake was put on, and nothing has taken it off."""
+    lifted: bool = False
+    """A person has taken it off, for a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GuardContext:
     """One plan and the state in which it would be carried out. What could not be read is None, and denies.
 
@@ -60,6 +73,8 @@ class GuardContext:
     """What the target waits for among all that it depends on."""
     dependencies_known: bool = False
     """Whether that could be read at all."""
+    mass_failure: MassFailure | None = None
+    """How much of the environment fails; None where that could not be read."""
     approved: bool = False
     """Whether a person has approved exactly this plan, by its `cid`."""
     first_rung: bool = True

@@ -12,6 +12,7 @@ from uici.guard.dependency import dependency
 from uici.guard.freeze import freeze
 from uici.guard.give_up import give_up
 from uici.guard.lock import lock
+from uici.guard.mass_failure import mass_failure
 from uici.guard.risk import risk
 from uici.guard.self_target import self_target
 from uici.guard.veto import veto
@@ -30,6 +31,7 @@ GUARDS: tuple[Guard, ...] = (
     cooldown,
     give_up,
     dependency,
+    mass_failure,
     blast_radius,
     risk,
 )

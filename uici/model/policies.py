@@ -68,6 +68,23 @@ class DependencyPolicy(Frozen):
     )
 
 
+class MassFailurePolicy(Frozen):
+    """When so much of an environment fails at once that the cause is probably a common one."""
+
+    # One of two is no mass, and beyond a hundred thousand targets nobody counts.
+    share: float | None = Field(
+        default=None, ge=0.01, le=1, allow_inf_nan=False, description="of the environment's targets"
+    )
+    at_least: int | None = Field(default=None, ge=2, le=100_000, description="targets; fewer are no mass failure")
+    within_seconds: float | None = Field(default=None, ge=1, le=_WEEK, allow_inf_nan=False)
+    release_share: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="below it the brake lets go"
+    )
+    release_seconds: float | None = Field(
+        default=None, ge=0, le=_WEEK, allow_inf_nan=False, description="for so long it has to be below"
+    )
+
+
 class ApprovalPolicy(Frozen):
     """How long a question to people stays open; afterwards it expires closed."""
 

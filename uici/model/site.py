@@ -24,6 +24,7 @@ from uici.model.policies import (
     CooldownPolicy,
     DependencyPolicy,
     GiveUpPolicy,
+    MassFailurePolicy,
     RiskPolicy,
 )
 from uici.model.servers import Alertmanager, Prometheus
@@ -312,6 +313,7 @@ class PoliciesFile(Frozen):
     give_up: GiveUpPolicy = GiveUpPolicy()
     blast_radius: BlastRadiusPolicy = BlastRadiusPolicy()
     dependencies: DependencyPolicy = DependencyPolicy()
+    mass_failure: MassFailurePolicy = MassFailurePolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     learning: LearningPolicy = LearningPolicy()
 

@@ -210,6 +210,22 @@ def dependents_message(
     }
 
 
+def brake_message(environment: str, why: str, failing: Sequence[str]) -> JsonObject:
+    """UICI has stopped acting by itself where much fails at once; `failing` is without what follows from it."""
+    named = ", ".join(failing[:20]) + (f" and {len(failing) - 20} more" if len(failing) > 20 else "")
+    return {
+        "kind": MessageKind.ESCALATION,
+        "title": f"{why}; UICI acts there only on a person's word",
+        "where": {"environment": environment, "target": None, "place": environment},
+        "why": why,
+        "what_to_do": [
+            f"look for what these have in common: {named}",
+            "see what waits: uici runs; allow a single one: uici approve RUN --cid CID",
+            f"let UICI go on by itself: uici brakes --lift {environment}",
+        ],
+    }
+
+
 def body_message(sender: str, how: str, why: str) -> JsonObject:
     """A body was refused, so that its alerts are unknown; `how` says what was wrong with it in a word or two."""
     return {

@@ -345,6 +345,16 @@ class Control:
         """As `reading.freeze_state`."""
         return reading.freeze_state(self._services.store)
 
+    def brakes(self) -> JsonObject:
+        """Where UICI acts only on a person's word, because much of the environment fails at once."""
+        return {"brakes": self._services.brakes.listed()}
+
+    def lift_brake(self, environment: str, actor: str, reason: str) -> JsonObject:
+        """Let UICI act there by itself again."""
+        self._services.brakes.lift(self._services.events, self._services.site(), environment, actor, reason)
+        self._services.wake()
+        return self.brakes()
+
     # --- UICI itself ----------------------------------------------------------------------------------------
 
     def ready(self) -> JsonObject:

@@ -157,6 +157,8 @@ class RunData(Frozen):
     discounted: tuple[str, ...] = ()
     """Fingerprints of alerts of which no end was delivered, but which do not fire any more: Prometheus says so."""
 
+    braked: bool = False
+    """Only the brake of a mass failure asks for an approval: the run goes on when that lets go."""
     gave_up: bool = False
     """The give-up guard denied: too many runs on the target did not help."""
     rescues: int = 0

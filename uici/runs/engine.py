@@ -202,6 +202,7 @@ class Engine:
                     if self._services.store.shared:
                         self._recovery.left_by_the_dead()
                     self._recovery.rescue_lost()
+                    self._services.brakes.release(self._services.events, self._services.site())
                     swept = time.monotonic()
                 if time.monotonic() >= forget_at:
                     full = forget_ended_parts(self._settings.journal_seconds)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from uici.guard.context import GuardContext
+from uici.guard.context import GuardContext, MassFailure
 from uici.model.call import CallError
 from uici.model.errors import Problem
 from uici.model.learning import Veto
@@ -114,6 +114,7 @@ def context_of(
         started_last_hour=standing.begun_since,
         hindrance=hindrance,
         dependencies_known=dependencies_known,
+        mass_failure=_mass_failure(services, site, environment),
         approved=approved,
         first_rung=first_rung,
     )
@@ -125,6 +126,13 @@ def _hindrance(services: Services, place: Place, beside: Collection[Place]) -> t
     except SQLAlchemyError:
         return None, False
     return (found.text if found is not None else None), True
+
+
+def _mass_failure(services: Services, site: Site, environment: str) -> MassFailure | None:
+    try:
+        return services.brakes.seen(site, environment)
+    except SQLAlchemyError:
+        return None
 
 
 def _group(services: Services, site: Site, environment: str, target: str) -> tuple[int, int | None]:

@@ -14,6 +14,7 @@ from uici.model.plan import PreparedPlan
 from uici.model.site import Site
 from uici.ports import Clock
 from uici.runs import records
+from uici.runs.brakes import Brakes
 from uici.runs.data import RunData
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
@@ -47,6 +48,7 @@ class Services:
     identity: SelfIdentity
     layers: SelfGuardLayers
     workers: Workers
+    brakes: Brakes
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
     rehearses: bool = True

@@ -13,7 +13,7 @@ from uici.service.auth import MayApprove, MayFreezeAll, MayPreview, MayStart, Ma
 from uici.service.body import body_of, read_json_object, validated
 from uici.service.context import Shared
 from uici.service.openapi import CID, NOTIFICATION, PLAN, PREVIEWS, TOKEN, json_answer, json_request, problems
-from uici.service.requests import CancelBody, DecisionBody, FreezeBody, PreviewBody, StartBody
+from uici.service.requests import CancelBody, DecisionBody, FreezeBody, LiftBody, PreviewBody, StartBody
 
 router = APIRouter(prefix="/api/v1")
 
@@ -22,6 +22,7 @@ Start = Annotated[StartBody, Depends(body_of(StartBody))]
 Decision = Annotated[DecisionBody, Depends(body_of(DecisionBody))]
 Cancel = Annotated[CancelBody, Depends(body_of(CancelBody, optional=True))]
 Freeze = Annotated[FreezeBody, Depends(body_of(FreezeBody, optional=True))]
+Lift = Annotated[LiftBody, Depends(body_of(LiftBody, optional=True))]
 
 _DECISION = json_request(DecisionBody, {"cid": CID, "comment": "seen on the dashboard, go ahead"}) | TOKEN
 
@@ -130,3 +131,27 @@ def freeze_state(caller: MayView, context: Shared) -> JsonObject:
 def freeze(caller: MayFreezeAll, context: Shared, body: Freeze) -> JsonObject:
     """One call stops all: nothing that changes anything starts until it is called with `frozen: false`."""
     return context.control.freeze(body.frozen, caller.actor, body.reason)
+
+
+@router.get(
+    "/brakes",
+    tags=["brake"],
+    summary="Where a mass failure has stopped UICI",
+    responses=problems(),
+    openapi_extra=TOKEN,
+)
+def brakes(caller: MayView, context: Shared) -> JsonObject:
+    """The environments in which UICI acts only on a person's word, because much of them fails at once."""
+    return context.control.brakes()
+
+
+@router.post(
+    "/brakes/{environment}:lift",
+    tags=["brake"],
+    summary="Let UICI act by itself again after a mass failure",
+    responses=problems(400, 409, 422),
+    openapi_extra=json_request(LiftBody, {"reason": "the switch is back"}) | TOKEN,
+)
+def lift_brake(environment: str, caller: MayFreezeAll, context: Shared, body: Lift) -> JsonObject:
+    """What waits because of the mass failure goes on. The brake is not put on again within the policy's window."""
+    return context.control.lift_brake(environment, caller.actor, body.reason)

@@ -146,6 +146,6 @@ class VetoBody(_Body):
 
 
 class LiftBody(_Body):
-    """Why a veto is lifted."""
+    """Why a veto, or the brake of a mass failure, is lifted."""
 
     reason: Words = ""

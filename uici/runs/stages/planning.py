@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
@@ -31,6 +31,8 @@ from uici.store.outbox import enqueue
 from uici.store.schema import approvals, incidents
 from uici.verification.judging import HealthTrack
 
+_BRAKE_LOOK = timedelta(minutes=1)
+"""Whoever releases the brake wakes those that it held; this is the net below."""
 _SLOT_POLLS_PER_SECOND = 10
 """A freed slot wakes the next who wait; this is the net below, for all of an environment together."""
 
@@ -147,15 +149,20 @@ def approval(services: Services, data: RunData) -> RunData:
             select(approvals).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
         ).one()
         if row.state == "pending" and now < row.expires_at:
-            return data.parked(row.expires_at, "approval")
+            if not data.braked:
+                return data.parked(row.expires_at, "approval")
+            if services.brakes.holds(services.site(), data.place[0]):
+                return data.parked(min(row.expires_at, now + _BRAKE_LOOK), "approval")
+            return data.to(Stage.GUARD)
         if row.state == "pending":
             connection.execute(
                 approvals.update().where(approvals.c.id == row.id).values(state="expired", decided_at=now)
             )
             services.note(connection, data, "approval_expired", cid=data.cid)
-            return data.ending(
-                AlertOutcome.REFUSED, f"approval_expired: nobody decided until {row.expires_at:%H:%M:%S} UTC"
-            )
+            why = f"nobody decided until {row.expires_at:%H:%M:%S} UTC"
+            if data.braked:  # people were told when the brake was put on
+                return data.ending(AlertOutcome.ESCALATED, f"mass_failure: {why}", told=True)
+            return data.ending(AlertOutcome.REFUSED, f"approval_expired: {why}")
     if row.state == "approved":
         return data.to(Stage.GUARD, approved_cid=data.cid)
     return data.ending(
@@ -213,11 +220,16 @@ def _ask(
     if seconds is None:  # the policy has changed since the guards denied nothing: they will now
         return data.to(Stage.GUARD)
     now = services.clock.now()
+    asking = [item for item in decisions if item.answer is Answer.NEEDS_APPROVAL]
+    braking = [item for item in asking if item.guard == "mass-failure"]
+    if braking:
+        services.brakes.engage(connection, services.events, services.site(), data.place[0])
+    braked = len(braking) == len(asking)
     known = connection.execute(
         select(approvals.c.id).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
     ).scalar_one_or_none()
     if known is None:
-        reasons = [f"{item.guard}: {item.reason}" for item in decisions if item.answer is Answer.NEEDS_APPROVAL]
+        reasons = [f"{item.guard}: {item.reason}" for item in asking]
         connection.execute(
             approvals.insert().values(
                 id=new_id("apr", now),
@@ -236,31 +248,43 @@ def _ask(
             risk=prepared.risk,
             reasons=reasons,
         )
-        about = connection.execute(
-            select(incidents.c.title, incidents.c.severity).where(incidents.c.id == data.incident_id)
-        ).one_or_none()
-        enqueue(
-            connection,
-            f"approval:{data.run_id}:{data.cid}",
-            MessageKind.APPROVAL,
-            approval_message(
-                run=data.run_id,
-                incident=data.incident_id,
-                title=about.title if about is not None else "",
-                environment=data.environment,
-                target=data.target,
-                remedy=prepared.plan.remedy,
-                reasons=reasons,
-                cid=data.cid or "",
-                plan=[step.step.model_dump(mode="json") for step in prepared.steps],
-                expires_at=now + timedelta(seconds=seconds),
-            ),
-            now,
-            severity=about.severity if about is not None else "",
-            incident=data.incident_id,
+        if not braked:  # of the brake people are told once for all
+            _tell_of_question(connection, services, data, prepared, reasons, now + timedelta(seconds=seconds))
+    return data.to(Stage.APPROVAL, braked=braked)
+
+
+def _tell_of_question(
+    connection: Connection,
+    services: Services,
+    data: RunData,
+    prepared: PreparedPlan,
+    reasons: list[str],
+    expires_at: datetime,
+) -> None:
+    about = connection.execute(
+        select(incidents.c.title, incidents.c.severity).where(incidents.c.id == data.incident_id)
+    ).one_or_none()
+    enqueue(
+        connection,
+        f"approval:{data.run_id}:{data.cid}",
+        MessageKind.APPROVAL,
+        approval_message(
             run=data.run_id,
-        )
-    return data.to(Stage.APPROVAL)
+            incident=data.incident_id,
+            title=about.title if about is not None else "",
+            environment=data.environment,
+            target=data.target,
+            remedy=prepared.plan.remedy,
+            reasons=reasons,
+            cid=data.cid or "",
+            plan=[step.step.model_dump(mode="json") for step in prepared.steps],
+            expires_at=expires_at,
+        ),
+        services.clock.now(),
+        severity=about.severity if about is not None else "",
+        incident=data.incident_id,
+        run=data.run_id,
+    )
 
 
 def _denied(services: Services, data: RunData, context: GuardContext, decisions: tuple[Decision, ...]) -> RunData:

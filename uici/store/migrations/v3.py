@@ -6,8 +6,8 @@ from alembic.operations import Operations
 from sqlalchemy import JSON, Column, String
 
 from uici.store.migrations.v3_audit import add_audit
-from uici.store.migrations.v3_storms import add_dependents
 from uici.store.migrations.v3_sums import add_sums
+from uici.store.migrations.v3_storms import add_brakes, add_dependents
 from uici.store.migrations.v3_workers import add_workers
 from uici.store.migrations.versions import Migration
 
@@ -15,6 +15,7 @@ from uici.store.migrations.versions import Migration
 def upgrade(op: Operations) -> None:
     """What schema 2 lacks. In order of name; a column that is never null has a `server_default`, as in its table."""
     add_audit(op)
+    add_brakes(op)
     add_dependents(op)
     add_workers(op)
     add_sums(op)
