@@ -86,7 +86,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("GET", f"{API}/freeze"): Entry(VIEW, Limit.NONE),
     ("POST", f"{API}/freeze"): Entry(FREEZE, Limit.WHOLE, body={"frozen": False}),
     ("GET", f"{API}/brakes"): Entry(VIEW, Limit.NONE),
-    ("POST", f"{API}/brakes/{{{{environment}}}}:lift"): Entry(FREEZE, Limit.WHOLE, f"{API}/brakes/nowhere:lift", {}),
+    ("POST", f"{API}/brakes/{{environment}}:lift"): Entry(FREEZE, Limit.WHOLE, f"{API}/brakes/nowhere:lift", {}),
     ("GET", f"{API}/configuration"): Entry(VIEW, Limit.WHOLE),
     ("POST", f"{API}/configuration:reload"): Entry(ADMINISTER, Limit.WHOLE, body={}),
     ("GET", f"{API}/autonomy/report"): Entry(VIEW, Limit.FILTERED),

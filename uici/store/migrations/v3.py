@@ -6,8 +6,8 @@ from alembic.operations import Operations
 from sqlalchemy import JSON, Column, String
 
 from uici.store.migrations.v3_audit import add_audit
-from uici.store.migrations.v3_sums import add_sums
 from uici.store.migrations.v3_storms import add_brakes, add_dependents
+from uici.store.migrations.v3_sums import add_sums
 from uici.store.migrations.v3_workers import add_workers
 from uici.store.migrations.versions import Migration
 
