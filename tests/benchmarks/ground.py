@@ -26,7 +26,13 @@ def site(folder: Path, targets: int, *, autonomy: str = "auto") -> Path:
             "autonomy": autonomy,
             "cooldown": {"seconds": 0},
             "blast_radius": {"max_concurrent": 512, "max_per_hour": 10_000, "min_healthy": 0},
-            "mass_failure": {"share": 1, "at_least": 100_000},
+            "mass_failure": {
+                "share": 1,
+                "at_least": 100_000,
+                "within_seconds": 1,
+                "release_share": 1,
+                "release_seconds": 0,
+            },
         },
     )
 

@@ -6,7 +6,6 @@ notifications share the price of one durable commit, and two deliveries of one a
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from uici.events.log import EventLog
 from uici.intake.queries import IncidentRef
 from uici.intake.recording import Batch
 from uici.intake.targeting import index_of
+from uici.intake.waiting import FairQueue, FullError
 from uici.model.alert import Notification
 from uici.model.base import Frozen
 from uici.model.errors import Problem, ProblemKind
@@ -80,11 +80,13 @@ class IntakeWriter:
         self._identity = identity
         self._layers = layers
         self._on_new = on_new
-        self._queue: queue.Queue[_Item | None] = queue.Queue(settings.queue_notifications)
+        self._settings = settings
+        self._queue: FairQueue[_Item] = FairQueue(settings.queue_notifications)
         self._thread = threading.Thread(target=self._work, name="uici-intake", daemon=True)
         self._closed = False
         self._refused = 0
         self._untold_since: float | None = None
+        self._committing_since: float | None = None
         self._shared_by = 1
         """How many notifications the last commit held."""
 
@@ -95,12 +97,12 @@ class IntakeWriter:
     def stop(self) -> None:
         """Write what is waiting, then end. Later submissions are refused."""
         self._closed = True
-        self._queue.put(None)
+        self._queue.close()
         self._thread.join()
 
     def waiting(self) -> int:
         """How many notifications wait for their commit."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     def works(self) -> bool:
         """Whether what waits is committed."""
@@ -113,19 +115,28 @@ class IntakeWriter:
     def submit(self, notification: Notification, sender: str) -> Future[Accepted]:
         """Hand over a notification; the future is done when it is on disk.
 
-        Raises Problem (unavailable) at once when too many are waiting; the future raises the same when the
-        state cannot be written.
+        Raises Problem (unavailable) at once when too many are waiting, or those before it for too long; the future
+        raises the same when the state cannot be written.
         """
         future: Future[Accepted] = Future()
         if self._closed:
             self._refused += 1
             raise _unavailable("intake_closed", "UICI is shutting down")
+        self._refuse_delay(sender)
         try:
-            self._queue.put_nowait((_Waiting(notification=notification, sender=sender), future))
-        except queue.Full:
+            self._queue.put(sender, (_Waiting(notification=notification, sender=sender), future))
+        except FullError:
             self._refused += 1
             raise _unavailable("intake_full", "too many notifications are waiting to be committed") from None
         return future
+
+    def _refuse_delay(self, sender: str) -> None:
+        """What would wait for long is better sent again than answered late."""
+        since = self._committing_since
+        waited = max(self._queue.longest_wait(sender), time.monotonic() - since if since is not None else 0.0)
+        if waited > self._settings.wait_seconds:
+            self._refused += 1
+            raise _unavailable("intake_slow", f"what came before has waited for its commit for {waited:.1f} s")
 
     def deliver(self, notification: Notification, sender: str) -> None:
         """As `submit`, but returns once it is on disk. Raises Problem."""
@@ -135,9 +146,9 @@ class IntakeWriter:
             raise _unavailable("state_unwritable", "the alerts could not be stored in time") from None
 
     def _work(self) -> None:
-        open_ = True
-        while open_:
-            batch, open_ = self._next_batch()
+        while not self._queue.ended:
+            batch = self._next_batch()
+            self._committing_since = time.monotonic()
             if batch and not self._commit(batch) and len(batch) > 1:
                 # One bad notification must not take its neighbours with it.
                 for item in batch:
@@ -146,6 +157,7 @@ class IntakeWriter:
                 if not future.done():
                     self._refused += 1
                     future.set_exception(_unavailable("state_unwritable", "the alerts could not be stored"))
+            self._committing_since = None
         self._tell_runs()
 
     def _tell_runs(self) -> None:
@@ -160,13 +172,13 @@ class IntakeWriter:
         while self._untold_since is not None:
             lull = _LULL_SECONDS if self._shared_by > 1 else 0.0
             left = self._untold_since + _LONGEST_UNTOLD_SECONDS - time.monotonic()
-            try:
-                return self._queue.get(timeout=max(0.0, min(lull, left)))
-            except queue.Empty:
-                self._tell_runs()
+            item = self._queue.get(timeout=max(0.0, min(lull, left)))
+            if item is not None:
+                return item
+            self._tell_runs()
         return self._queue.get()
 
-    def _next_batch(self) -> tuple[list[_Item], bool]:
+    def _next_batch(self) -> list[_Item]:
         batch: list[_Item] = []
         alerts = 0
         item = self._first()
@@ -176,13 +188,10 @@ class IntakeWriter:
             alerts += len(item[0].notification.alerts) + len(item[0].notification.outside)
             if len(batch) >= _BATCH_NOTIFICATIONS or alerts >= _BATCH_ALERTS:
                 break
-            try:
-                wait = until - time.monotonic() if len(batch) < self._shared_by else 0.0
-                item = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                break
+            wait = until - time.monotonic() if len(batch) < self._shared_by else 0.0
+            item = self._queue.get(timeout=max(0.0, wait))
         self._shared_by = len(batch)
-        return batch, item is not None
+        return batch
 
     def _commit(self, batch: list[_Item]) -> bool:
         try:

@@ -43,6 +43,17 @@ class ServiceSettings(Frozen):
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8765"
     max_body_bytes: int = Field(default=33_554_432, ge=1024, le=1_073_741_824)
+    body_bytes: int = Field(
+        default=268_435_456,
+        ge=1024,
+        le=68_719_476_736,
+        description="of all notifications that are read or wait for their commit; beyond it: 503",
+    )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=67_108_864,
+        description="with more in use no alerts are taken: 503; null: four fifths of what there is",
+    )
     max_json_depth: int = Field(default=32, ge=4, le=200)
     shutdown_seconds: Seconds = 20.0
     connections: ConnectionSettings = ConnectionSettings()
@@ -56,6 +67,9 @@ class IntakeSettings(Frozen):
 
     queue_notifications: int = Field(default=2000, ge=1, le=1_000_000, description="waiting for commit; beyond it: 503")
     commit_seconds: Seconds = Field(default=10.0, description="an answer not committed by then is a 503")
+    wait_seconds: float = Field(
+        default=1.0, gt=0, le=600, description="so long what came before may wait for its commit; beyond it: 503"
+    )
     least_free_bytes: int = Field(
         default=8_388_608, ge=0, le=1_099_511_627_776, description="with less disk left for the state it is not ready"
     )

@@ -375,6 +375,10 @@ class Control:
         ]
         return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
+    def free_bytes(self) -> int | None:
+        """The room that is left where the state lies; None where that cannot be seen. Raises OSError."""
+        return self._services.store.free_bytes()
+
     def metrics(self) -> bytes:
         """Metrics in Prometheus' text format."""
         store, clock, waiting = self._services.store, self._services.clock, self._intake.waiting()

@@ -27,6 +27,7 @@ from uici.service import (
     tokens,
     webhook,
 )
+from uici.service.admission import Admission
 from uici.service.arrivals import Arrivals
 from uici.service.context import Context
 from uici.service.problems import problem_response
@@ -107,6 +108,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
         intake=intake,
         follower=follower,
         arrivals=Arrivals(),
+        admission=Admission(settings, intake, control.free_bytes),
         webhook_threads=CapacityLimiter(_WEBHOOK_THREADS),
     )
     app.add_middleware(_OnlyText)

@@ -45,13 +45,18 @@ class BodyTooLargeError(Exception):
         )
 
 
+def declared_size(request: Request) -> int | None:
+    """How many bytes of body the request announces; None where it says nothing usable."""
+    declared = request.headers.get("content-length")
+    return int(declared) if declared is not None and re.fullmatch(r"[0-9]{1,18}", declared) else None
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, at most `limit` bytes; never holds more than that and one chunk. Raises BodyTooLargeError."""
-    declared = request.headers.get("content-length")
-    size = int(declared) if declared is not None and re.fullmatch(r"[0-9]{1,18}", declared) else None
+    size = declared_size(request)
     stream = request.stream()
     if size is not None and size > limit:
-        await _let_it_finish(stream, limit)
+        await let_it_finish(stream, limit)
         raise BodyTooLargeError(limit, size)
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
@@ -68,7 +73,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             body += chunk
             if len(body) > limit:
                 body.clear()
-                await _let_it_finish(stream, limit)
+                await let_it_finish(stream, limit)
                 raise BodyTooLargeError(limit, size)
     except ClientDisconnect:
         # Nobody reads this answer; it is no defect of ours either, which anything else would be logged as.
@@ -78,7 +83,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _let_it_finish(stream: AsyncIterator[bytes], most: int) -> None:
+async def let_it_finish(stream: AsyncIterator[bytes], most: int) -> None:
     """Drop the rest of a body, at most `most` bytes and for a short time.
 
     A connection that is closed with unread bytes is reset, and with it the answer gets lost on its way.

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from uici.intake.writer import Accepted
 from uici.model.settings import IntakeSettings, ServiceSettings
+from uici.service.admission import Admission
 from uici.service.arrivals import Arrivals
 from uici.service.stream import Follower
 
@@ -27,6 +28,8 @@ class Context:
     follower: Follower
     arrivals: Arrivals[Accepted]
     """How commits become answers."""
+    admission: Admission
+    """The door of the webhook."""
     webhook_threads: CapacityLimiter
     """For what the webhook must do in a thread (and all token look-ups): slow requests never take these."""
 

@@ -24,7 +24,8 @@ from uici.intake.writer import Accepted
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind
 from uici.service.auth import requires
-from uici.service.body import BodyTooLargeError, parsed, read_body
+from uici.service.body import BodyTooLargeError, declared_size, let_it_finish, parsed, read_body
+from uici.service.callers import Caller
 from uici.service.context import Context
 from uici.service.openapi import ACCEPTED, NOTIFICATION, json_answer, json_request, problems, security
 from uici.service.problems import WEBHOOK_PATH
@@ -58,6 +59,16 @@ async def report_alerts(request: Request) -> Response:
     """Commit the alerts of one notification and name the incidents they belong to."""
     context: Context = request.app.state.context
     caller = await _reporter(request, context)
+    size = declared_size(request)
+    refusal = context.admission.refusal(size)
+    if refusal is not None:
+        await let_it_finish(request.stream(), context.service.max_body_bytes)
+        raise refusal
+    with context.admission.holding(size):
+        return await _taken(request, context, caller)
+
+
+async def _taken(request: Request, context: Context, caller: Caller) -> Response:
     control = context.control
     try:
         body = await read_body(request, context.service.max_body_bytes)

@@ -108,6 +108,10 @@ class Store:
             return f"the disk is full: {free} bytes are left where the state lies, {least_free_bytes} are needed"
         return None
 
+    def free_bytes(self) -> int | None:
+        """The room that is left where the state lies; None where that is not to be seen from here. Raises OSError."""
+        return self._backend.free_bytes()
+
     def close(self) -> None:
         """Close all connections."""
         close_pool(self.engine)
