@@ -41,6 +41,7 @@ from uici.runs.control import Control
 from uici.runs.engine import Engine
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
+from uici.runs.restored import settle_restored
 from uici.runs.retaining import Retention
 from uici.runs.services import Services
 from uici.runs.workers import Workers
@@ -145,6 +146,7 @@ class Application:
 
     def start(self) -> None:
         """Begin: recover what a dead process left, accept alerts, deliver messages. Raises Problem."""
+        settle_restored(self.store, self.events, self._clock)
         self._tell_started()
         self.engine.start()
         self._intake.start()
@@ -250,14 +252,23 @@ def open_state(config: Path | None, state: str | None) -> Iterator[tuple[Store, 
 
     Raises as `Application` does.
     """
-    directory = config_directory(config)
-    site = load_site(directory, executors=discover_executors())
-    store = Store(state_url(state, site, directory))
+    site = site_of(config)
+    store = Store(state_url(state, site, config_directory(config)))
     store.migrate()
     try:
         yield store, _seal(store, site)
     finally:
         store.close()
+
+
+def state_of(config: Path | None, state: str | None) -> str:
+    """The URL of a state. Raises CatalogueError."""
+    return state_url(state, site_of(config), config_directory(config))
+
+
+def site_of(config: Path | None) -> Site:
+    """A configuration, for the command line beside a running service. Raises CatalogueError."""
+    return load_site(config_directory(config), executors=discover_executors())
 
 
 @contextmanager

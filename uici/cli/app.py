@@ -25,6 +25,7 @@ from uici.cli import (
     previewing,
     rbac,
     remote,
+    safekeeping,
     tokens,
     watching,
 )
@@ -122,4 +123,5 @@ configuration.register(app)
 notify.register(app)
 alertmanager.register(app)
 autonomy.register(app)
+safekeeping.register(app)
 audit.register(app)

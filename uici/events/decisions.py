@@ -13,7 +13,7 @@ DECISIONS = frozenset(
         # What people asked for.
         "run_requested", "cancel_requested", "frozen", "unfrozen", "brake_engaged", "brake_released",
         "brake_lifted", "vetoed", "veto_lifted", "feedback_given",
-        "notifications_retried", "notifications_tested",
+        "notifications_retried", "notifications_tested", "state_restored",
         # What was done, and what came of it.
         "call_sent", "call_done", "call_failed", "call_unknown", "step_failed", "verified", "undone", "undo_skipped",
         "run_ended",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Integer, String, Table, Text
+import time
+
+from sqlalchemy import Boolean, Column, Engine, Integer, String, Table, Text, inspect, select
 
 from uici.store.schema import metadata
 from uici.store.times import UtcText
@@ -22,3 +24,25 @@ workers = Table(
     Column("beats", Integer, nullable=False, default=0),
     Column("draining", Boolean, nullable=False, default=False),
 )
+
+_SLOWEST_BEAT_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
+
+
+def beating(reading: Engine) -> list[str]:
+    """Who is at work, by looking for as long as a beat may take; at once where nobody is in the list.
+
+    Also for a state of another schema: only what every version has is read.
+    """
+    with reading.connect() as connection:
+        if not inspect(connection).has_table(workers.name):
+            return []
+    first: dict[str, int] = {}
+    end = time.monotonic() + _SLOWEST_BEAT_SECONDS
+    while True:
+        with reading.connect() as connection:
+            beats = {row.id: int(row.beats) for row in connection.execute(select(workers.c.id, workers.c.beats))}
+        alive = sorted(id_ for id_, count in beats.items() if first.setdefault(id_, count) != count)
+        if alive or not beats or time.monotonic() >= end:
+            return alive
+        time.sleep(_LOOK_SECONDS)

@@ -5,7 +5,7 @@ out, and what makes that safe: one migrates while the others wait, a backup firs
 here: the tables as they are now (`uici.store`), which a migration never imports, because they go on changing.
 """
 
-from uici.store.migrations.upgrading import bring_up_to_date, version_of
+from uici.store.migrations.upgrading import bring_up_to_date, read_versions, refuse_newer, version_of
 from uici.store.migrations.versions import Migration, StateSchema
 
-__all__ = ["Migration", "StateSchema", "bring_up_to_date", "version_of"]
+__all__ = ["Migration", "StateSchema", "bring_up_to_date", "read_versions", "refuse_newer", "version_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +12,18 @@ from pathlib import Path
 import structlog
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, inspect, select, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, inspect, select
 
 from uici.model.errors import Problem, ProblemKind
 from uici.store.copies import copy_database, copy_tables
 from uici.store.inserting import insert_into
 from uici.store.migrations.versions import Migration, StateSchema
+from uici.store.postgres import WRITERS
+from uici.store.workers import beating
 
 log = structlog.get_logger(__name__)
 
 _VERSION, _COMPATIBLE = "schema_version", "compatible_from"
-_LOCK_KEY = 0x75696369  # "uici"; of the migration only
 # By itself: what says which schema a state has must be readable by every version.
 _meta = Table(
     "uici_meta", MetaData(), Column("name", String(64), primary_key=True), Column("value", Text, nullable=False)
@@ -46,32 +47,37 @@ def bring_up_to_date(reading: Engine, writing: Engine, to: StateSchema) -> None:
             held.enter_context(_locked(path.with_name(path.name + ".migrating")))
         connection = held.enter_context(writing.begin())
         if path is None:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+            # It takes as long as it takes, to wait for another that migrates as well as to do it.
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
         found = version_of(connection)
         if found is None:
             to.metadata.create_all(connection)
             _record(connection, to)
         elif _is_older(found, to, where):
-            _migrate(connection, found, to, path, where)
+            _migrate(reading, connection, found, to, path, where)
 
 
 def version_of(connection: Connection) -> tuple[int, int] | None:
     """The schema of a state, and the oldest whose versions of UICI can work on it; None for a state without tables."""
     if not inspect(connection).has_table(_meta.name):
         return None
-    rows = {row.name: row.value for row in connection.execute(select(_meta))}
+    return read_versions({row.name: row.value for row in connection.execute(select(_meta))})
+
+
+def read_versions(rows: Mapping[str, str]) -> tuple[int, int] | None:
+    """As `version_of`, from the rows of the table that holds it."""
     if _VERSION not in rows:
         return None
     return int(rows[_VERSION]), int(rows.get(_COMPATIBLE, rows[_VERSION]))
 
 
-def _is_older(found: tuple[int, int], to: StateSchema, where: str) -> bool:
-    """Whether it must be migrated. Raises Problem when it is newer, and its schema not one that ours is part of."""
+def refuse_newer(found: tuple[int, int], to: StateSchema, where: str) -> None:
+    """Raises Problem for a schema that is newer than ours, and not one that ours is part of."""
     version, compatible_from = found
-    if version <= to.version:
-        return version < to.version
-    if compatible_from <= to.version:
-        return False
+    if version <= to.version or compatible_from <= to.version:
+        return
     raise Problem(
         ProblemKind.UNPROCESSABLE,
         "state_is_newer",
@@ -83,7 +89,15 @@ def _is_older(found: tuple[int, int], to: StateSchema, where: str) -> bool:
     )
 
 
-def _migrate(connection: Connection, found: tuple[int, int], to: StateSchema, path: Path | None, where: str) -> None:
+def _is_older(found: tuple[int, int], to: StateSchema, where: str) -> bool:
+    """Whether it must be migrated. Raises Problem as `refuse_newer`."""
+    refuse_newer(found, to, where)
+    return found[0] < to.version
+
+
+def _migrate(
+    reading: Engine, connection: Connection, found: tuple[int, int], to: StateSchema, path: Path | None, where: str
+) -> None:
     way = to.way_from(found[0])
     if not way:
         raise Problem(
@@ -93,7 +107,7 @@ def _migrate(connection: Connection, found: tuple[int, int], to: StateSchema, pa
             where=where,
             hint="start the older version of uici again, or give another state",
         )
-    with _alone(path, way):
+    with _alone(reading, path, way):
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         if path is not None:
             backup = path.with_name(f"{path.name}.schema{found[0]}-{stamp}.backup")
@@ -116,26 +130,30 @@ def _record(connection: Connection, to: StateSchema) -> None:
 
 
 @contextmanager
-def _alone(path: Path | None, way: tuple[Migration, ...]) -> Iterator[None]:
-    """While the block runs no UICI begins to work on the state. Raises Problem when one does already, and could not
-    go on afterwards.
+def _alone(reading: Engine, path: Path | None, way: tuple[Migration, ...]) -> Iterator[None]:
+    """While the block runs no UICI begins to work on a state that one process has alone. Raises Problem when one is at
+    work already, and could not go on afterwards.
     """
+    bearable = all(migration.additive for migration in way)
+    hint = "stop every older one first, then start this version again"
     if path is None:
+        alive = [] if bearable else beating(reading)
+        if alive:
+            raise _in_use(f"{', '.join(alive)} of an older version", way, str(reading.url.database), hint)
         yield
         return
     with path.with_name(path.name + ".lock").open("a+") as lease:
         try:
             fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not all(migration.additive for migration in way):
-                raise Problem(
-                    ProblemKind.CONFLICT,
-                    "state_in_use",
-                    f"an older UICI works on this state, and could not go on with schema {way[-1].to}",
-                    where=str(path),
-                    hint="stop it first, then start this version again",
-                ) from None
+            if not bearable:
+                raise _in_use("an older UICI", way, str(path), hint) from None
         yield
+
+
+def _in_use(who: str, way: tuple[Migration, ...], where: str, hint: str) -> Problem:
+    detail = f"{who} works on this state, and could not go on with schema {way[-1].to}"
+    return Problem(ProblemKind.CONFLICT, "state_in_use", detail, where=where, hint=hint)
 
 
 @contextmanager
