@@ -8,6 +8,7 @@ from rich.console import Console
 from uici.cli import rendering
 from uici.cli.doctor import show_check_up
 from uici.cli.timeline import Timeline, seconds
+from uici.model.terminals import printable
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07[red]x[/red] \u202egnp.exe\x9b31m"
 
@@ -92,7 +93,7 @@ def test_foreign_text_is_shown_and_never_obeyed() -> None:
         drawn(rendering.show_preview, preview, 400),
         drawn(lambda out, _: Timeline().show(out, event), None, 400),
         drawn(lambda out, _: Timeline(everything=True).show(out, event), None, 400),
-        rendering.printable(HOSTILE),
+        printable(HOSTILE),
     ]
     for text in texts:
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text)

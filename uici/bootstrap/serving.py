@@ -18,9 +18,11 @@ from structlog.typing import EventDict
 from uici.bootstrap.application import Application
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
+from uici.model.terminals import one_line, printable
 from uici.service.app import close_streams, create_app
 from uici.service.connections import bounded
 
+_JSON_LINES = structlog.processors.JSONRenderer()
 log = structlog.get_logger(__name__)
 
 
@@ -112,13 +114,25 @@ class _MaskingFormatter(logging.Formatter):
     """Lines of the libraries, tracebacks included, without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return str(mask(super().format(record)))
+        return printable(str(mask(super().format(record))))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class calls it so
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 def _mask_event(logger: object, method: str, event: EventDict) -> EventDict:
     """After exceptions have become text, before anything is written."""
     masked: EventDict = mask(event)
     return masked
+
+
+def _plain_event(logger: object, method: str, event: EventDict) -> EventDict:
+    """For a terminal: what is written for people has no quotes around foreign texts, so that they must be inert."""
+    return {
+        name: (printable(value) if name == "exception" else one_line(value)) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
 
 
 def configure_logging() -> None:
@@ -133,7 +147,7 @@ def configure_logging() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             _mask_event,
-            structlog.processors.JSONRenderer() if not sys.stderr.isatty() else structlog.dev.ConsoleRenderer(),
+            *((_plain_event, structlog.dev.ConsoleRenderer()) if sys.stderr.isatty() else (_JSON_LINES,)),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -70,7 +69,7 @@ def verify(
     """Prove that no entry was changed, removed, put in or moved; exit code 1 and the first one if not."""
     from uici import bootstrap
     from uici.audit.verifying import lines_of, verify_lines, verify_stored
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     log_to_stderr()
     wanted = _expected(expect)
@@ -102,6 +101,7 @@ def export(
     from uici import bootstrap
     from uici.audit.entries import shown
     from uici.audit.verifying import rows
+    from uici.model.terminals import json_text
     from uici.store.times import utc_text
 
     log_to_stderr()
@@ -110,7 +110,7 @@ def export(
     with bootstrap.open_state(config, database(state)) as (store, _), store.read() as connection:
         for row in rows(connection, after=after):
             if (first is None or row["at"] >= first) and (last is None or row["at"] < last):
-                typer.echo(json.dumps(shown(row), ensure_ascii=False, separators=(",", ":")))
+                typer.echo(json_text(shown(row)))
 
 
 def _sentence(report: Report) -> str:

@@ -100,7 +100,8 @@ def coverage(
 def _shown(out: Console, found: Coverage) -> None:
     from rich.text import Text
 
-    from uici.cli.rendering import printable, show_list
+    from uici.cli.rendering import show_list
+    from uici.model.terminals import printable
 
     show_list(out, found.rows(), ("name", *found.platforms), "there are no operations")
     for name, platform, why in found.reasons():
@@ -110,7 +111,7 @@ def _shown(out: Console, found: Coverage) -> None:
 def _told(out: Console, document: dict[str, str]) -> None:
     from rich.text import Text
 
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     for key, value in document.items():
         out.print(Text(printable(f"{key}: {value}")), soft_wrap=True)

@@ -51,7 +51,8 @@ def show(context: typer.Context, run_id: Annotated[str, typer.Argument(metavar="
 def _show_report(out: Console, document: JsonObject) -> None:
     from rich.text import Text
 
-    from uici.cli.rendering import cell, printable, table
+    from uici.cli.rendering import cell, table
+    from uici.model.terminals import printable
 
     if not document["targets"]:
         out.print(Text.assemble("nothing was held back and nothing acted since ", cell(document["since"])))

@@ -35,7 +35,8 @@ def reload(context: typer.Context, reason: Reason = "") -> None:
 def _show(out: Console, document: JsonObject) -> None:
     from rich.text import Text
 
-    from uici.cli.rendering import cell, printable, show_details
+    from uici.cli.rendering import cell, show_details
+    from uici.model.terminals import printable
 
     rejected = document["rejected"]
     show_details(out, {name: value for name, value in document.items() if name != "rejected"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import typer
 from uici.cli import completing
 from uici.model.base import JsonValue
 from uici.model.errors import Problem, ProblemKind
+from uici.model.terminals import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +111,7 @@ class Options:
     def show(self, document: JsonValue, render: Callable[[Console, JsonValue], None]) -> None:
         """Print an answer: as JSON, or as `render` draws it."""
         if self.output is OutputFormat.JSON:
-            typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+            typer.echo(json_text(document, indent=2))
         else:
             from uici.cli.rendering import console
 
@@ -119,7 +119,7 @@ class Options:
 
     def say(self, text: str) -> None:
         """A remark for people, on stderr, so that what is piped on holds answers only."""
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
 
 
 def segment(text: str) -> str:
@@ -144,10 +144,8 @@ def report(problem: Problem, output: OutputFormat) -> None:
             "hint": problem.hint,
             "errors": list(problem.errors),
         }
-        typer.echo(json.dumps({key: value for key, value in members.items() if value}, ensure_ascii=False), err=True)
+        typer.echo(json_text({key: value for key, value in members.items() if value}), err=True)
         return
-    from uici.cli.rendering import printable
-
     lines = [f"error: {problem.detail} [{problem.code}]"]
     if problem.where:
         lines.append(f"  where:   {problem.where}")

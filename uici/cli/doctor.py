@@ -44,7 +44,7 @@ def show_check_up(out: Console, document: JsonObject) -> None:
     """Draw the answer of a check-up."""
     from rich.text import Text
 
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     of = ""
     counts: dict[str, int] = {}

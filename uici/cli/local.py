@@ -93,7 +93,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
 
 def show_diagnostics(options: Options, diagnostics: Iterable[Diagnostic]) -> None:
     """Print problems of configuration, one per line."""
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     found = list(diagnostics)
     if options.output is OutputFormat.JSON:

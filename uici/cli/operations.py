@@ -160,7 +160,7 @@ def run_tests(
         ],
     }
     if options.output is OutputFormat.TABLE:
-        from uici.cli.rendering import printable
+        from uici.model.terminals import printable
 
         for each in failures:
             typer.echo(printable(f"{each.source}: {each.operation}: {each.test!r} failed"))
@@ -214,7 +214,7 @@ def _show_findings(options: Options, problems: list[Diagnostic], warnings: list[
         ]
         options.show({"ok": not problems, "findings": found}, lambda out, _: None)
         return
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     for each, level in rows:
         place, _, rest = str(each).partition(": ")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from uici.cli import rehearsals
 from uici.model.base import JsonObject, JsonValue
+from uici.model.terminals import printable
 
 _WIDTH_OF_FILES = 200
 _LONGEST_CELL = 300
@@ -26,8 +27,6 @@ _GAP = 2
 _DISPENSABLE = (
     "run", "origin", "aliases", "group", "title", "reason", "expires_at", "severity", "environment", "summary",
 )  # fmt: skip
-# Escape sequences would let an annotation redraw the terminal; tabs and line ends are harmless.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 _STYLES = {
     "healed": "green", "effective": "green", "allow": "green", "running": "green", "low": "green", "ended": "dim",
@@ -41,11 +40,6 @@ def console(*, error: bool = False) -> Console:
     """A console on stdout or stderr; wide when its output goes into a file or a pipe."""
     stream = sys.stderr if error else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else _WIDTH_OF_FILES, highlight=False, markup=False)
-
-
-def printable(text: str) -> str:
-    """`text` without what a terminal would obey."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def cell(value: JsonValue, *, whole: bool = False) -> Text:

@@ -83,7 +83,7 @@ def show_changes(out: Console, answer: JsonObject) -> None:
     """For each step what would change on its target, as a unified diff."""
     from rich.text import Text
 
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     counted: Counter[str] = Counter()
     for preview in previews_of(answer):
@@ -102,7 +102,7 @@ def show_changes(out: Console, answer: JsonObject) -> None:
 def _diff_of_step(number: int, step: JsonObject, counted: Counter[str]) -> Iterator[Text]:
     from rich.text import Text
 
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     name = f"{step.get('operation')} on {step.get('target')}"
     changes = step.get("changes")
@@ -178,7 +178,7 @@ def show_differences(out: Console, found: Sequence[JsonObject]) -> None:
     """The differences, coloured as a unified diff is."""
     from rich.text import Text
 
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     if not found:
         out.print(Text("the same would be done as before"))
@@ -197,7 +197,8 @@ def show_files(out: Console, answer: JsonObject) -> None:
     """A table for each file, the broken ones with what is wrong, and a line that sums up."""
     from rich.text import Text
 
-    from uici.cli.rendering import printable, show_list
+    from uici.cli.rendering import show_list
+    from uici.model.terminals import printable
 
     for file in answer["files"]:
         out.print(Text(printable(file["file"]), style="bold"), soft_wrap=True)
@@ -247,7 +248,7 @@ def markdown(answer: JsonObject) -> str:
 
 
 def _details(preview: JsonObject) -> Iterator[str]:
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     calls = [call for step in preview.get("steps") or () for call in step.get("calls") or ()]
     if not calls:
@@ -275,6 +276,6 @@ def _code(text: JsonValue) -> str:
 
 def _escaped(text: str) -> str:
     """Whatever could mean something to Markdown or HTML as a character reference; control characters as their code."""
-    from uici.cli.rendering import printable
+    from uici.model.terminals import printable
 
     return _MEANING.sub(lambda found: f"&#{ord(found[0])};", printable(" ".join(text.split())))

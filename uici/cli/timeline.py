@@ -11,8 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from uici.cli.rendering import cell, moment, printable, style_of
+from uici.cli.rendering import cell, moment, style_of
 from uici.model.base import JsonObject, JsonValue
+from uici.model.terminals import printable
 
 _SHORT_CID = len("sha256:") + 12
 _STAGE_WIDTH = 13
