@@ -144,7 +144,7 @@ def _bundle(options: Options, id_: str, out: Path | None) -> None:
             hint="remove it, or give another file",
         )  # fmt: skip
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:  # never through a link that somebody left there
             options.client().download(f"/incidents/{segment(id_)}/bundle", file)
         part.rename(path)
     except OSError as error:
