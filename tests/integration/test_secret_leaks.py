@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import uuid
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -26,9 +31,35 @@ from uici.model.masking import MASK
 
 KINDS = (
     "connection", "bearer", "hook", "variable", "label", "annotation", "url", "generator", "line", "parameter",
-    "refused", "reason", "inline",
+    "refused", "reason", "inline", "seal",
 )  # fmt: skip
 CANARY = {kind: f"canary-{kind}-{uuid.uuid4().hex}" for kind in KINDS}
+KNOWN = f'canary:known/{uuid.uuid4().hex}+&"?'
+"""Resolved by reference, and then sent back in every way there is: with signs that each encoding writes otherwise."""
+SENT = (
+    KNOWN, quote(KNOWN, safe=""), json.dumps(KNOWN)[1:-1], base64.b64encode(KNOWN.encode()).decode(),
+    base64.b64encode(f"user:{KNOWN}".encode()).decode(), base64.b64encode(f"me:{KNOWN}".encode()).decode(),
+    KNOWN.encode().hex(),
+)  # fmt: skip
+WRITTEN = {
+    # Of base64 what does not depend on what stands beside it.
+    f"known, written as {text[:5]}": text[8:-4] if text.isalnum() or "=" in text[-2:] else text
+    for text in SENT
+}
+DEBUGGING = (
+    "import logging; logging.WARNING = logging.INFO = logging.DEBUG; "  # the level that is asked for is another then
+    "from uici.cli import main; main()"
+)
+"""At every library's most talkative."""
+NEEDED = {
+    # What a plan does and what undo restores is kept as it is, or neither could be done: in the state, mode 0600.
+    "table runs": {"variable", "parameter"}, "table plans": {"variable", "parameter"},
+    "table attempts": {"variable", "parameter"}, "table catalogues": {"variable"},
+    "file local/supervisor/programs/failing.json": {"variable"},
+    "file local/supervisor/programs/steady.json": {"variable", "parameter"},
+    # What a sender wrote is no secret of ours, unless it is one that we know.
+    "table alerts": {"label", "annotation", "generator"},
+}  # fmt: skip
 
 _VERIFY = {"within": 1, "stable_for": 0.1, "interval": 0.1, "confirm_within": 1}
 STRATEGIES: JsonObject = {
@@ -94,6 +125,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         f"connection refused, said {CANARY['connection']}\n"
         f"connection refused for admin, password: {CANARY['line']}\n"
         f"connection refused by postgres://admin:{CANARY['url']}@db/x\n"
+        f"connection refused: {' '.join(SENT)}\n"
     )
     told: list[str] = []
     with _people(told) as address:
@@ -102,13 +134,18 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             "bearer_token": "${env:LEAKS_BEARER}",
             "timeout": 1,
         }
+        alertmanager = {"url": prometheus["url"], "bearer_token": "${env:LEAKS_KNOWN}", "timeout": 1}
         config = write_site(
             folder / "site",
-            platform={"notify": {"webhook": "${env:LEAKS_HOOK}"}, "self": {"names": ["uici"]}},
+            platform={
+                "notify": {"webhook": "${env:LEAKS_HOOK}"},
+                "self": {"names": ["uici"]},
+                "audit": {"seal": "${env:LEAKS_SEAL}"},
+            },
             environments={
                 "default": "local",
                 "environments": {
-                    "local": {"platform": "local", "prometheus": prometheus},
+                    "local": {"platform": "local", "prometheus": prometheus, "alertmanager": alertmanager},
                     "far": {
                         "platform": "local",
                         "connection": {"directory": "${env:LEAKS_CONNECTION}", "manage": False},
@@ -135,9 +172,13 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             "LEAKS_CONNECTION": CANARY["connection"],
             "LEAKS_BEARER": f"{CANARY['bearer']}\nmore",
             "LEAKS_HOOK": address,
+            "LEAKS_KNOWN": KNOWN,
+            "LEAKS_SEAL": CANARY["seal"],
         }
         try:
-            uici = Server(config)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("LEAKS_SEAL", CANARY["seal"])
+                uici = Server(config, entry=DEBUGGING)
             try:
                 uici.start(environment)
                 yield _happened(uici, environment, told)
@@ -162,7 +203,16 @@ def _happened(uici: Server, environment: dict[str, str], told: list[str]) -> Gro
         uici.ended(uici.get(f"/incidents/{each['id']}")["run"])
     # About UICI itself: people are told the labels as they came.
     uici.send(payload(_firing("Unheard", "nothing"), _firing("Down", "uici")))
-    uici.post("/api/v1/freeze", {"frozen": True, "reason": f"password={CANARY['reason']}"})
+    said = f"password={CANARY['reason']} {' '.join(SENT)}"
+    uici.post("/api/v1/freeze", {"frozen": True, "reason": said})
+    for path, body in (
+        (f"/api/v1/runs/{run['id']}:approve", {"cid": said[:100], "comment": said}),
+        (f"/api/v1/runs/{run['id']}:cancel", {"reason": said}),
+        ("/api/v1/learning/vetoes", {"strategy": "stuck", "remedy": "restart_service", "reason": said}),
+        ("/api/v1/configuration:reload", {"reason": said}),
+        ("/api/v1/runs", {"plan": {"environment": "local", "steps": [_change()], "reason": said}}),
+    ):
+        uici.post(path, body, Role.ADMIN)
     until(
         lambda: len(told) > 2 and any("never remediates itself" in text for text in told),
         "people to be told",
@@ -172,9 +222,15 @@ def _happened(uici: Server, environment: dict[str, str], told: list[str]) -> Gro
 
 
 def _firing(name: str = "Gone", target: str = "failing") -> JsonObject:
-    firing = alert(name, target, fingerprint=f"{name.encode().hex():0>16}", note=f"password={CANARY['label']}")
+    written = {f"known{number}": text for number, text in enumerate(SENT)}
+    note = f"password={CANARY['label']}"
+    firing = alert(name, target, fingerprint=f"{name.encode().hex():0>16}", note=note)
+    firing["labels"] |= written
     return firing | {
-        "annotations": {"description": f"login failed, password: {CANARY['annotation']}"},
+        "annotations": {
+            "description": f"login failed, password: {CANARY['annotation']}",
+            **{f"note{number}": text for number, text in enumerate(SENT)},
+        },
         "generatorURL": f"http://admin:{CANARY['generator']}@prometheus:9090/graph",
     }
 
@@ -212,20 +268,32 @@ def _answers(ground: Ground) -> dict[str, str]:
         "/api/v1/runs", f"/api/v1/runs/{ground.run}", f"/api/v1/runs/{ground.run}/events", "/api/v1/environments",
         "/api/v1/targets", "/api/v1/operations", "/api/v1/freeze", f"/api/v1/runs/password={CANARY['refused']}",
         f"/api/v1/events?after=token={CANARY['refused']}", f"/api/v1/token={CANARY['refused']}",
+        "/api/v1/audit?limit=1000", "/api/v1/audit/head", "/api/v1/learning", "/api/v1/notifications",
+        "/api/v1/configuration", "/api/v1/autonomy/report", "/api/v1/fleet", f"/api/v1/runs/{quote(KNOWN, safe='')}",
+        f"/api/v1/events?after={quote(KNOWN)}", f"/api/v1/audit?limit={quote(KNOWN)}",
     ]  # fmt: skip
     for run in uici.get("/runs")["runs"]:
         gets += [f"/api/v1/runs/{run['id']}", f"/api/v1/runs/{run['id']}/events"]
     for path in gets:
-        said[path] = uici.http.get(path, headers=uici.headers(Role.ADMIN)).text
+        sent = {"X-Known": KNOWN, "User-Agent": KNOWN, "Last-Event-ID": "1"}
+        said[path] = uici.http.get(path, headers=uici.headers(Role.ADMIN) | sent).text
     plain = uici.headers(Role.VIEWER) | {"Accept": "application/json"}
     said["events"] = uici.http.get("/api/v1/events", headers=plain).text
+    with uici.http.stream("GET", f"/api/v1/incidents/{ground.incident}/bundle", headers=plain) as bundle:
+        packed = io.BytesIO(bundle.read())
+    with zipfile.ZipFile(packed) as archive:
+        said |= {f"bundle {name}": archive.read(name).decode() for name in archive.namelist()}
+    said["webhook"] = uici.http.post(
+        "/webhooks/alertmanager", content=json.dumps({"alerts": KNOWN}), headers=uici.headers(Role.ALERTMANAGER)
+    ).text
+    said["known as a token"] = uici.http.get("/api/v1/runs", headers={"Authorization": f"Bearer {KNOWN}"}).text
     said["no such token"] = uici.http.get("/api/v1/runs", headers={"Authorization": f"Bearer {CANARY['refused']}"}).text
     said["no permission"] = uici.post("/api/v1/runs", {"plan": {"steps": [step]}}, Role.VIEWER).text
     return said
 
 
 def _leaks(texts: dict[str, str], *tokens: str) -> list[str]:
-    secrets = {**CANARY, **{f"token {number}": token for number, token in enumerate(tokens)}}
+    secrets = {**CANARY, **WRITTEN, **{f"token {number}": token for number, token in enumerate(tokens)}}
     return [
         f"{kind} in {what}: …{text[max(0, text.index(secret) - 150) : text.index(secret) + len(secret) + 20]}…"
         for what, text in texts.items()
@@ -259,6 +327,37 @@ def test_nothing_that_the_service_says_holds_a_secret(ground: Ground) -> None:
     ), said
 
 
+def _kept(ground: Ground) -> dict[str, str]:
+    """All that is on disk: each table of the state, and each file beside it."""
+    folder = ground.uici.config / "state"
+    said: dict[str, str] = {}
+    with closing(sqlite3.connect(folder / "uici.db")) as connection:
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            said[f"table {table}"] = str(connection.execute(f'SELECT * FROM "{table}"').fetchall())
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("uici.db"):
+            said[f"file {path.relative_to(folder)}"] = path.read_bytes().decode(errors="replace")
+    return said
+
+
+def test_on_disk_is_only_what_has_to_be(ground: Ground) -> None:
+    kept = _kept(ground)
+    secrets = {**CANARY, **WRITTEN, **{f"token {role}": token for role, token in ground.uici.tokens.items()}}
+    found = {
+        (what, kind)
+        for what, text in kept.items()
+        for kind, secret in secrets.items()
+        # What a program printed is in its own log, which is the program's.
+        if secret in text and not what.startswith("file local/supervisor/logs/")
+    }
+    needed = {(what, kind) for what, kinds in NEEDED.items() for kind in kinds}
+    assert sorted(found - needed) == [], _leaks({what: kept[what] for what, _ in found - needed})
+    assert {("table plans", "parameter"), ("table alerts", "label")} <= found  # this look finds what is there
+    assert (ground.uici.config / "state" / "uici.db").stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (ground.uici.config / "state").rglob("programs/*.json"))
+    assert any(what.startswith("table operation_outputs") for what in kept)
+
+
 def test_what_people_are_told_holds_no_secret(ground: Ground) -> None:
     assert _leaks({f"message {number}": text for number, text in enumerate(ground.told)}) == []
     assert any(f"password: {MASK}" in text for text in ground.told), ground.told
@@ -270,6 +369,7 @@ def test_the_log_of_the_server_holds_no_secret(ground: Ground) -> None:
     # Both hold words of others: of those who told us, and of the library that refused the token.
     assert "human_told" in log
     assert "prometheus_not_asked" in log
+    assert "DEBUG" in log
     assert _leaks({"log": log}, *ground.uici.tokens.values()) == []
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import shlex
 import time
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from uici.access.secrets import resolve, resolve_tree
-from uici.model.masking import MASK, mask, register_secret
+from uici.model.masking import MASK, MOST_REGISTERED, mask, register_named, register_secret
 
 # --- by the name above them -------------------------------------------------------------------------------------------
 
@@ -160,3 +164,39 @@ def test_a_secret_is_hidden_from_the_moment_it_is_resolved(tmp_path: Path, monke
     resolved: Any = resolve_tree({"x": [f"${{file:{tmp_path}/secret}}"]})
     assert resolved == {"x": [other]}
     assert mask(f"it says {value} and {other}") == f"it says {MASK} and {MASK}"
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:", "a longer one "])
+@pytest.mark.parametrize("after", ["", "1", "12", " and more"])
+def test_registered_secrets_are_hidden_in_every_way_of_writing(before: str, after: str) -> None:
+    secret = f'wr1tten/"many" wäys+{uuid.uuid4().hex}'
+    register_secret(secret)
+    text = before + secret + after
+    content = text.encode()
+    for written in (
+        text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text),
+        json.dumps(text, ensure_ascii=False),
+        repr(text), shlex.quote(text), html.escape(text), content.hex(), content.hex().upper(),
+        base64.b64encode(content).decode(), base64.urlsafe_b64encode(content).decode(),
+    ):  # fmt: skip
+        shown = mask(f"x {written} y")
+        assert MASK in shown, written
+        # Of base64 the characters at both ends hold bits of what stands beside it.
+        assert len(shown) <= len(f"x {before} {after} y") * 2 + len(MASK) + 8, shown
+        assert secret[-20:] not in shown
+
+
+def test_values_under_a_secret_name_are_hidden_without_it_from_then_on() -> None:
+    value, reference, plain = uuid.uuid4().hex, "${env:SOME_SECRET}", uuid.uuid4().hex
+    register_named({"a": [{"environment": {"DB_PASSWORD": value, "API_TOKEN": reference, "NAME": plain}}]})
+    assert mask(f"{value} {reference} {plain}") == f"{MASK} {reference} {plain}"
+
+
+def test_of_too_many_secrets_those_go_first_that_only_a_name_told_of() -> None:
+    resolved = f"resolved-{uuid.uuid4().hex}"
+    register_secret(resolved)
+    named = {f"password_{number}": f"{number}-{uuid.uuid4().hex}" for number in range(MOST_REGISTERED + 10)}
+    register_named(named)
+    assert mask(f"a {resolved} b") == f"a {MASK} b"
+    hidden = [value for value in named.values() if value not in mask(f"= {value} =")]
+    assert 0 < len(hidden) < MOST_REGISTERED

@@ -30,6 +30,7 @@ from uici.intake.writer import IntakeWriter
 from uici.model.base import JsonObject
 from uici.model.errors import Problem
 from uici.model.identity import SelfGuardLayers
+from uici.model.masking import register_named
 from uici.model.site import Site
 from uici.notify.channels import open_channels
 from uici.notify.delivery import Deliverer
@@ -220,6 +221,7 @@ def _learn_secrets(site: Site) -> None:
         # A missing one is told where it is needed: that environment degrades alone.
         with suppress(Problem):
             resolve_tree(wanted)
+    register_named([target.bindings for target in site.targets.values()])
 
 
 def state_url(given: str | None, site: Site, directory: Path | None) -> str:

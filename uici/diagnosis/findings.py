@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from uici.model.base import JsonValue, canonical_json
+from uici.model.base import JsonObject, JsonValue, canonical_json
 from uici.model.condition import Condition, all_hold, select
 from uici.model.incident import Finding, Observation
+from uici.model.masking import mask
 from uici.model.site import FindingRule, RemedyStep, Strategy
 
 EVIDENCE_CHARACTERS = 500
@@ -60,9 +61,18 @@ def _first(name: str, rule: FindingRule, seen: Mapping[str, Sequence[Observation
                     name=name,
                     summary=rule.summary,
                     operation=observation.operation,
-                    evidence={condition.field: _shown(condition, observation.result) for condition in evidence.all},
+                    evidence=_evidence(evidence.all, observation.result),
                 )
     return None
+
+
+def _evidence(conditions: Sequence[Condition], result: JsonValue) -> JsonObject:
+    # Masked before it is cut: half of a secret is not recognised any more.
+    shown: JsonObject = mask({condition.field: _shown(condition, result) for condition in conditions})
+    return {
+        field: [_bounded(item) for item in value] if isinstance(value, list) else _bounded(value)
+        for field, value in shown.items()
+    }
 
 
 def _shown(condition: Condition, result: JsonValue) -> JsonValue:
@@ -72,8 +82,8 @@ def _shown(condition: Condition, result: JsonValue) -> JsonValue:
             # The lines that matched say more than the lines that happened to come first.
             single = condition.field.rpartition(".")[2] or condition.field
             value = [item for item in value if condition.model_copy(update={"field": single}).holds({single: item})]
-        return [_bounded(item) for item in value[:_EVIDENCE_ITEMS]]
-    return _bounded(value)
+        value = value[:_EVIDENCE_ITEMS]
+    return value
 
 
 def _bounded(value: JsonValue) -> JsonValue:

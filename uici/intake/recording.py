@@ -17,6 +17,7 @@ from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.incident import IncidentState
+from uici.model.masking import hide_known, mask
 from uici.model.settings import MessageKind
 from uici.model.site import Site
 from uici.store.identifiers import new_id
@@ -190,10 +191,10 @@ class Batch:
             "incident_id": None,
             "status": alert.status.value,
             "outcome": judged.outcome,
-            "labels": alert.labels,
-            "annotations": alert.annotations,
+            "labels": _without_secrets(alert.labels),
+            "annotations": _without_secrets(alert.annotations),
             "ends_at": alert.ends_at,
-            "generator_url": alert.generator_url,
+            "generator_url": hide_known(alert.generator_url),
             "receiver": notification.receiver,
             "sender": sender,
             "reason": judged.reason,
@@ -247,7 +248,7 @@ class Batch:
         return id_
 
     def _refuse(self, alert: Alert, targeted: Targeted, row: JsonObject, why: Refusal) -> str:
-        id_ = new_id("inc", self._now)
+        id_, reason = new_id("inc", self._now), mask(why.reason)
         self._insert_incident(
             id_,
             f"{why.guard.partition('-')[0]}:{alert.fingerprint}",
@@ -255,10 +256,10 @@ class Batch:
             targeted,
             IncidentState.CLOSED,
             outcome=AlertOutcome.REFUSED,
-            reason=why.reason,
+            reason=reason,
             closed_at=self._now,
         )
-        row |= {"outcome": AlertOutcome.REFUSED, "reason": why.reason}
+        row |= {"outcome": AlertOutcome.REFUSED, "reason": reason}
         self._event("incident_refused", id_, targeted, alert, guard=why.guard, layer="intake")
         enqueue(
             self._connection,
@@ -281,11 +282,11 @@ class Batch:
             "target": targeted.target,
             "state": state,
             "outcome": None,
-            "reason": targeted.reason,
+            "reason": mask(targeted.reason),
             "opened_at": self._now,
             "closed_at": None,
             "severity": alert.labels.get("severity", ""),
-            "title": f"{alert.name or 'alert without name'} on {targeted.target or 'an unknown target'}",
+            "title": hide_known(f"{alert.name or 'alert without name'} on {targeted.target or 'an unknown target'}"),
             "run_id": None,
         }
         row |= more
@@ -367,3 +368,8 @@ def _incident_key(alert: Alert, targeted: Targeted) -> str:
         return f"provisional:{alert.fingerprint}"
     # Many alerts of one name without a target are one question to people, not a flood of them.
     return f"unknown:{targeted.environment}/{alert.name}"
+
+
+def _without_secrets(words: Mapping[str, str]) -> dict[str, str]:
+    """What a sender wrote is kept as it is, but for the secrets that UICI itself knows."""
+    return {hide_known(name): hide_known(text) for name, text in words.items()}

@@ -17,6 +17,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.condition import select
 from uici.model.errors import did_you_mean
 from uici.model.identity import SETTINGS_OF_BINDINGS, SelfGuardLayers, SelfIdentity
+from uici.model.masking import hide_known
 from uici.model.matching import Matcher, all_match
 from uici.model.site import Site, TargetingRule
 
@@ -313,7 +314,7 @@ class TargetIndex:
             else:
                 outcome = "no target" + (self._named(rule, labels) if rule.label else "")
             tried.append(f"{rule.name} ({outcome})")
-        seen = ", ".join(f"{name}={value!r:.60}" for name, value in list(sorted(labels.items()))[:12])
+        seen = ", ".join(f"{name}={hide_known(value)!r:.60}" for name, value in list(sorted(labels.items()))[:12])
         parts = ["No target is named by this alert."]
         if complaint:
             parts.append(complaint + ".")
@@ -328,7 +329,7 @@ class TargetIndex:
 
     def _named(self, rule: TargetingRule, labels: Mapping[str, str]) -> str:
         value = labels[rule.label or ""]
-        return f" for {value!r:.100}{did_you_mean(value, self._index_of(rule.equals))}"
+        return f" for {hide_known(value)!r:.100}{did_you_mean(value, self._index_of(rule.equals))}"
 
     def _index_of(self, path: str) -> dict[str, tuple[_Place, ...]]:
         index: dict[str, list[_Place]] = {}

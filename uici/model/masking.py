@@ -6,12 +6,16 @@ values are only ever compared with, and leave this module in no way.
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import re
+import shlex
 import threading
-from collections.abc import Collection, Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from uici.model.base import JsonObject, JsonValue
 from uici.model.secret import is_reference
@@ -20,6 +24,8 @@ MASK = "******"
 
 SHORTEST_REGISTERED = 8
 """Characters. Shorter values occur by chance: hiding them everywhere would make everything unreadable."""
+MOST_REGISTERED = 1000
+"""The one that was registered longest ago goes first. It bounds what each text costs that is shown."""
 _SHORTEST_GIVEN = 4
 
 _SECRET_KEY = re.compile(
@@ -52,6 +58,8 @@ _QUOTES = re.compile(r"""\\?["']""")
 
 _LONGEST_REMEMBERED = 200
 _MOST_REMEMBERED = 8192
+_MANY = 300
+"""Ways of writing secrets from which on a text is not searched for each of them."""
 
 
 class _Known:
@@ -61,17 +69,37 @@ class _Known:
     secret's key either.
     """
 
-    __slots__ = ("clean", "plain", "secrets")
+    __slots__ = ("by_beginning", "clean", "plain", "secrets")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # One secret may hold another, of which a rest would be left otherwise.
-        self.secrets = tuple(sorted(secrets, key=lambda secret: (-len(secret), secret)))
+        self.secrets = tuple(sorted(set(secrets), key=lambda secret: (-len(secret), secret)))
+        self.by_beginning: dict[str, list[str]] = {}
+        if len(self.secrets) > _MANY:
+            for secret in self.secrets:
+                self.by_beginning.setdefault(secret[:SHORTEST_REGISTERED], []).append(secret)
         self.clean: set[str] = set()
         self.plain: set[str] = set()
+
+    def hide(self, text: str) -> str:
+        """The text without the secrets."""
+        for secret in self._candidates(text) if self.by_beginning else self.secrets:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        return text
+
+    def _candidates(self, text: str) -> list[str]:
+        """Of many secrets those of which the text has the beginning, so that it costs what its length is."""
+        size = SHORTEST_REGISTERED
+        places = {text[place : place + size] for place in range(len(text) - size + 1)}
+        found = [secret for begin in places & self.by_beginning.keys() for secret in self.by_beginning[begin]]
+        return sorted(found, key=lambda secret: (-len(secret), secret))
 
 
 _registering = threading.Lock()
 _registered = _Known()
+_values: OrderedDict[str, frozenset[str]] = OrderedDict()
+"""Each secret with the ways in which it may be written, those first that were registered longest ago."""
 
 
 def register_secret(value: str) -> None:
@@ -80,12 +108,49 @@ def register_secret(value: str) -> None:
     A value of several lines is hidden line by line too, as logs print it. What is shorter than `SHORTEST_REGISTERED`
     is not remembered.
     """
+    _register((value,), last=True)
+
+
+def register_named(document: JsonValue) -> None:
+    """Register the texts that stand under a secret's name in `document`: a password of a binding, a plan's parameter.
+
+    They may come back without the name: in a log of the program that got them. Of too many these go first.
+    """
+    _register(_named_texts(document), last=False)
+
+
+def _named_texts(document: JsonValue) -> Iterator[str]:
+    if isinstance(document, dict):
+        for key, item in document.items():
+            if isinstance(item, str):
+                if is_secret_key(str(key)) and not _tells_nothing(item):
+                    yield item
+            else:
+                yield from _named_texts(item)
+    elif isinstance(document, list | tuple):
+        for item in document:
+            yield from _named_texts(item)
+
+
+def _register(values: Iterable[str], *, last: bool) -> None:
     global _registered
-    parts = {value, *(line.strip() for line in value.splitlines())}
-    forms = {form for part in parts if len(part) >= SHORTEST_REGISTERED for form in _forms(part)}
     with _registering:
+        before = len(_values), next(iter(_values), None)
+        for value in values:
+            if value not in _values:
+                parts = {value, *(line.strip() for line in value.splitlines())}
+                _values[value] = frozenset(
+                    form for part in parts if len(part) >= SHORTEST_REGISTERED for form in _forms(part)
+                )
+                _values.move_to_end(value, last=last)
+            elif last:
+                _values.move_to_end(value)
+        if before == (len(_values), next(iter(_values), None)):
+            return
+        while len(_values) > MOST_REGISTERED:
+            _values.popitem(last=False)
         # Replaced as a whole, so that readers need no lock.
-        _registered = _Known({*_registered.secrets, *forms})
+        _registered = _Known(form for forms in _values.values() for form in forms)
 
 
 @lru_cache(maxsize=4096)
@@ -105,7 +170,7 @@ def mask(value: JsonValue, secrets: Collection[str] = ()) -> JsonValue:
     known = _registered
     if secrets:
         given = {form for secret in secrets if len(secret) >= _SHORTEST_GIVEN for form in _forms(secret)}
-        known = _Known({*known.secrets, *given})
+        value = _masked(value, _Known(given))
     return _masked(value, known)
 
 
@@ -150,7 +215,7 @@ def _items(items: Iterable[JsonValue], known: _Known) -> list[JsonValue]:
 def _text(text: str, known: _Known) -> str:
     if text in known.clean:
         return text
-    shown = _shown(text, known.secrets)
+    shown = _shown(known.hide(text))
     if shown == text and len(text) <= _LONGEST_REMEMBERED:
         if len(known.clean) >= _MOST_REMEMBERED:
             known.clean.clear()
@@ -158,9 +223,7 @@ def _text(text: str, known: _Known) -> str:
     return shown
 
 
-def _shown(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, MASK)
+def _shown(text: str) -> str:
     if _TELLING.search(text) is None:
         return text
     found = _ASSIGNMENT.match(text)
@@ -196,5 +259,40 @@ def _tells_nothing(text: str) -> bool:
 
 
 def _forms(secret: str) -> set[str]:
-    """The secret as it is, as a part of an URL, and inside a JSON text."""
-    return {secret, quote(secret, safe="", errors="surrogatepass"), json.dumps(secret)[1:-1]}
+    """The secret as it is, and as it may come back: in an URL, in JSON, in Python's and a shell's quotes, as base64 at
+    any place of a longer text, and in hexadecimal digits.
+    """
+    content = secret.encode("utf-8", "surrogatepass")
+    written = {
+        secret,
+        quote(content, safe=""),
+        quote(content),
+        quote_plus(content),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        shlex.quote(secret),
+        html.escape(secret),
+        content.hex(),
+        content.hex().upper(),
+    }
+    return written | (_base64_forms(content) if len(content) >= SHORTEST_REGISTERED else set())
+
+
+def _base64_forms(content: bytes) -> set[str]:
+    """What of the secret's base64 is the same whatever stands before and after it, for the three ways in which it can
+    begin in a longer text; in both alphabets.
+    """
+    forms = set()
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + content).rstrip(b"=").decode()
+        first = (0, 2, 3)[before]
+        last = len(encoded) - (1 if (before + len(content)) % 3 else 0)
+        whole = encoded[first:last]
+        forms |= {whole, whole.replace("+", "-").replace("/", "_")}
+    return forms
+
+
+def hide_known(text: str) -> str:
+    """A text without the secrets that are registered; what only looks like one stays. For what is stored as it came."""
+    return _registered.hide(text)

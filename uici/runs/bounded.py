@@ -11,6 +11,7 @@ import structlog
 
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Happened
+from uici.model.masking import mask
 from uici.model.rehearsal import Rehearsal
 from uici.ports import ConnectionReport, Executor
 
@@ -79,8 +80,11 @@ class BoundedCalls:
             self._inside += 1
         try:
             yield
-        except CallError:
-            raise
+        except CallError as error:
+            if (message := mask(error.message)) == error.message:
+                raise
+            # A platform quotes what it was sent. From here on the text is kept, sent on and cut.
+            raise CallError(error.kind, error.code, message, detail=mask(error.detail)) from None
         except ImportError as error:
             # Nothing can be sent without the SDK.
             message = f"{what}: {error}; install what the executor needs beside UICI"
@@ -89,7 +93,7 @@ class BoundedCalls:
             log.exception("executor_failed", environment=self._environment, what=what)
             # Of a change nobody knows how far it came, so its effect is looked for before anything else.
             kind = FailureKind.UNKNOWN if mutates else FailureKind.PERMANENT
-            message = f"{what}: the executor failed: {type(error).__name__}: {error}"
+            message = str(mask(f"{what}: the executor failed: {type(error).__name__}: {error}"))
             raise CallError(kind, "executor_failed", message) from error
         finally:
             with self._lock:

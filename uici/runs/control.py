@@ -22,7 +22,7 @@ from uici.intake.writer import Accepted, IntakeWriter
 from uici.model.alert import Notification
 from uici.model.base import JsonObject
 from uici.model.errors import Problem, ProblemKind, unknown_environment
-from uici.model.masking import mask
+from uici.model.masking import mask, register_named
 from uici.model.plan import Origin, Plan
 from uici.model.scope import EVERYTHING, Scope
 from uici.model.verdict import Answer
@@ -237,6 +237,9 @@ class Control:
         if environment is not None and isinstance(document, dict):
             document = {**document, "environment": environment}
         plan = parse_plan(document, self._services.site())
+        for step in plan.steps:
+            register_named(step.parameters)
+        plan = plan.model_copy(update={"reason": mask(plan.reason)})
         others = sorted({step.target for step in plan.steps[1:]} - {plan.steps[0].target})
         if others:
             raise Problem(

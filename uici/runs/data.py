@@ -12,6 +12,7 @@ from pydantic import Field
 from uici.model.alert import AlertOutcome
 from uici.model.base import Frozen, JsonObject
 from uici.model.incident import Finding
+from uici.model.masking import mask
 from uici.model.plan import Origin
 from uici.model.site import TargetSpec
 from uici.model.verdict import Verdict
@@ -194,8 +195,8 @@ class RunData(Frozen):
         return self.model_copy(update={"acted": bool(acted_with), "acted_with": acted_with})
 
     def ending(self, outcome: AlertOutcome, reason: str, **changes: object) -> RunData:
-        """The run on its way to its end."""
-        return self.to(Stage.CLOSE, outcome=outcome, reason=reason, **changes)
+        """The run on its way to its end. What a platform or a sender said may be a part of the reason."""
+        return self.to(Stage.CLOSE, outcome=outcome, reason=mask(reason), **changes)
 
 
 def meets_self(reason: str) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from uici.access.roles import Role
 from uici.model.base import JsonObject
+from uici.model.masking import mask
 from uici.model.operation import NAME
 from uici.model.plan import VerifySettings
 from uici.model.scope import EVERYTHING, Scope
 
-Words = Annotated[str, Field(max_length=2000)]
+# What people write is kept and told: a secret that they pasted is hidden before anything else sees it.
+Masked = AfterValidator(lambda text: str(mask(text)))
+Words = Annotated[str, Field(max_length=2000), Masked]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 
 
@@ -142,7 +145,7 @@ class VetoBody(_Body):
     remedy: Name
     environment: Name | None = None
     target: Name | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    reason: Annotated[str, Field(min_length=1, max_length=2000), Masked]
 
 
 class LiftBody(_Body):

@@ -92,6 +92,7 @@ def _engine(url: sqlalchemy.URL, pool_size: int, **more: Any) -> Engine:
         # A connection may have been cut since it was last used: the server was restarted, or another took its place.
         pool_pre_ping=True,
         connect_args=_CONNECTING,
+        hide_parameters=True,  # an error or a log line of the database must not hold what a plan is carried out with
         json_serializer=json_text,
         **more,
     )

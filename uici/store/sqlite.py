@@ -90,7 +90,12 @@ def _engine(
 ) -> Engine:
     connecting = {"timeout": 30, "factory": factory}
     engine = sqlalchemy.create_engine(
-        url, pool_size=pool_size, max_overflow=pool_size, connect_args=connecting, json_serializer=json_text
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args=connecting,
+        json_serializer=json_text,
+        hide_parameters=True,  # an error or a log line of the database must not hold what a plan is carried out with
     )
 
     @event.listens_for(engine, "connect")

@@ -19,6 +19,7 @@ from uici.model.builtin import OF_THE_RUN, PROPOSE, WAIT
 from uici.model.call import LEFT_TO_PEOPLE, Call, CallError, FailureKind, Happened
 from uici.model.condition import all_hold
 from uici.model.errors import Problem
+from uici.model.masking import mask
 from uici.model.plan import Origin, PreparedPlan, PreparedStep
 from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
@@ -204,7 +205,7 @@ def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call,
             "position": position,
             "number": data.attempt,
             "call": call.name,
-            "arguments": call.arguments,
+            "arguments": mask(call.arguments),
             "mutates": True,
             "fence": data.fence,
             "before": data.call_before,
