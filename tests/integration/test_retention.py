@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +18,8 @@ from tests.waiting import until
 from uici.bootstrap import Application
 from uici.catalogue.diagnostics import CatalogueError
 from uici.model.alert import Alert
-from uici.runs.retention import KINDS
 from uici.store.current import CURRENT
+from uici.store.database import Store
 from uici.store.schema import (
     alerts,
     attempts,
@@ -33,22 +35,8 @@ from uici.store.schema import (
     runs,
 )
 from uici.store.sums import outcome_sums
+from uici.store.workers import workers
 
-NEVER = {
-    "uici_meta": "two rows",
-    "slots": "one row for each target; its fencing number must never begin anew",
-    "heartbeats": "one row for each heartbeat",
-    "telling_windows": "one row for each channel and kind of message",
-    "freezes": "one row",
-    "tokens": "as many as people make",
-    "vetoes": "as many as people make",
-    "outcome_sums": "one row for each remedy, environment and verdict",
-    "audit_head": "one row",
-    "dependents": "a row for as long as its run waits",
-    "workers": "one row for each process at work; the dead are taken out",
-}
-"""The tables in which nothing grows old, each with why it stays small."""
-WITH_OTHERS = {"approvals": "incidents, runs", "deliveries": "outbox", "audit": "cut off from its oldest end"}
 PLATFORM = """
 retention:
   every_seconds: 0
@@ -121,16 +109,6 @@ def heal(application: Application, calendar: Calendar, count: int) -> None:
     for each in accepted:
         assert closed(application, each)["outcome"] == "healed"
     send(application, *(alert(f"web{number}", starts=now, status="resolved") for number in range(count)))
-
-
-def test_every_table_goes_or_has_a_reason_to_stay() -> None:
-    going = {kind.table.name for kind in KINDS} | set(WITH_OTHERS)
-    unknown = sorted(set(CURRENT.metadata.tables) - going - set(NEVER))
-    assert not unknown, (
-        f"{', '.join(unknown)}: say how long its rows are kept (a `Kind` of uici/runs/retention.py, or deleted "
-        "`with_them`), or here in NEVER why it stays small"
-    )
-    assert not going & set(NEVER)
 
 
 def test_what_is_kept_does_not_grow_with_the_weeks(application: Application, calendar: Calendar) -> None:
@@ -261,3 +239,38 @@ def test_a_person_s_word_goes_with_the_outcome(application: Application, calenda
     with application.store.read() as connection:
         assert connection.execute(select(feedback)).all() == connection.execute(select(choices)).all() == []
         assert connection.execute(select(kept_results.c.id)).all() == []
+
+
+def test_the_room_of_what_has_gone_is_given_back(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'uici.db'}")
+    store.migrate()
+    with store.write() as connection:
+        row = {"at": datetime.now(UTC), "type": "noise", "data": {"text": "x" * 2000}}
+        connection.execute(events.insert(), [row] * 20_000)
+    with store.write() as connection:
+        connection.execute(events.delete())
+    path = tmp_path / "uici.db"
+    checkpoint(path)
+    before = path.stat().st_size
+    while store.give_back():
+        pass
+    checkpoint(path)
+    assert path.stat().st_size < before / 4
+    store.close()
+
+
+def checkpoint(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_of_several_processes_the_oldest_does_the_rounds(application: Application) -> None:
+    mine = application.services.workers
+    assert mine.is_first()
+    older = {"id": "older", "host": "h", "pid": 1, "version": "1", "seen_at": datetime.now(UTC)}
+    with application.store.write() as connection:
+        connection.execute(workers.insert().values(**older, started_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    assert not mine.is_first()
+    with application.store.write() as connection:
+        connection.execute(workers.delete().where(workers.c.id == "older"))
+    assert mine.is_first()

@@ -129,7 +129,8 @@ class Application:
             lambda notification: self._intake.deliver(notification, SENDER),
             monotonic or time.monotonic,
         )
-        self.retention = Retention(self.store, self._clock, lambda: self.site.platform.retention)
+        kept = self.site.platform.retention
+        self.retention = Retention(self.store, self._clock, lambda: kept, mine=self.services.workers.is_first)
         self.configuration = Configuration(self._live, self.events, self._clock)
         self.control = Control(
             self.services,

@@ -77,6 +77,8 @@ class Retention:
                 # The others' turn.
                 self._stopping.wait(_PAUSE_SECONDS)
         gone["audit"] += self._cut_audit(settings, now)
+        while time.monotonic() < end and self._store.give_back():
+            self._stopping.wait(_PAUSE_SECONDS)
         gone = +gone
         if gone:
             log.info("retention_round", deleted=dict(gone))

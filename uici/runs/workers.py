@@ -50,6 +50,7 @@ _LATEST_SHOWN = bindparam("shown", type_=Text)
 LATEST_TIME = meta.c.name == "latest_time"
 """The latest time that any process has gone by, of those that share the state."""
 _ADVANCE = meta.update().where(LATEST_TIME, meta.c.value < _LATEST_SHOWN).values(value=_LATEST_SHOWN)
+_FIRST = select(workers.c.id).order_by(workers.c.started_at, workers.c.id).limit(1)
 _SEEN = select(workers.c.id, workers.c.beats)
 _DECLARE_DEAD = workers.delete().where(workers.c.id == bindparam("worker"), workers.c.beats == bindparam("stood_at"))
 _LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
@@ -99,6 +100,14 @@ class Workers:
             self._thread.join(self._takeover)
         with self._store.write_one() as connection:
             connection.execute(_LEAVE, {"worker": self.id})
+
+    def is_first(self) -> bool:
+        """Whether this is the one that has been at work for longest, of those that are in the list.
+
+        For what one of them is enough for; for a while two may think so, or none.
+        """
+        with self._store.read() as connection:
+            return connection.execute(_FIRST).scalar() == self.id
 
     def may_send(self, announced: float) -> bool:
         """Whether a call that was announced at that moment of `elapsed` may still be sent."""

@@ -112,6 +112,11 @@ class Store:
         """The room that is left where the state lies; None where that is not to be seen from here. Raises OSError."""
         return self._backend.free_bytes()
 
+    def give_back(self) -> bool:
+        """Give some of the room that deleted rows have left back, where that is ours to do; whether there is more."""
+        with self._turns.turn():
+            return self._backend.give_back()
+
     def close(self) -> None:
         """Close all connections."""
         close_pool(self.engine)

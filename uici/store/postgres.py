@@ -79,6 +79,10 @@ class PostgresBackend:
         """A pool for the durable engine, whose tables nobody else writes."""
         return _engine(self.url, _POOL_OF_RUNS)
 
+    def give_back(self) -> bool:
+        """False: the server's autovacuum does it."""
+        return False
+
     def free_bytes(self) -> int | None:
         """None: the room on the server's disk is not to be seen from here."""
         return None
