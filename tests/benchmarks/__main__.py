@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import accepting, catalogue, engine, healing, kubernetes, previewing, running, storm
+from tests.benchmarks import accepting, catalogue, engine, healing, kubernetes, previewing, replicas, running, storm
 from tests.benchmarks.measuring import Benchmark, Ratio, Result, write
 
 BENCHMARKS = (
@@ -19,6 +19,7 @@ BENCHMARKS = (
     Benchmark("intake", "alerts accepted durably over HTTP, beside a bare route with a commit", accepting.rates),
     Benchmark("runs", "incidents healed, beside the bare durable engine", running.rates),
     Benchmark("storm", "10,000 alerts on 1,000 targets at once, every one accounted for", storm.measure),
+    Benchmark("replicas", "one, two and four processes on one PostgreSQL", replicas.measure),
     Benchmark("previews", "previews in process and over HTTP", previewing.measure),
     Benchmark("lasting", "memory and state after ten thousand incidents", running.lasting),
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),

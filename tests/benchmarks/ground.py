@@ -12,7 +12,10 @@ from uici.model.base import JsonObject
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def site(folder: Path, targets: int, *, autonomy: str = "auto") -> Path:
+NEVER_HELD = {"release_share": 1, "release_seconds": 0}
+
+
+def site(folder: Path, targets: int, *, autonomy: str = "auto", state: str | None = None) -> Path:
     """One strategy that restarts, verified by one look; the limits are as wide as they go."""
     verify = {"within": 5, "stable_for": 0, "confirm_within": 0, "interval": 0.05}
     remedy = {"name": "restart", "steps": ["restart_service"], "verify": verify}
@@ -20,6 +23,7 @@ def site(folder: Path, targets: int, *, autonomy: str = "auto") -> Path:
     programs = {name: {"program": name, "command": ["/bin/true"]} for name in names(targets)}
     return write_site(
         folder,
+        platform={"self": {"names": ["uici"]}} | ({"state": state} if state is not None else {}),
         targets={"targets": {name: {"bindings": {"local": program}} for name, program in programs.items()}},
         strategies={"strategies": {"down": strategy}},
         policies={

@@ -25,7 +25,7 @@ from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.payload import parse_notification
 from uici.runs.journal import JsonSerializer
-from uici.store.database import Store
+from uici.store.database import Store, close_pool
 from uici.store.schema import runs
 
 STAGES, WRITTEN = 5, 3
@@ -49,7 +49,7 @@ def rates(folder: Path) -> Result:
     beside: dict[int, list[float]] = {STAGES: [], WRITTEN: []}
     for number in range(_ROUNDS):
         for steps, found in beside.items():
-            found.append(_bare(folder / f"bare{number}-{steps}", steps))
+            found.append(bare(_file(folder / f"bare{number}-{steps}"), steps))
         own.append(_healings(folder / f"own{number}"))
     return Result(
         name="runs",
@@ -141,14 +141,20 @@ def _running(config: Path, folder: Path) -> Iterator[Application]:
         application.stop()
 
 
-def _bare(folder: Path, steps: int) -> float:
+def _file(folder: Path) -> str:
     folder.mkdir()
-    store = Store(f"sqlite:///{folder / 'bench.db'}")
+    return f"sqlite:///{folder / 'bench.db'}"
+
+
+def bare(state: str, steps: int) -> float:
+    """Workflows a second of the bare engine with so many steps, on the settings of our own state."""
+    store = Store(state)
     store.migrate()
+    engine = store.engine_for_runs()
     config: DBOSConfig = {
         "name": "uici-bench",
-        "system_database_url": f"sqlite:///{folder / 'bench.db'}",
-        "system_database_engine": store.engine_for_runs(),
+        "system_database_url": engine.url.render_as_string(hide_password=False),
+        "system_database_engine": engine,
         "executor_id": str(uuid4()),
         "application_version": "bench",
         "serializer": JsonSerializer(),
@@ -192,4 +198,5 @@ def _bare(folder: Path, steps: int) -> float:
         return _AT_ONCE / (time.perf_counter() - begun)
     finally:
         DBOS.destroy(destroy_registry=True)
+        close_pool(engine)
         store.close()
