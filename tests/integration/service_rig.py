@@ -1,6 +1,7 @@
 """A whole UICI behind a real socket, for the tests of the service and of the command line."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ import uvicorn
 from uici.access.roles import Role
 from uici.access.tokens import TokenStore
 from uici.bootstrap import Application
+from uici.bootstrap.serving import protocol
 from uici.service.app import close_streams, create_app
-from uici.service.connections import bounded
 
 DEADLINE = 30.0
 MAX_BODY = 65_536
@@ -31,6 +32,7 @@ targets:
 PLATFORM = f"""
 service: {{max_body_bytes: {MAX_BODY}, max_json_depth: 12}}
 intake: {{commit_seconds: 3.0, queue_notifications: 2}}
+access: {{rates: {{wrong_per_minute: 100000, requests_per_minute: 100000}}}}
 """
 
 
@@ -73,12 +75,16 @@ class Served:
 
 
 @contextmanager
-def serving(folder: Path, *, state: str = "", **files: str) -> Iterator[Served]:
-    """Serve a site that lives in `folder` until the block ends; without `state` it is a file there."""
+def serving(folder: Path, *, trusted: ssl.SSLContext | None = None, state: str = "", **files: str) -> Iterator[Served]:
+    """Serve a site that lives in `folder` until the block ends; without `state` it is a file there.
+
+    `trusted` is how the client speaks TLS.
+    """
     state = state or f"sqlite:///{folder / 'state' / 'uici.db'}"
     application = Application(write_site(folder / "config", **files), state)
     application.start()
-    app = create_app(application.control, application.site.platform.service, application.site.platform.intake)
+    set_up = application.site.platform
+    app = create_app(application.control, set_up.service, set_up.intake, set_up.access)
     # asyncio turns Nagle's algorithm off only where the protocol is named: without it each answer takes 40 ms more.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
@@ -88,14 +94,14 @@ def serving(folder: Path, *, state: str = "", **files: str) -> Iterator[Served]:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
-        http=bounded(application.site.platform.service.connections),
+        **protocol(set_up.service),
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="service")
     thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    url = f"{'http' if set_up.service.tls is None else 'https'}://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        with httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=DEADLINE, trust_env=False, verify=trusted or True) as client:
             yield Served(
                 application=application,
                 url=url,

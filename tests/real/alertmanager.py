@@ -12,6 +12,7 @@ import yaml
 
 from tests.real.components import ALERTMANAGER_BINARIES, binary, free_port, require_component
 from tests.real.process import running
+from tests.real.remote import Pair
 from tests.real.web import web
 
 
@@ -41,11 +42,14 @@ class Alertmanager:
         repeat_interval: str = "1h",
         send_resolved: bool = True,
         max_alerts: int = 0,
+        certificate: Pair | None = None,
+        ca_file: str | None = None,
     ) -> str:
         """The text of a configuration with one webhook receiver.
 
         `token_file` holds a bearer token; `basic_auth` is a user name and the file of the password. `group_by`
-        is `...` (every alert a group of its own) unless given.
+        is `...` (every alert a group of its own) unless given. With `ca_file` it trusts that authority, and shows
+        `certificate` where there is one.
         """
         webhook: dict[str, Any] = {"url": webhook_url, "send_resolved": send_resolved, "max_alerts": max_alerts}
         if token_file is not None:
@@ -55,6 +59,11 @@ class Alertmanager:
         elif basic_auth is not None:
             user, password_file = basic_auth
             webhook["http_config"] = {"basic_auth": {"username": user, "password_file": str(password_file.resolve())}}
+        if ca_file is not None:
+            tls: dict[str, Any] = {"ca_file": ca_file}
+            if certificate is not None:
+                tls |= {"cert_file": str(certificate.certificate), "key_file": str(certificate.key)}
+            webhook.setdefault("http_config", {})["tls_config"] = tls
         return yaml.safe_dump(
             {
                 "route": {

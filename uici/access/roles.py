@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from uici.model.base import Frozen
+from uici.model.credentials import Role as Role
 from uici.model.scope import EVERYTHING, Scope
 
 
@@ -22,17 +23,6 @@ class Permission(StrEnum):
     APPROVE = "approve"  # answer for a run that waits
     AUDIT = "audit"  # read the log of all decisions
     ADMINISTER = "administer"  # create and revoke tokens, load the configuration again, test the ways to people
-
-
-class Role(StrEnum):
-    """What a token is for. viewer < operator < approver < admin; `alertmanager` and `auditor` stand beside them."""
-
-    ALERTMANAGER = "alertmanager"
-    VIEWER = "viewer"
-    AUDITOR = "auditor"
-    OPERATOR = "operator"
-    APPROVER = "approver"
-    ADMIN = "admin"
 
 
 _VIEWER = frozenset({Permission.VIEW, Permission.PREVIEW})

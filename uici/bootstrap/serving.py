@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -16,8 +18,10 @@ from fastapi import FastAPI
 from structlog.typing import EventDict
 
 from uici.bootstrap.application import Application
+from uici.model.credentials import TlsSettings
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import mask
+from uici.model.settings import ServiceSettings
 from uici.model.terminals import one_line, printable
 from uici.service.app import close_streams, create_app
 from uici.service.connections import bounded
@@ -62,17 +66,17 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
     configure_logging()
     application = Application(config, state)
     host, port = _address(listen or application.site.platform.service.listen)
-    app = create_app(application.control, application.site.platform.service, application.site.platform.intake)
+    platform = application.site.platform
+    app = create_app(application.control, platform.service, platform.intake, platform.access)
     settings = uvicorn.Config(
         app,
         host=host,
         port=port,
         log_config=None,
         access_log=False,
-        server_header=False,
-        http=bounded(application.site.platform.service.connections),
-        timeout_graceful_shutdown=int(application.site.platform.service.shutdown_seconds),
+        timeout_graceful_shutdown=int(platform.service.shutdown_seconds),
         timeout_keep_alive=30,
+        **protocol(platform.service),
     )
     server = _Server(settings, app, application.configuration.ask)
     listening = _listen(host, port)
@@ -90,6 +94,38 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         application.stop()
         log.info("stopped")
     return 0 if server.started else 1
+
+
+def protocol(service: ServiceSettings) -> dict[str, Any]:
+    """What the server is told about connections and TLS.
+
+    Raises Problem for files that are missing or do not fit each other.
+    """
+    common = {"http": bounded(service.connections), "server_header": False}
+    return common | (_tls(service.tls) if service.tls is not None else {})
+
+
+def _tls(settings: TlsSettings) -> dict[str, Any]:
+    asked = ssl.CERT_REQUIRED if settings.client_certificates == "required" else ssl.CERT_OPTIONAL
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+        if settings.client_ca is not None:
+            context.load_verify_locations(settings.client_ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise Problem(
+            ProblemKind.UNPROCESSABLE,
+            "unusable_certificate",
+            f"the certificate, its key or the clients' authority cannot be used: {error.strerror or error}",
+            where="platform.yml: service.tls",
+            hint="give PEM files that UICI may read, and a key that belongs to the certificate",
+        ) from None
+    return {
+        "ssl_certfile": settings.certificate,
+        "ssl_keyfile": settings.key,
+        "ssl_ca_certs": settings.client_ca,
+        "ssl_cert_reqs": asked if settings.client_ca is not None else ssl.CERT_NONE,
+    }
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -28,6 +28,7 @@ _KIND = {
     409: ProblemKind.CONFLICT,
     413: ProblemKind.TOO_LARGE,
     422: ProblemKind.UNPROCESSABLE,
+    429: ProblemKind.TOO_MANY,
 }
 
 

@@ -56,13 +56,14 @@ _EXIT_OF = {
     ProblemKind.CONFLICT: Exit.NO,
     ProblemKind.UNAUTHENTICATED: Exit.UNREACHABLE,
     ProblemKind.FORBIDDEN: Exit.UNREACHABLE,
+    ProblemKind.TOO_MANY: Exit.UNREACHABLE,
     ProblemKind.UNAVAILABLE: Exit.UNREACHABLE,
 }
 
 
 def exit_code(problem: Problem) -> int:
     """The exit code that tells of `problem`."""
-    if problem.kind is ProblemKind.FORBIDDEN and problem.code != "permission_missing":
+    if problem.kind is ProblemKind.FORBIDDEN and problem.code not in ("permission_missing", "out_of_scope", "no_role"):
         return Exit.NO  # a guard's answer, not the token's
     if problem.code == "state_unusable":
         return Exit.USAGE  # a file of this machine; no server was asked

@@ -19,6 +19,7 @@ class ProblemKind(StrEnum):
     CONFLICT = "conflict"  # 409: the present state does not allow it
     TOO_LARGE = "too_large"  # 413
     UNPROCESSABLE = "unprocessable"  # 422: well-formed, but it means nothing here
+    TOO_MANY = "too_many"  # 429
     UNAVAILABLE = "unavailable"  # 503: try again later
 
 
@@ -35,6 +36,7 @@ class Problem(Exception):  # noqa: N818  # the name of RFC 9457, whose documents
         allowed: Iterable[str] = (),
         hint: str = "",
         errors: tuple[JsonObject, ...] = (),
+        retry_seconds: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -48,6 +50,8 @@ class Problem(Exception):  # noqa: N818  # the name of RFC 9457, whose documents
         """What to do."""
         self.errors = errors
         """Further problems of the same request, all at once."""
+        self.retry_seconds = retry_seconds
+        """When to try again, where that is known."""
 
 
 def together(problems: Sequence[Problem], *, place: str = "where") -> Problem:

@@ -64,7 +64,10 @@ def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(expression(patterns), re.DOTALL)
 
 
+def matches(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether one of the patterns is this name."""
+    return _compiled(patterns).match(name) is not None
+
+
 def _among(patterns: tuple[str, ...], name: str | None) -> bool:
-    if ANY in patterns:
-        return True
-    return name is not None and _compiled(patterns).match(name) is not None
+    return ANY in patterns or (name is not None and matches(patterns, name))

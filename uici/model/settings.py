@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from uici.model.base import Frozen
+from uici.model.credentials import AccessSettings, TlsSettings
 from uici.model.retention import RetentionSettings
 from uici.model.secret import SecretReference
 
@@ -57,6 +58,7 @@ class ServiceSettings(Frozen):
     max_json_depth: int = Field(default=32, ge=4, le=200)
     shutdown_seconds: Seconds = 20.0
     connections: ConnectionSettings = ConnectionSettings()
+    tls: TlsSettings | None = Field(default=None, description="null: plain HTTP, for what stands before it to encrypt")
     fleet_seconds: Seconds = Field(
         default=10.0, description="how long a look at the whole fleet waits for an environment's platform"
     )
@@ -270,6 +272,7 @@ class PlatformFile(Frozen):
         "several processes share it",
     )
     service: ServiceSettings = ServiceSettings()
+    access: AccessSettings = AccessSettings()
     intake: IntakeSettings = IntakeSettings()
     runs: RunSettings = RunSettings()
     notify: NotifySettings = NotifySettings()

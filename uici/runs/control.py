@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import datetime
 from typing import IO, Any
 
 from sqlalchemy import Connection, Row, select
@@ -69,6 +70,10 @@ class Control:
         self.learning = Learning(services)
         self.configuration = configuration
         self.notifications = notifications
+
+    def now(self) -> datetime:
+        """The time by which everything is judged."""
+        return self._services.clock.now()
 
     # --- alerts ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from uici.model.credentials import AccessSettings
 from uici.model.errors import Problem, ProblemKind
 from uici.model.settings import IntakeSettings, ServiceSettings
 from uici.service import (
@@ -30,6 +31,7 @@ from uici.service import (
 from uici.service.admission import Admission
 from uici.service.arrivals import Arrivals
 from uici.service.context import Context
+from uici.service.gate import Gate
 from uici.service.problems import problem_response
 from uici.service.stream import Follower
 
@@ -37,12 +39,8 @@ if TYPE_CHECKING:
     from uici.runs.control import Control
 
 _WEBHOOK_THREADS = 8
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-)
+_HEADERS = tuple((name.encode(), value.encode()) for name, value in problems.HEADERS.items())
+_OVER_TLS = ((b"strict-transport-security", b"max-age=31536000"),)
 
 
 class _SecurityHeaders:
@@ -54,7 +52,9 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                there = {name for name, _ in message["headers"]}
+                more = [(name, value) for name, value in _HEADERS if name not in there]
+                message["headers"] = [*message["headers"], *more, *(_OVER_TLS if scope["scheme"] == "https" else ())]
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
@@ -79,8 +79,14 @@ class _OnlyText:
         await self._app(scope, receive, send)
 
 
-def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettings) -> FastAPI:
-    """The application over `control`. Starting and stopping `control` is the caller's business.
+def create_app(
+    control: Control,
+    settings: ServiceSettings,
+    intake: IntakeSettings,
+    access: AccessSettings | None = None,
+) -> FastAPI:
+    """The application over `control`. Starting and stopping `control` is the caller's business. Raises Problem for a
+    secret that is missing.
 
     Open event streams end when the application shuts down; a server that waits for open connections first
     calls `close_streams` when it is asked to stop.
@@ -102,6 +108,7 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    threads = CapacityLimiter(_WEBHOOK_THREADS)
     app.state.context = Context(
         control=control,
         service=settings,
@@ -109,7 +116,8 @@ def create_app(control: Control, settings: ServiceSettings, intake: IntakeSettin
         follower=follower,
         arrivals=Arrivals(),
         admission=Admission(settings, intake, control.free_bytes),
-        webhook_threads=CapacityLimiter(_WEBHOOK_THREADS),
+        gate=Gate(control, access or AccessSettings(), intake.basic_auth_user, threads),
+        webhook_threads=threads,
     )
     app.add_middleware(_OnlyText)
     app.add_middleware(_SecurityHeaders)

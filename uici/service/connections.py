@@ -18,8 +18,10 @@ from uvicorn.server import ServerState
 
 from uici.model.errors import Problem, ProblemKind
 from uici.model.settings import ConnectionSettings
-from uici.service.problems import MEDIA_TYPE, RETRY_SECONDS, problem_document
+from uici.service.problems import HEADERS, MEDIA_TYPE, RETRY_SECONDS, problem_document
 
+PEER_CERTIFICATE = "uici_peer_certificate"
+"""In the state of each request of a connection whose client has shown a certificate."""
 _TOLD_SECONDS = 60.0
 """At most so often is it said that connections were dropped: whoever opens thousands shall not fill the log, too."""
 
@@ -55,6 +57,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base class has it
         """Take the connection; where there are too many, in the place of one that asks nothing."""
         super().connection_made(transport)
+        certificate = transport.get_extra_info("peercert")
+        if certificate:  # TLS has verified it; nothing that a client writes gets to where it is kept
+            self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
         self._since = self.loop.time()
         if len(self.connections) > self.limits.most and not self._make_room():
             self._refuse(ProblemKind.UNAVAILABLE, 503, "too_many_connections", "all connections are taken; try again")
@@ -171,6 +176,7 @@ class BoundedProtocol(HttpToolsProtocol):
             f"content-type: {MEDIA_TYPE}",
             f"content-length: {len(body)}",
             "connection: close",
+            *(f"{name}: {value}" for name, value in HEADERS.items()),
         ]
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             lines.append(f"retry-after: {RETRY_SECONDS}")

@@ -16,6 +16,7 @@ from uici.service.stream import Follower
 
 if TYPE_CHECKING:
     from uici.runs.control import Control
+    from uici.service.gate import Gate
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Context:
     service: ServiceSettings
     intake: IntakeSettings
     follower: Follower
+    gate: Gate
     arrivals: Arrivals[Accepted]
     """How commits become answers."""
     admission: Admission

@@ -106,16 +106,23 @@ _PROBLEM_SCHEMA: Final[JsonObject] = {
 }
 _SECURITY_SCHEMES: Final[JsonObject] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "a token from `uici token create`"},
-    "basic": {"type": "http", "scheme": "basic", "description": "the configured user, a token as password"},
+    "basic": {"type": "http", "scheme": "basic", "description": "a token's id or name, and the token as password"},
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "webhook-signature",
+        "description": "Standard Webhooks, with webhook-id and webhook-timestamp",
+    },
+    "certificate": {"type": "mutualTLS", "description": "a client certificate to which platform.yml gives a role"},
 }
 
 
 def problems(*statuses: int) -> Responses:
-    """The problem responses that a route documents; a route with a token has 401 and 403 anyway."""
+    """The problem responses that a route documents; a route with a token has 401, 403 and 429 anyway."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _PROBLEM}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({*statuses, 401, 403, 503})
+        for status in sorted({*statuses, 401, 403, 429, 503})
     }
 
 

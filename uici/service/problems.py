@@ -25,6 +25,16 @@ WEBHOOK_PATH = "/webhooks/alertmanager"
 RETRY_SECONDS = 1
 """What `Retry-After` says: overload passes quickly, and Alertmanager has a backoff of its own."""
 
+HEADERS: Mapping[str, str] = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+}
+"""On every answer: what keeps browsers from guessing, storing, framing or embedding it."""
+
 STATUS: Mapping[ProblemKind, int] = {
     ProblemKind.INVALID: 400,
     ProblemKind.UNAUTHENTICATED: 401,
@@ -33,12 +43,14 @@ STATUS: Mapping[ProblemKind, int] = {
     ProblemKind.CONFLICT: 409,
     ProblemKind.TOO_LARGE: 413,
     ProblemKind.UNPROCESSABLE: 422,
+    ProblemKind.TOO_MANY: 429,
     ProblemKind.UNAVAILABLE: 503,
 }
 
 _TURNED_AWAY: Mapping[ProblemKind, str] = {
     ProblemKind.UNAUTHENTICATED: "authentication_failed",
     ProblemKind.FORBIDDEN: "permission_denied",
+    ProblemKind.TOO_MANY: "rate_limited",
 }
 _log = structlog.get_logger(__name__)
 
@@ -75,13 +87,16 @@ def problem_response(
     response = JSONResponse(
         problem_document(problem, status, instance), status_code=status, media_type=MEDIA_TYPE, headers=headers
     )
+    # Here too: the answer to a defect is given outside of what adds them to all others.
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
     if status == HTTPStatus.UNAUTHORIZED:
         error = ', error="invalid_token"' if problem.code == "invalid_token" else ""
         response.headers.append("WWW-Authenticate", f'Bearer realm="uici"{error}')
         if request.url.path == WEBHOOK_PATH:
             response.headers.append("WWW-Authenticate", 'Basic realm="uici", charset="UTF-8"')
-    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers.setdefault("Retry-After", str(RETRY_SECONDS))
+    elif status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        response.headers.setdefault("Retry-After", str(problem.retry_seconds or RETRY_SECONDS))
     elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body was not read, so the connection cannot carry another request.
         response.headers["Connection"] = "close"

@@ -45,7 +45,7 @@ class _PlainRoute(APIRoute):
 
 
 router = APIRouter(tags=["webhooks"], route_class=_PlainRoute)
-_reporter = requires(Permission.WEBHOOK, basic=True)
+_reporter = requires(Permission.WEBHOOK)
 
 
 @router.post(
@@ -53,16 +53,21 @@ _reporter = requires(Permission.WEBHOOK, basic=True)
     status_code=202,
     summary="Report alerts, as Alertmanager's webhook_config does (version 4)",
     responses=json_answer(202, "Committed; the incidents that the alerts touched.", ACCEPTED) | problems(400, 413, 503),
-    openapi_extra=json_request({"type": "object"}, NOTIFICATION) | security("bearer", "basic"),
+    openapi_extra=json_request({"type": "object"}, NOTIFICATION)
+    | security("bearer", "basic", "signature", "certificate"),
 )
 async def report_alerts(request: Request) -> Response:
     """Commit the alerts of one notification and name the incidents they belong to."""
     context: Context = request.app.state.context
-    caller = await _reporter(request, context)
+    try:
+        caller = await _reporter(request, context)
+    except BodyTooLargeError as error:
+        raise error.problem() from None
     size = declared_size(request)
     refusal = context.admission.refusal(size)
     if refusal is not None:
-        await let_it_finish(request.stream(), context.service.max_body_bytes)
+        if not hasattr(request.state, "body"):
+            await let_it_finish(request.stream(), context.service.max_body_bytes)
         raise refusal
     with context.admission.holding(size):
         return await _taken(request, context, caller)
@@ -71,7 +76,9 @@ async def report_alerts(request: Request) -> Response:
 async def _taken(request: Request, context: Context, caller: Caller) -> Response:
     control = context.control
     try:
-        body = await read_body(request, context.service.max_body_bytes)
+        # Of a signed request it was read before, to check the signature.
+        body = getattr(request.state, "body", None)
+        body = body if body is not None else await read_body(request, context.service.max_body_bytes)
     except BodyTooLargeError as error:
         # People are told, because Alertmanager will not send these alerts again.
         await to_thread.run_sync(control.refusals.oversized, caller.actor, error.size, limiter=context.webhook_threads)
