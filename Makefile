@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+ATTACK_MINUTES ?= 2
+FUZZ_MINUTES ?= 5
+FUZZ_ARGS ?=
 # Most tests wait for something, so they go well with more workers than processors.
 JOBS ?= 4
 BIN := .venv/bin
@@ -11,13 +14,16 @@ DEV_READY := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench schemas clean
+.PHONY: help demo test check bench attack fuzz dependency-audit schemas clean
 
 help:
 	@echo "make demo    break three local services and watch UICI heal them (about a minute, leaves nothing running)"
 	@echo "make test    the whole test suite; what needs a component that is not here is skipped, with the reason"
 	@echo "make check   style, types, import rules, and the shipped configuration"
 	@echo "make bench   the benchmarks; figures as JSON under build/bench/"
+	@echo "make attack  the attacks, with some minutes of requests drawn from the API's description (ATTACK_MINUTES)"
+	@echo "make fuzz    minutes of fuzzing of all that reads foreign texts (FUZZ_MINUTES, FUZZ_ARGS)"
+	@echo "make dependency-audit   known vulnerabilities of what is installed; fails where that could not be judged"
 	@echo "make schemas write the JSON Schemas of the configuration files anew, under infrastructure/schemas/"
 	@echo "make clean   remove what these targets made, .venv included"
 
@@ -55,6 +61,16 @@ check: $(DEV_READY)
 bench: $(DEV_READY)
 	@mkdir -p build/bench
 	$(BIN)/python -m tests.benchmarks --out build/bench
+
+attack: $(DEV_READY)
+	$(BIN)/python -m pytest tests/attack tests/fuzz $(PYTEST_ARGS)
+	$(BIN)/python -m tests.attack --minutes $(ATTACK_MINUTES)
+
+fuzz: $(DEV_READY)
+	$(BIN)/python -m tests.fuzz --minutes $(FUZZ_MINUTES) $(FUZZ_ARGS)
+
+dependency-audit: $(DEV_READY)
+	$(BIN)/python -m tests.attack.dependencies
 
 schemas: $(RUN_READY)
 	$(BIN)/uici schema --out infrastructure/schemas

@@ -20,6 +20,7 @@ _T = TypeVar("_T")
 _Model = TypeVar("_Model", bound=BaseModel)
 _INLINE_BYTES = 65_536
 """Larger bodies are parsed in a thread, so that one sender's megabytes do not stop everybody's requests."""
+_REPORTED = 100  # enough to see the pattern; an answer must not outgrow the question
 _LINGER_SECONDS = 2.0
 _UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
 """PostgreSQL has no NUL, and nothing has halves of characters."""
@@ -137,14 +138,14 @@ def validated(model: type[_Model], document: JsonObject) -> _Model:
                 "code": each["type"],
                 "detail": each["msg"].removeprefix("Value error, "),
             }
-            for each in found
+            for each in found[:_REPORTED]
         )
         first = errors[0]
         known = list(model.model_fields) if first["code"] == "extra_forbidden" else []
         raise Problem(
             ProblemKind.UNPROCESSABLE,
             "invalid_body",
-            f"{first['pointer']}: {first['detail']}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
+            f"{first['pointer']}: {first['detail']}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""),
             where=first["pointer"],
             allowed=known,
             hint="GET /openapi.json describes the body with examples",

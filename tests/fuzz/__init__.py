@@ -1,0 +1,1 @@
+"""Fuzzing for minutes instead of moments: `make fuzz`."""
