@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from uici.model.base import Frozen
 
 _BODY_LIMIT = 65536  # a probe asks for the status; a body is read only so far that the connection ends in order
+_OK = 200
 
 
 class ProbeResult(TypedDict):
@@ -29,7 +30,7 @@ class Probe(Frozen):
 
     http: str | None = Field(default=None, max_length=2048, description="URL; a redirect is not followed")
     tcp: str | None = Field(default=None, max_length=300, description="host:port; IPv6 addresses in brackets")
-    expect_status: int = Field(default=200, ge=100, le=599)
+    expect_status: int = Field(default=_OK, ge=100, le=599)
     timeout: float = Field(default=2.0, gt=0, le=60, description="seconds for each wait: to connect, for the answer")
 
     @field_validator("http")
@@ -58,7 +59,8 @@ class Probe(Frozen):
     def _exactly_one(self) -> Probe:
         if (self.http is None) is (self.tcp is None):
             raise ValueError("a probe has exactly one of http and tcp")
-        if self.tcp is not None and "expect_status" in self.model_fields_set:
+        # By its value: what was written down in full says the default, too.
+        if self.tcp is not None and self.expect_status != _OK:
             raise ValueError("expect_status belongs to http")
         return self
 

@@ -15,15 +15,17 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 NEVER_HELD = {"release_share": 1, "release_seconds": 0}
 
 
-def site(folder: Path, targets: int, *, autonomy: str = "auto", state: str | None = None) -> Path:
-    """One strategy that restarts, verified by one look; the limits are as wide as they go."""
+def site(
+    folder: Path, targets: int, *, autonomy: str = "auto", state: str | None = None, **platform: JsonObject
+) -> Path:
+    """One strategy that restarts, verified by one look; the limits are as wide as they go. `platform`: more of it."""
     verify = {"within": 5, "stable_for": 0, "confirm_within": 0, "interval": 0.05}
     remedy = {"name": "restart", "steps": ["restart_service"], "verify": verify}
     strategy = {"match": ['alertname=~"Down.*"'], "diagnose": ["get_service_status"], "remedies": [remedy]}
     programs = {name: {"program": name, "command": ["/bin/true"]} for name in names(targets)}
     return write_site(
         folder,
-        platform={"self": {"names": ["uici"]}} | ({"state": state} if state is not None else {}),
+        platform={"self": {"names": ["uici"]}, **platform} | ({"state": state} if state is not None else {}),
         targets={"targets": {name: {"bindings": {"local": program}} for name, program in programs.items()}},
         strategies={"strategies": {"down": strategy}},
         policies={

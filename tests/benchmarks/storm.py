@@ -20,6 +20,8 @@ from uici.model.alert import AlertOutcome
 _CONNECTIONS = 32
 _ALERTS_EACH = 10
 _RETRY_SECONDS = 0.5
+_WAIT_SECONDS = 0.1
+"""What has to wait longer for its turn is refused and sent again: the promise is 200 ms, or 503."""
 _OUTCOMES = tuple(outcome.value for outcome in AlertOutcome)
 
 
@@ -46,7 +48,7 @@ class Stormed:
 
 def storm(folder: Path, *, alerts: int, targets: int, connections: int, patience: float) -> Stormed:
     """Send them over as many connections, each notification until it is accepted; then wait for the end of all runs."""
-    config = ground.site(folder / "site", targets)
+    config = ground.site(folder / "site", targets, intake={"wait_seconds": _WAIT_SECONDS})
     with Server(config, entry=served.UICI) as uici:
         key = {"Authorization": f"Bearer {uici.tokens[Role.ALERTMANAGER]}"}
         bodies = ground.bodies(alerts // _ALERTS_EACH, _ALERTS_EACH, targets)

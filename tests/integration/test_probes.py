@@ -106,7 +106,7 @@ def test_what_is_no_http_is_a_result() -> None:
         {"tcp": "a:0"},
         {"tcp": ":1"},
         {"tcp": "a:٣"},
-        {"tcp": "a:1", "expect_status": 200},
+        {"tcp": "a:1", "expect_status": 201},
         {"http": "http://a/", "timeout": 0},
         {"http": "http://a/", "command": "x"},
     ],
@@ -114,3 +114,8 @@ def test_what_is_no_http_is_a_result() -> None:
 def test_what_is_no_probe_is_refused(probe: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Probe.model_validate(probe)
+
+
+@pytest.mark.parametrize("probe", [Probe(tcp="127.0.0.1:5432"), Probe(http="http://127.0.0.1/", expect_status=204)])
+def test_a_probe_that_was_written_down_in_full_can_be_read_again(probe: Probe) -> None:
+    assert Probe.model_validate(probe.model_dump(mode="json")) == probe

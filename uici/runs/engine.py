@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
 from uici.runs.data import RunData, RunState, Stage
+from uici.runs.due import due_runs
 from uici.runs.journal import JsonSerializer, forget_ended_parts
 from uici.runs.lease import Lease
 from uici.runs.records import StalePartError
@@ -40,16 +41,6 @@ _RUN = select(runs).where(runs.c.id == bindparam("run"))
 _NEXT_DUE = select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > bindparam("now"))
 _WANTED = (
     select(runs.c.environment).where(runs.c.state == RunState.WAITING, runs.c.due_at <= bindparam("now")).distinct()
-)
-_DUE = (
-    select(runs.c.id, runs.c.part)
-    .where(
-        runs.c.state == RunState.WAITING,
-        runs.c.due_at <= bindparam("now"),
-        runs.c.environment.is_not_distinct_from(bindparam("place")),
-    )
-    .order_by(runs.c.due_at, runs.c.created_at)
-    .limit(bindparam("most"))
 )
 _TAKE_UP = (
     runs.update()
@@ -226,8 +217,7 @@ class Engine:
                 if room == 0:
                     continue
                 # Some of them are being started already.
-                here = {"now": now, "place": place, "most": self._settings.threads + room}
-                for row in connection.execute(_DUE, here):
+                for row in due_runs(connection, now, place, self._settings.threads + room):
                     if room > 0 and self._reserve(f"{row.id}:{row.part}", place):
                         chosen[f"{row.id}:{row.part}"] = (row.id, row.part)
                         room -= 1
