@@ -9,6 +9,9 @@ from typing import TypeVar
 PATIENCE_SECONDS = 90.0
 """Far longer than anything takes on a busy machine, and shorter than a test may last."""
 _PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.25
+_SHARE = 20
+"""A pause is at most this part of what has been waited: what comes is seen that much later."""
 
 Seen = TypeVar("Seen")
 
@@ -23,9 +26,11 @@ def until(
     """The first true value of `look`.
 
     Raises AssertionError that tells `what` was waited for, what was seen last, and what `explain` says then. Between
-    two looks it rests for as long as a look takes, so that costly ones leave the machine to what is waited for.
+    two looks it rests for as long as a look takes, and the longer the longer it has waited, so that the looks leave the
+    machine to what is waited for.
     """
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
+    deadline = started + seconds
     while True:
         begun = time.monotonic()
         seen = look()
@@ -35,4 +40,5 @@ def until(
         if now >= deadline:
             known = f"\n{explain()}" if explain is not None else ""
             raise AssertionError(f"waited {seconds:g} s in vain for: {what}; last seen: {seen!r:.2000}{known}")
-        time.sleep(max(_PAUSE_SECONDS, now - begun))
+        patient = min((now - started) / _SHARE, _LONGEST_PAUSE_SECONDS)
+        time.sleep(max(_PAUSE_SECONDS, now - begun, patient))
