@@ -23,6 +23,7 @@ import pytest
 
 from tests.real.components import require
 from tests.real.docker import DockerEngine, images_digest
+from tests.real.kubernetes_looks import Looks
 from tests.waiting import until
 from uici.model.base import JsonObject
 
@@ -37,6 +38,7 @@ class RealCluster:
     def __init__(self, kubeconfig: str, folder: Path) -> None:
         self.kubeconfig = kubeconfig
         self.folder = folder
+        self._looks = Looks(kubeconfig)
 
     @property
     def connection(self) -> JsonObject:
@@ -58,7 +60,8 @@ class RealCluster:
 
     def get(self, *arguments: str) -> Any:
         """`kubectl get` as JSON."""
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+        seen = self._looks.get(arguments)
+        return json.loads(self.kubectl("get", *arguments, "-o", "json")) if seen is None else seen
 
     def resource_versions(self, namespace: str) -> dict[str, str]:
         """Every object of the namespace that is no event -> its resourceVersion, another after any change."""
@@ -142,10 +145,7 @@ class RealCluster:
     def new_namespace(self, name: str) -> None:
         """Make a namespace, and return when pods can be made in it."""
         self.kubectl("create", "namespace", name)
-        until(
-            lambda: self.kubectl("-n", name, "get", "serviceaccount", "default", check=False) != "",
-            "the namespace has its service account",
-        )
+        until(lambda: self.get("-n", name, "serviceaccounts")["items"], "the namespace has its service account")
 
     def clear(self, namespace: str) -> None:
         """Delete a namespace with all that is in it, its pods first: they may stay for as long as they like else."""
