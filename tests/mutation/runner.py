@@ -32,6 +32,7 @@ import psutil
 import pytest
 
 from tests.mutation.mutants import Mutant, mutants, put_in_force
+from uici.catalogue.executors import discover_executors
 
 _SHOW = "UICI_MUTATION_SHOW"
 """Set in the environment: what the children write is shown."""
@@ -65,6 +66,7 @@ class Mutation:
         self._reach: dict[tuple[str, int], list[tuple[float, int]]] = {}
 
     def pytest_collection_finish(self) -> None:
+        discover_executors()  # once, instead of by each child that makes an application
         if os.environ.get("UICI_TEST_DOCKER_HOST"):
             from tests.real.docker import DockerEngine  # here, because pytest wants to import that module itself
 
