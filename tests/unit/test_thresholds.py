@@ -54,6 +54,14 @@ def test_the_shape_is_walked_to_its_leaves() -> None:
         "blast_radius.min_healthy",
         "blast_radius.max_concurrent",
         "blast_radius.max_per_hour",
+        "dependencies.correlation_seconds",
+        "dependencies.wait_seconds",
+        "dependencies.recover_seconds",
+        "mass_failure.share",
+        "mass_failure.at_least",
+        "mass_failure.within_seconds",
+        "mass_failure.release_share",
+        "mass_failure.release_seconds",
         "approval.expires_seconds",
     }  # one that is added is tested below by itself; here it is looked at once by a person
 
