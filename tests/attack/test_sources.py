@@ -36,6 +36,7 @@ SPEAKERS = {
     "executors/oci/simulator/endpoints.py": "the simulator listens",
     "executors/oci/simulator/simulator.py": "the simulator listens",
     "executors/probes.py": "health probes of targets.yml",
+    "uici/access/oidc.py": "the issuers of platform.yml, and where they say that their keys are",
     "uici/bootstrap/checkup.py": "our own /readyz",
     "uici/bootstrap/identity.py": "our own name",
     "uici/bootstrap/serving.py": "we listen",
@@ -93,6 +94,7 @@ def careless_requests(path: str, tree: ast.Module) -> Iterator[int]:
 COMPOSED = {
     "uici/runs/records.py": "values of our own enumerations",
     "uici/store/copies.py": "names of our own tables and columns",
+    "uici/store/migrations/upgrading.py": "a number of our own",
     "uici/store/postgres.py": "a number of our own",
 }
 

@@ -124,7 +124,9 @@ class Options:
 
 
 def segment(text: str) -> str:
-    """`text` as one segment of a path of the API."""
+    """`text` as one segment of a path of the API. Raises Problem for what would be a step up or nowhere."""
+    if text in (".", ".."):
+        raise Problem(ProblemKind.NOT_FOUND, "no_such_name", f"nothing is called {text!r}", where="the command")
     return quote(text, safe="")
 
 

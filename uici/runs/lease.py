@@ -7,6 +7,7 @@ import os
 from typing import IO
 
 from uici.model.errors import Problem, ProblemKind
+from uici.store.copies import private
 from uici.store.database import Store
 
 
@@ -24,7 +25,7 @@ class Lease:
         """Raises Problem when another process has it: two engines on one file would do things twice."""
         if self._path is None:
             return
-        file = self._path.open("a+")
+        file = open(self._path, "a+", opener=private)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -16,6 +16,11 @@ _PAUSE_SECONDS = 0.001
 _SPARE_BYTES = 8_388_608
 
 
+def private(path: str, flags: int) -> int:
+    """For `open(…, opener=private)`: what is made so is for its owner only, whatever the process' own mask says."""
+    return os.open(path, flags, 0o600)
+
+
 def copy_database(source: Path, copy: Path) -> None:
     """Copy a SQLite database as it is at one moment, which holds up no writer; the copy is checked.
 

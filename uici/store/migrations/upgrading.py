@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, inspect, select
 
 from uici.model.errors import Problem, ProblemKind
-from uici.store.copies import copy_database, copy_tables
+from uici.store.copies import copy_database, copy_tables, private
 from uici.store.inserting import insert_into
 from uici.store.migrations.versions import Migration, StateSchema
 from uici.store.postgres import WRITERS
@@ -142,7 +142,7 @@ def _alone(reading: Engine, path: Path | None, way: tuple[Migration, ...]) -> It
             raise _in_use(f"{', '.join(alive)} of an older version", way, str(reading.url.database), hint)
         yield
         return
-    with path.with_name(path.name + ".lock").open("a+") as lease:
+    with open(path.with_name(path.name + ".lock"), "a+", opener=private) as lease:
         try:
             fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
