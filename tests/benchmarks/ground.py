@@ -12,9 +12,6 @@ from uici.model.base import JsonObject
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-NEVER_HELD = {"release_share": 1, "release_seconds": 0}
-
-
 def site(
     folder: Path, targets: int, *, autonomy: str = "auto", state: str | None = None, **platform: JsonObject
 ) -> Path:

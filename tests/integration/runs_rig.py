@@ -34,11 +34,16 @@ strategies:
         verify: {within: 1, stable_for: 0.1, confirm_within: 60, interval: 0.1}
 """
 VERSIONS = "{good: {}, bad: {}, better: {}}"
-POLICIES = """
+UNBRAKED = "mass_failure: {share: 1, at_least: 100000, within_seconds: 60, release_share: 1, release_seconds: 0}\n"
+"""However many services a test breaks at once."""
+POLICIES = (
+    """
 autonomy: auto
 cooldown: {seconds: 0}
 blast_radius: {max_concurrent: 100, max_per_hour: 10000, min_healthy: 0}
 """
+    + UNBRAKED
+)
 
 
 def site(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.doubles.memory_executor import World
-from tests.integration.runs_rig import POLICIES, alert, closed, run_of, running, send, site, told
+from tests.integration.runs_rig import POLICIES, UNBRAKED, alert, closed, run_of, running, send, site, told
 from tests.waiting import until
 from uici.bootstrap import Application
 
@@ -24,7 +24,7 @@ def world() -> World:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    return site(tmp_path / "site", *NAMES, policies=POLICIES + BRAKE)
+    return site(tmp_path / "site", *NAMES, policies=POLICIES.replace(UNBRAKED, BRAKE))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_person_takes_it_off_and_it_stays_off(application: Application, world:
 
 
 def test_a_root_with_its_dependents_counts_as_one(tmp_path: Path, world: World) -> None:
-    config = site(tmp_path / "site", *NAMES, policies=POLICIES + BRAKE)
+    config = site(tmp_path / "site", *NAMES, policies=POLICIES.replace(UNBRAKED, BRAKE))
     path = config / "targets.yml"
     text = path.read_text()
     for name in NAMES[1:5]:
