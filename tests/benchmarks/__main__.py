@@ -22,6 +22,7 @@ BENCHMARKS = (
     Benchmark("replicas", "one, two and four processes on one PostgreSQL", replicas.measure),
     Benchmark("previews", "previews in process and over HTTP", previewing.measure),
     Benchmark("lasting", "memory and state after ten thousand incidents", running.lasting),
+    Benchmark("growth", "rows and bytes that a healed incident leaves, table by table", running.growth),
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),
     Benchmark("kubernetes", "a thousand Deployments, changes beside the SDK, what an import costs", kubernetes.measure),
     Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),

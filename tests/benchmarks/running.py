@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,6 +36,9 @@ on its way: announced, settled, closed.
 _AT_ONCE = 200
 _ROUNDS = 3
 _THREADS = 32
+_WARM = 10
+_ENGINES = ("workflow_", "operation_outputs", "notifications", "streams", "queues", "dbos_", "application_versions")
+"""How the names of the durable engine's tables begin."""
 _INCIDENTS = 10_000
 _WAVE = 500
 _LONGEST_SECONDS = 420.0
@@ -85,6 +89,66 @@ def lasting(folder: Path) -> Result:
             "seconds": round(found["seconds"]),
         },
     )
+
+
+def growth(folder: Path) -> Result:
+    """Rows and bytes that one healed incident leaves, table by table, beside the journal of as many bare workflows."""
+    config = ground.site(folder / "site", _AT_ONCE)
+    with _running(config, folder) as application:
+        state = application.store.path
+        assert state is not None
+        _heal(application, ground.bodies(1, 10, 10, 1), 10)
+        before = _contents(state)
+        _heal(application, ground.bodies(2, _AT_ONCE // 2, _AT_ONCE, 2), 10 + _AT_ONCE)
+        after = _contents(state)
+    own = {
+        name: tuple(now - then for now, then in zip(after[name], before.get(name, (0, 0)), strict=True))
+        for name in after
+    }
+    journal = {name: grown for name, grown in own.items() if name.startswith(_ENGINES)}
+    beside = folder / "bare"
+    bare(_file(beside), STAGES)
+    left = sum(size for name, (_, size) in _contents(beside / "bench.db").items() if name.startswith(_ENGINES))
+    whole = sum(size for _, size in own.values())
+    return Result(
+        name="growth",
+        ratios=(
+            Ratio(
+                "bytes of a healed incident",
+                whole / _AT_ONCE,
+                f"journal of a bare workflow of {STAGES} steps",
+                left / (_AT_ONCE + _WARM),
+                "B",
+            ),
+            Ratio(
+                "of them the engine's journal, which is forgotten after an hour",
+                sum(size for _, size in journal.values()) / _AT_ONCE,
+                f"journal of a bare workflow of {STAGES} steps",
+                left / (_AT_ONCE + _WARM),
+                "B",
+            ),
+        ),
+        facts={
+            f"{name}: rows, bytes": f"{rows / _AT_ONCE:.2f}, {size / _AT_ONCE:.0f}"
+            for name, (rows, size) in sorted(own.items(), key=lambda item: -item[1][1])
+            if rows or size
+        }
+        | {"rows of an incident": round(sum(rows for rows, _ in own.values()) / _AT_ONCE, 2)},
+    )
+
+
+def _contents(state: Path) -> dict[str, tuple[int, int]]:
+    """Rows and bytes of each table, with its indexes, as they lie in the file."""
+    sizes: dict[str, int] = {}
+    with closing(sqlite3.connect(state)) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        of = "SELECT m.tbl_name, s.payload FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE s.aggregate = 1"
+        for table, payload in connection.execute(of):
+            sizes[table] = sizes.get(table, 0) + payload
+        return {
+            name: (connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0], sizes.get(name, 0))
+            for name in tables
+        }
 
 
 def last(folder: str) -> None:
@@ -183,7 +247,7 @@ def bare(state: str, steps: int) -> float:
     workflow = DBOS.workflow(name="bench_part")(limited)
     DBOS.launch()
     try:
-        for number in range(10):
+        for number in range(_WARM):
             room.acquire()
             with SetWorkflowID(f"warm{number}"):
                 DBOS.start_workflow(workflow, f"warm{number}").get_result()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,16 @@ def test_a_second_process_cannot_begin_to_work_while_a_state_is_migrated(tmp_pat
     finally:
         process.kill()
         process.wait(DEADLINE)
+
+
+def test_an_engine_of_a_newer_library_s_tables_starts_and_works(tmp_path: Path) -> None:
+    """What is said of the engine's own migrations: an older library takes a higher number without a word."""
+    config = site(tmp_path / "site", "web")
+    with running(config, World()) as application:
+        send(application, alert("web"))
+    with closing(sqlite3.connect(tmp_path / "state" / "uici.db")) as connection, connection:
+        connection.execute("UPDATE dbos_migrations SET version = version + 1000")
+    with running(config, World()) as application:
+        accepted = send(application, alert("web", starts=datetime.now(UTC)))
+        send(application, alert("web", starts=datetime.now(UTC), status="resolved"))
+        assert closed(application, accepted)["state"] == "closed"
