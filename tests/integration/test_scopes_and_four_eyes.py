@@ -8,6 +8,7 @@ import pytest
 
 from tests.doubles.memory_executor import World
 from tests.integration.runs_rig import DEADLINE, POLICIES, alert, closed, ended, run_of, running, site, told
+from tests.integration.test_runs_interrupted import once
 from tests.waiting import until
 from uici.bootstrap import Application
 from uici.intake.payload import fingerprint_of
@@ -137,3 +138,37 @@ def test_who_reported_the_alert_does_not_allow_the_destructive_remedy(uici: Appl
     uici.control.approve(run["id"], run["cid"], "bob#2", "")
     assert closed(uici, accepted)["outcome"] in ("healed", "escalated")
     assert world.changes("shop") == ["program.restart"]
+
+
+def test_freezing_what_is_in_scope_stops_that_and_nothing_else(uici: Application, world: World) -> None:
+    control = uici.control
+    frozen = control.freezes.set(True, "ann#1", "maintenance", SHOP)
+    assert not frozen["frozen"], "nobody else's"
+    assert [each["targets"] for each in frozen["partial"]] == [["shop*"]]
+
+    def restarted(target: str) -> str:
+        step = {"operation": "restart_service", "target": target}
+        run = control.start({"plan": {"environment": "local", "steps": [step]}}, "ann#1")["id"]
+        return str(ended(uici, run)["reason"])
+
+    assert "freeze: everything is frozen by ann#1: environments local; targets shop*: maintenance" in restarted("shop")
+    assert "freeze" not in restarted("billing")
+    assert (world.changes("shop"), world.changes("billing")) == ([], ["program.restart"])
+    for beyond in ("*", "b*", "billing", "sho*"):
+        with pytest.raises(Problem) as caught:
+            control.freezes.set(True, "ann#1", "", SHOP, None, beyond)
+        assert caught.value.code == "out_of_scope"
+    # Everything is lifted by who may freeze everything, and what is frozen by patterns by the same ones.
+    assert control.freezes.set(False, "bob#2", "")["partial"]
+    control.freezes.set(True, "ann#1", "", SHOP, None, "shop")
+    assert len(control.freezes.set(True, "ann#1", "again", SHOP, None, "shop")["partial"]) == 2
+    assert control.freezes.set(False, "ann#1", "over", SHOP)["partial"] == []
+    assert "freeze" not in restarted("shop")
+
+
+def test_a_freeze_between_the_guards_and_the_call_counts(uici: Application, world: World) -> None:
+    once(world, "before", "program.restart", lambda: uici.control.freezes.set(True, "ann#1", "now", SHOP))
+    steps = [{"operation": "restart_service", "target": "shop"}] * 2
+    run = uici.control.start({"plan": {"environment": "local", "steps": steps}}, "ann#1")["id"]
+    assert "frozen by ann#1" in ended(uici, run)["reason"]
+    assert len(world.changes("shop")) <= 1

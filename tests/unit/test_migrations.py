@@ -22,6 +22,7 @@ NEVER = {
     "heartbeats": "one row for each heartbeat",
     "telling_windows": "one row for each channel and kind of message",
     "freezes": "one row",
+    "partial_freezes": "as many as people lay, until they are lifted",
     "tokens": "as many as people make",
     "vetoes": "as many as people make",
     "outcome_sums": "one row for each remedy, environment and verdict",

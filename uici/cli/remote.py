@@ -22,6 +22,12 @@ Comment = Annotated[str, typer.Option("--comment", help="Recorded with your name
 Reason = Annotated[str, typer.Option("--reason", help="Recorded with your name.")]
 
 
+Within = Annotated[
+    str | None, typer.Option("--environment", "-e", metavar="PATTERN", help="Only there; * is any text.")
+]
+Matching = Annotated[str | None, typer.Option("--target", metavar="PATTERN", help="Only these targets.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     for name, command in (
@@ -84,14 +90,14 @@ def cancel(context: typer.Context, run_id: RunId, reason: Reason = "") -> None:
     _decide(options_of(context), run_id, "cancel", {"reason": reason})
 
 
-def freeze(context: typer.Context, reason: Reason = "") -> None:
-    """Stop everything new, at once, everywhere."""
-    _freeze(options_of(context), True, reason)
+def freeze(context: typer.Context, reason: Reason = "", environment: Within = None, target: Matching = None) -> None:
+    """Stop everything new, at once: everywhere that the token reaches, or only there."""
+    _freeze(options_of(context), True, reason, environment, target)
 
 
-def unfreeze(context: typer.Context, reason: Reason = "") -> None:
-    """Allow new runs again."""
-    _freeze(options_of(context), False, reason)
+def unfreeze(context: typer.Context, reason: Reason = "", environment: Within = None, target: Matching = None) -> None:
+    """Allow new runs again; what was frozen by patterns, by the same ones."""
+    _freeze(options_of(context), False, reason, environment, target)
 
 
 def brakes(
@@ -122,10 +128,11 @@ def _decide(options: Options, run_id: str, verb: str, body: JsonObject) -> None:
     options.show(options.client().post(f"/runs/{segment(run_id)}:{verb}", body), show_details)
 
 
-def _freeze(options: Options, frozen: bool, reason: str) -> None:
+def _freeze(options: Options, frozen: bool, reason: str, environment: str | None, target: str | None) -> None:
     from uici.cli.rendering import show_details
 
-    options.show(options.client().post("/freeze", {"frozen": frozen, "reason": reason}), show_details)
+    patterns = {name: given for name, given in (("environment", environment), ("target", target)) if given is not None}
+    options.show(options.client().post("/freeze", {"frozen": frozen, "reason": reason, **patterns}), show_details)
 
 
 def _of_the_command(problem: Problem) -> Problem:

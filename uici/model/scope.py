@@ -69,5 +69,12 @@ def matches(patterns: tuple[str, ...], name: str) -> bool:
     return _compiled(patterns).match(name) is not None
 
 
+def narrower(pattern: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the patterns surely matches all that `pattern` matches."""
+    if ANY in patterns or pattern in patterns:
+        return True
+    return not {"*", "?"} & set(pattern) and matches(patterns, pattern)
+
+
 def _among(patterns: tuple[str, ...], name: str | None) -> bool:
     return ANY in patterns or (name is not None and matches(patterns, name))

@@ -38,13 +38,14 @@ from uici.runs.data import RunData, RunState, Stage
 from uici.runs.engine import Engine
 from uici.runs.fleet import fleet, one_target
 from uici.runs.four_eyes import refuse_requester
+from uici.runs.freezing import Freezes
 from uici.runs.learning import Learning
 from uici.runs.places import listed_environments
 from uici.runs.refusals import Refusals
 from uici.runs.services import Services
 from uici.runs.workers import list_workers
 from uici.store.identifiers import new_id
-from uici.store.schema import approvals, freezes, runs
+from uici.store.schema import approvals, runs
 
 
 class Control:
@@ -62,6 +63,7 @@ class Control:
         self._services = services
         self.autonomy = AutonomyRecord(services)
         self.refusals = Refusals(services)
+        self.freezes = Freezes(services)
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
@@ -341,17 +343,11 @@ class Control:
 
     def freeze(self, frozen: bool, actor: str, reason: str) -> JsonObject:
         """One call freezes all: no plan that changes anything passes the guards until it is lifted."""
-        now = self._services.clock.now()
-        with self._services.events.writing() as connection:
-            values = {"frozen": frozen, "actor": actor, "reason": reason, "at": now}
-            if connection.execute(freezes.update().where(freezes.c.id == 1).values(values)).rowcount == 0:
-                connection.execute(freezes.insert().values(id=1, **values))
-            self._services.events.append(connection, "frozen" if frozen else "unfrozen", actor=actor, reason=reason)
-        return self.freeze_state()
+        return self.freezes.set(frozen, actor, reason)
 
     def freeze_state(self) -> JsonObject:
-        """As `reading.freeze_state`."""
-        return reading.freeze_state(self._services.store)
+        """As `Freezes.state`."""
+        return self.freezes.state()
 
     def brakes(self) -> JsonObject:
         """Where UICI acts only on a person's word, because much of the environment fails at once."""

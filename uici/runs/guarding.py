@@ -50,15 +50,15 @@ def seen_now(services: Services, environment: str, target: str, run_id: str) -> 
             vetoes = vetoes_in_force(connection) if live.any_veto else ()
         except SQLAlchemyError:
             # Each by itself: the guard denies which cannot read its own, and the others answer.
-            frozen, freeze_known = _frozen(connection)
+            frozen, freeze_known = _frozen(connection, environment, target)
             standing = records.standing(connection, environment, target, run_id, **asked)
             return Seen(now, standing, frozen, freeze_known, _vetoes(connection))
     return Seen(now, live.standing, live.frozen, True, vetoes)
 
 
-def _frozen(connection: Connection) -> tuple[tuple[str, str] | None, bool]:
+def _frozen(connection: Connection, environment: str, target: str) -> tuple[tuple[str, str] | None, bool]:
     try:
-        return records.freeze_in_force(connection), True
+        return records.freeze_in_force(connection, environment, target), True
     except SQLAlchemyError:
         return None, False
 

@@ -18,7 +18,7 @@ from uici.model.site import Site
 from uici.runs import records
 from uici.runs.outcomes import outcomes_of_run
 from uici.store.database import Store
-from uici.store.schema import alerts, approvals, attempts, freezes, incidents, kept_results, plans, runs
+from uici.store.schema import alerts, approvals, attempts, incidents, kept_results, plans, runs
 from uici.store.scoping import within
 
 
@@ -161,15 +161,6 @@ def list_targets(site: Site, scope: Scope = EVERYTHING) -> list[JsonObject]:
         for name, target in sorted(site.targets.items())
         if (places := sorted(place for place in target.bindings if scope.covers(place, name))) or scope.everywhere
     ]
-
-
-def freeze_state(store: Store) -> JsonObject:
-    """Whether all is frozen, since when, by whom and why."""
-    with store.read() as connection:
-        row = connection.execute(select(freezes).where(freezes.c.id == 1)).one_or_none()
-    if row is None:
-        return {"frozen": False, "actor": None, "reason": "", "at": None}
-    return {"frozen": row.frozen, "actor": row.actor, "reason": mask(row.reason), "at": row.at.isoformat()}
 
 
 def place_of_run(store: Store, run_id: str) -> tuple[str | None, str | None]:

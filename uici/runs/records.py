@@ -15,7 +15,9 @@ from uici.model.plan import Origin, PreparedPlan
 from uici.model.verdict import Verdict
 from uici.runs import slots
 from uici.runs.data import RunData, RunState
+from uici.runs.frozen import frozen_partly
 from uici.store.database import Store
+from uici.store.freezes import partial_freezes
 from uici.store.inserting import insert_or_renew
 from uici.store.schema import alerts, attempts, freezes, incidents, plans, runs, vetoes
 from uici.store.schema import slots as slot_rows
@@ -121,9 +123,14 @@ _FROZEN = (freezes.c.id == literal_column("1"), freezes.c.frozen.is_(true()))
 _LIVE = _STANDING.add_columns(
     select(freezes.c.actor).where(*_FROZEN).scalar_subquery().label("frozen_by"),
     select(freezes.c.reason).where(*_FROZEN).scalar_subquery().label("frozen_because"),
+    select(partial_freezes.c.id).exists().label("any_partial"),
     select(vetoes.c.id).where(vetoes.c.lifted_at.is_(None)).exists().label("any_veto"),
 )
-_FREEZE = select(freezes.c.frozen, freezes.c.actor, freezes.c.reason).where(freezes.c.id == 1)
+_FREEZE = select(
+    select(freezes.c.actor).where(*_FROZEN).scalar_subquery().label("frozen_by"),
+    select(freezes.c.reason).where(*_FROZEN).scalar_subquery().label("frozen_because"),
+    select(partial_freezes.c.id).exists().label("any_partial"),
+)
 # A literal, so that the index of those who wait for a slot is used.
 _QUEUED = and_(
     runs.c.environment == bindparam("place"),
@@ -225,7 +232,7 @@ def forbidden(connection: Connection, data: RunData) -> RunData | None:
     except slots.FencedError:
         reason = "fenced: another run has taken the target over; nothing was sent"
         return data.ending(AlertOutcome.ESCALATED, reason, undoing=False)
-    frozen = freeze_in_force(connection)
+    frozen = freeze_in_force(connection, data.environment or "", data.target or "")
     if frozen is not None:
         by, why = frozen
         left = "; what the run had changed stays as it is" if data.acted else ""
@@ -313,8 +320,8 @@ def live(
 ) -> Live:
     """As `standing`, and what people have forbidden, in one statement."""
     known = {"place": environment, "aim": target, "run": run_id, "window": window, "since": since}
-    *standing, frozen_by, because, any_veto = connection.execute(_LIVE, known).one()
-    return Live(Standing(*standing), None if frozen_by is None else (frozen_by, because), any_veto)
+    *standing, by, because, any_partial, any_veto = connection.execute(_LIVE, known).one()
+    return Live(Standing(*standing), _frozen(connection, environment, target, by, because, any_partial), any_veto)
 
 
 def last_ineffective_run(connection: Connection, environment: str, target: str) -> str | None:
@@ -329,10 +336,17 @@ def begun_since(connection: Connection, environment: str, since: datetime, *, ex
     return int(connection.execute(_BEGUN_SINCE, known).scalar_one())
 
 
-def freeze_in_force(connection: Connection) -> tuple[str, str] | None:
-    """Who froze everything and why; None while nothing is frozen."""
-    row = connection.execute(_FREEZE).one_or_none()
-    return (row.actor, row.reason) if row is not None and row.frozen else None
+def freeze_in_force(connection: Connection, environment: str, target: str) -> tuple[str, str] | None:
+    """Who froze everything, or this target, and why; None where nothing is frozen."""
+    return _frozen(connection, environment, target, *connection.execute(_FREEZE).one())
+
+
+def _frozen(
+    connection: Connection, environment: str, target: str, by: str | None, because: str, any_partial: bool
+) -> tuple[str, str] | None:
+    if by is not None:
+        return by, because
+    return frozen_partly(connection, environment, target) if any_partial else None
 
 
 def count_queued(connection: Connection, environment: str) -> int:

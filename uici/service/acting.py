@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 
 from uici.model.base import JsonObject
-from uici.service.auth import MayApprove, MayFreezeAll, MayPreview, MayStart, MayView
+from uici.service.auth import MayApprove, MayFreeze, MayFreezeAll, MayPreview, MayStart, MayView
 from uici.service.body import body_of, read_json_object, validated
 from uici.service.context import Shared
 from uici.service.openapi import CID, NOTIFICATION, PLAN, PREVIEWS, TOKEN, json_answer, json_request, problems
@@ -128,9 +128,14 @@ def freeze_state(caller: MayView, context: Shared) -> JsonObject:
     openapi_extra=json_request(FreezeBody, {"frozen": True, "reason": "network maintenance"}, {"frozen": False})
     | TOKEN,
 )
-def freeze(caller: MayFreezeAll, context: Shared, body: Freeze) -> JsonObject:
-    """One call stops all: nothing that changes anything starts until it is called with `frozen: false`."""
-    return context.control.freeze(body.frozen, caller.actor, body.reason)
+def freeze(caller: MayFreeze, context: Shared, body: Freeze) -> JsonObject:
+    """One call stops all: nothing that changes anything starts until it is called with `frozen: false`.
+
+    With `environment` or `target` (patterns) only that. A caller with a limited scope stops what is within it.
+    """
+    return context.control.freezes.set(
+        body.frozen, caller.actor, body.reason, caller.scope, body.environment, body.target
+    )
 
 
 @router.get(
@@ -142,7 +147,8 @@ def freeze(caller: MayFreezeAll, context: Shared, body: Freeze) -> JsonObject:
 )
 def brakes(caller: MayView, context: Shared) -> JsonObject:
     """The environments in which UICI acts only on a person's word, because much of them fails at once."""
-    return context.control.brakes()
+    found = context.control.brakes()["brakes"]
+    return {"brakes": [each for each in found if caller.scope.enters(each["environment"])]}
 
 
 @router.post(

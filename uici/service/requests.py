@@ -11,7 +11,7 @@ from uici.model.base import JsonObject
 from uici.model.masking import mask
 from uici.model.operation import NAME
 from uici.model.plan import VerifySettings
-from uici.model.scope import EVERYTHING, Scope
+from uici.model.scope import EVERYTHING, Pattern, Scope
 
 # What people write is kept and told: a secret that they pasted is hidden before anything else sees it.
 Masked = AfterValidator(lambda text: str(mask(text)))
@@ -75,9 +75,11 @@ class CancelBody(_Body):
 
 
 class FreezeBody(_Body):
-    """Stop everything new, or with `frozen: false` allow it again."""
+    """Stop everything new, or with `frozen: false` allow it again: all within the caller's scope, or what is named."""
 
     frozen: bool = True
+    environment: Pattern | None = None
+    target: Pattern | None = None
     reason: Words = ""
 
 

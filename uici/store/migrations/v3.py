@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alembic.operations import Operations
-from sqlalchemy import JSON, Column, String
 
+from uici.store.migrations.v3_access import add_access
 from uici.store.migrations.v3_audit import add_audit
 from uici.store.migrations.v3_storms import add_brakes, add_dependents
 from uici.store.migrations.v3_sums import add_sums
@@ -19,8 +19,7 @@ def upgrade(op: Operations) -> None:
     add_dependents(op)
     add_workers(op)
     add_sums(op)
-    op.add_column("tokens", Column("scope", JSON(none_as_null=True)))
-    op.add_column("tokens", Column("replaces", String(40)))
+    add_access(op)
 
 
 # Versions that know only schema 2 write their number over the state's whenever they are asked whether they are ready.
