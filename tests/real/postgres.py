@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.real.components import free_port, postgres_programs, require_component
@@ -91,6 +93,24 @@ class Postgres:
         except Exception as error:
             raise ServerStartError(f"PostgreSQL: {error}:\n{tail(log)}") from error
 
+    def wait_for_standby(self) -> None:
+        """From now on a commit is acknowledged when the standby has it, too."""
+        with self.connect("postgres") as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+            connection.execute("SELECT pg_reload_conf()")
+        until(self._waits_for_standby, "the standby to be in step")
+
+    def _waits_for_standby(self) -> bool:
+        with self.connect("postgres") as connection:
+            return (
+                connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone() is not None
+            )
+
+    def start_again(self) -> None:
+        """Start it if it has ended by itself."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
     def promote(self) -> None:
         """Make a standby the primary."""
         _run("pg_ctl", "promote", "-D", str(self._data), "-w")
@@ -105,11 +125,11 @@ class Postgres:
 
     def pause(self) -> None:
         """Stop every process of the server, as a host that hangs does."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let them go on."""
-        os.killpg(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def cut_connections(self) -> int:
         """End every connection but ours; how many there were."""
@@ -137,12 +157,19 @@ class Postgres:
             return False
         return True
 
+    def _signal(self, number: signal.Signals) -> None:
+        for one in _family(self.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a connection that has ended just now
+                one.send_signal(number)
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
         if how is signal.SIGKILL:
-            os.killpg(process.pid, how)
+            for one in _family(process.pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.send_signal(how)
         else:
             process.send_signal(how)
         process.wait(STOP_SECONDS)
@@ -186,6 +213,12 @@ def _run(name: str, *arguments: str) -> None:
     )
     if done.returncode:
         raise ServerStartError(f"{name}: {done.stderr}")
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """The server's first process and its others, each of which is the leader of a group of its own."""
+    first = psutil.Process(pid)
+    return [first, *first.children(recursive=True)]
 
 
 def _owner() -> str | None:

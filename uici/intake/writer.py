@@ -22,9 +22,10 @@ from uici.intake.recording import Batch
 from uici.intake.targeting import index_of
 from uici.intake.waiting import FairQueue, FullError
 from uici.model.alert import Notification
-from uici.model.base import Frozen
+from uici.model.base import Frozen, JsonObject
 from uici.model.errors import Problem, ProblemKind
 from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.masking import mask
 from uici.model.settings import IntakeSettings
 from uici.model.site import Site
 from uici.ports import Clock
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 _BATCH_NOTIFICATIONS = 256
 _BATCH_ALERTS = 5000
 _PATIENCE_SECONDS = 30.0
+_FAILED_SECONDS = 5.0
+"""How long a commit that failed makes this process unready, unless one succeeds: a full disk may take small writes."""
 _LONGEST_UNTOLD_SECONDS = 0.5
 """How long runs may wait for alerts that are not yet committed: more of a storm is on disk before it is acted upon."""
 _LULL_SECONDS = 0.01
@@ -85,6 +88,8 @@ class IntakeWriter:
         self._thread = threading.Thread(target=self._work, name="uici-intake", daemon=True)
         self._closed = False
         self._refused = 0
+        self._failed: tuple[float, str] | None = None
+        """When and why the latest commit failed."""
         self._untold_since: float | None = None
         self._committing_since: float | None = None
         self._shared_by = 1
@@ -107,6 +112,14 @@ class IntakeWriter:
     def works(self) -> bool:
         """Whether what waits is committed."""
         return self._thread.is_alive()
+
+    def check(self) -> JsonObject:
+        """Whether what waits is committed, for /readyz: a commit that failed counts for a while."""
+        failed = self._failed
+        late = failed is None or time.monotonic() - failed[0] > _FAILED_SECONDS
+        failure = "" if failed is None or late else failed[1]
+        waiting = f"{self.waiting()} notifications wait for their commit"
+        return {"name": "intake", "ok": self.works() and not failure, "detail": mask(failure or waiting)}
 
     def refused(self) -> int:
         """How many notifications were answered with 503 since the start, because they could not be stored."""
@@ -198,13 +211,16 @@ class IntakeWriter:
             with self._events.writing(urgent=True) as connection:
                 answers = self._record(connection, [waiting for waiting, _ in batch], self._clock.now())
         except SQLAlchemyError as error:
-            log.error("intake_commit_failed", notifications=len(batch), error=str(getattr(error, "orig", error)))
+            why = str(getattr(error, "orig", error))
+            self._failed = time.monotonic(), why
+            log.error("intake_commit_failed", notifications=len(batch), error=why)
             return False
         except Exception as error:
             # A defect of ours in one notification: it is refused (503, so it is sent again), never half kept, and the
             # others are taken: without this thread nothing is.
             log.exception("intake_record_failed", notifications=len(batch), error=type(error).__name__)
             return False
+        self._failed = None
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
         if self._untold_since is None:

@@ -368,11 +368,7 @@ class Control:
         checks = [
             {"name": "state", "ok": state is None, "detail": mask(state or "writable")},
             {"name": "engine", "ok": engine is None, "detail": mask(engine or "running")},
-            {
-                "name": "intake",
-                "ok": self._intake.works(),
-                "detail": f"{self._intake.waiting()} notifications wait for their commit",
-            },
+            self._intake.check(),
             self.configuration.check(),
             # People who are not told are no reason to take no alerts, so this never makes UICI unready.
             {"name": "messages", "ok": True, "detail": self.notifications.summary() if state is None else "unknown"},

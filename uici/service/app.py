@@ -116,7 +116,7 @@ def create_app(
         follower=follower,
         arrivals=Arrivals(),
         admission=Admission(settings, intake, control.free_bytes),
-        gate=Gate(control, access or AccessSettings(), intake.basic_auth_user, threads),
+        gate=Gate(control, access or AccessSettings(), intake, threads),
         webhook_threads=threads,
     )
     app.add_middleware(_OnlyText)

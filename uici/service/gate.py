@@ -18,7 +18,9 @@ from uici.access.roles import Principal
 from uici.access.signatures import Signatures
 from uici.model.credentials import AccessSettings
 from uici.model.errors import Problem, ProblemKind
+from uici.model.settings import IntakeSettings
 from uici.service.body import read_body
+from uici.service.bounded import looked_up
 from uici.service.callers import Caller
 from uici.service.connections import PEER_CERTIFICATE
 from uici.service.problems import WEBHOOK_PATH
@@ -34,10 +36,13 @@ _log = structlog.get_logger(__name__)
 class Gate:
     """Says who is calling. Raises Problem for a secret that the configuration refers to and is not there."""
 
-    def __init__(self, control: Control, settings: AccessSettings, basic_user: str, threads: CapacityLimiter) -> None:
+    def __init__(
+        self, control: Control, settings: AccessSettings, intake: IntakeSettings, threads: CapacityLimiter
+    ) -> None:
         self._tokens = control.tokens
         self._certificates = settings.certificates
-        self._basic_user = basic_user
+        self._basic_user = intake.basic_auth_user
+        self._seconds = intake.commit_seconds
         self._issuers = Issuers(settings.issuers)
         self._signatures = Signatures(settings.signatures, control.now)
         self._rates = Rates(settings.rates)
@@ -102,7 +107,9 @@ class Gate:
 
     async def _of_token(self, token: str, webhook: bool) -> Caller:
         tokens = self._tokens
-        principal = tokens.cached(token) or await to_thread.run_sync(tokens.authenticate, token, limiter=self._threads)
+        principal = tokens.cached(token) or await looked_up(
+            tokens.authenticate, token, threads=self._threads, seconds=self._seconds
+        )
         if principal is None:
             raise _unauthenticated("invalid_token", "the token is unknown, expired or revoked", webhook)
         return Caller(principal, lambda: tokens.authenticate(token) is not None)

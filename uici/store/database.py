@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine
@@ -15,9 +16,11 @@ from uici.model.errors import Problem, ProblemKind
 from uici.store import schema
 from uici.store.current import CURRENT
 from uici.store.migrations import StateSchema, bring_up_to_date
-from uici.store.postgres import PostgresBackend
 from uici.store.sqlite import SqliteBackend
 from uici.store.turns import Turns
+
+if TYPE_CHECKING:
+    from uici.store.postgres import PostgresBackend
 
 _COMING_BACK_SECONDS = 5.0
 _UNUSABLE = {
@@ -32,7 +35,7 @@ class Store:
     def __init__(self, url: str) -> None:
         """Open the database at `url` without touching it yet. Raises Problem for a URL that cannot be used."""
         self._turns = Turns()
-        self._backend = _backend(sqlalchemy.make_url(url), self._turns)
+        self._backend = _backend(parsed_url(url), self._turns)
         self.shared = self._backend.shared
         """Whether several processes may work on it at the same time."""
         self.path = self._backend.path
@@ -123,6 +126,26 @@ class Store:
         close_pool(self._backend.reading)
 
 
+def parsed_url(url: str) -> sqlalchemy.URL:
+    """A state's URL. Raises Problem."""
+    try:
+        return sqlalchemy.make_url(url)
+    except (ValueError, sqlalchemy.exc.ArgumentError):
+        # What is wrong with it is not told: it may hold a password.
+        raise Problem(
+            ProblemKind.UNPROCESSABLE,
+            "unsupported_state",
+            "the state is not a URL that can be read",
+            where="platform.yml: state",
+            allowed=(
+                "sqlite:///path/to/uici.db",
+                "postgresql://user@host:5432/database",
+                "postgresql://user@/database?host=one:5432&host=two:5432&target_session_attrs=read-write",
+            ),
+            hint="several hosts stand in the query, each with its port",
+        ) from None
+
+
 def close_pool(engine: Engine) -> None:
     """Close all connections of a pool once those in use have come back; one that is kept for seconds is left open."""
     until = time.monotonic() + _COMING_BACK_SECONDS
@@ -136,6 +159,8 @@ def _backend(url: sqlalchemy.URL, turns: Turns) -> SqliteBackend | PostgresBacke
     if name == "sqlite":
         return SqliteBackend(url, turns)
     if name == "postgresql":
+        from uici.store.postgres import PostgresBackend  # here, because its driver takes time to load
+
         return PostgresBackend(url)
     raise Problem(
         ProblemKind.UNPROCESSABLE,

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, TypeVar
 
+import psycopg
 import sqlalchemy
+from psycopg.abc import PQGen
 from sqlalchemy import Connection, Engine, event
 
 from uici.model.errors import Problem, ProblemKind
 from uici.store.json import json_text
 
+_Result = TypeVar("_Result")
+
 WRITERS = 0x75696369
 """The advisory lock of whoever writes: the letters `uici`."""
 
+_INTERVAL_SECONDS = 0.1
 _POOL_OF_WRITERS, _POOL_OF_READERS, _POOL_OF_RUNS = 2, 10, 10
 CONNECTIONS = 2 * (_POOL_OF_WRITERS + _POOL_OF_READERS + _POOL_OF_RUNS)
 """What one process opens at the most; in rest it keeps half of them."""
@@ -23,6 +29,11 @@ database in its midst keeps all others waiting for so long."""
 
 # Parameters of libpq (https://www.postgresql.org/docs/current/libpq-connect.html) and settings of the session. A peer
 # that does not answer is noticed after ten seconds; without them a lost connection hangs for two hours.
+_ENCODING = "UTF8"
+SILENT_SECONDS = 35.0
+"""How long the server may leave a statement without an answer. It ends one after 30 seconds itself, so that one which
+says nothing for longer hangs: its connection is cut, and whoever waited learns that the state cannot be reached."""
+
 _CONNECTING = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -88,6 +99,22 @@ class PostgresBackend:
         return None
 
 
+class _Connection(psycopg.Connection[Any]):
+    """A connection that is not waited for without end: nothing else notices a server that hangs."""
+
+    def wait(self, gen: PQGen[_Result], interval: float = _INTERVAL_SECONDS, timeout: float | None = None) -> _Result:
+        """Drive what is under way. Raises OperationalError where nothing comes of it, and closes the connection."""
+        seconds = SILENT_SECONDS if timeout is None else timeout
+        until = time.monotonic() + seconds
+        try:
+            return super().wait(gen, interval, seconds)
+        except psycopg.OperationalError as error:
+            if timeout is not None or time.monotonic() < until:
+                raise
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the server has not answered for {seconds:g} seconds") from error
+
+
 def _engine(url: sqlalchemy.URL, pool_size: int, **more: Any) -> Engine:
     engine = sqlalchemy.create_engine(
         url,
@@ -100,6 +127,22 @@ def _engine(url: sqlalchemy.URL, pool_size: int, **more: Any) -> Engine:
         json_serializer=json_text,
         **more,
     )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: object, arguments: Any, parameters: Any) -> psycopg.Connection[Any]:
+        made = _Connection.connect(*arguments, **parameters)
+        encoding = made.info.parameter_status("server_encoding")
+        if encoding != _ENCODING:
+            made.close()
+            raise Problem(
+                ProblemKind.UNPROCESSABLE,
+                "unsupported_state",
+                f"the database's encoding is {encoding}, which does not hold every text",
+                where="platform.yml: state",
+                allowed=(_ENCODING,),
+                hint="make another: CREATE DATABASE uici TEMPLATE template0 ENCODING 'UTF8'",
+            )
+        return made
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:
