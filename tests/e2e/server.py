@@ -25,17 +25,26 @@ PATIENCE_SECONDS = 90.0
 
 
 class Server:
-    """One UICI on a configuration folder. `entry` is the Python code that the process runs."""
+    """One UICI on a configuration folder. `entry` is the Python code that the process runs.
 
-    def __init__(self, config: Path, *, entry: str = "from uici.cli import main; main()") -> None:
+    One that is `like` another shares its state, and so its tokens.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        *,
+        entry: str = "from uici.cli import main; main()",
+        name: str | None = None,
+        like: Server | None = None,
+    ) -> None:
         self.config = config
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = config.parent / f"{config.name}.log"
+        self.log = config.parent / f"{name or config.name}.log"
         self._entry = entry
         self._process: subprocess.Popen[bytes] | None = None
-        with open_tokens(config, None) as tokens:
-            self.tokens = {role: tokens.create(role, f"test-{role}") for role in Role}
+        self.tokens: dict[Role, str] = like.tokens if like is not None else _tokens(config)
         self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=30.0)
 
     def __enter__(self) -> Server:
@@ -131,6 +140,11 @@ class Server:
 
     def explain(self, run: str) -> str:
         return json.dumps(self.get(f"/runs/{run}"), indent=1)[:4000] + "\n" + self.tail()
+
+
+def _tokens(config: Path) -> dict[Role, str]:
+    with open_tokens(config, None) as tokens:
+        return {role: tokens.create(role, f"test-{role}") for role in Role}
 
 
 def write_site(folder: Path, **files: JsonObject) -> Path:

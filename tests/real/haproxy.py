@@ -55,8 +55,12 @@ class HAProxy:
 
 
 @contextmanager
-def haproxy(directory: Path, servers: Mapping[str, str], *, options: str = "check inter 100ms") -> Iterator[HAProxy]:
+def haproxy(
+    directory: Path, servers: Mapping[str, str], *, options: str = "check inter 100ms", backend: str = ""
+) -> Iterator[HAProxy]:
     """Run HAProxy in `directory` in front of `servers` (name -> host:port) until the block ends.
+
+    `options` stand with each server, `backend` in their section.
 
     Skips (or fails, see `components`) when HAProxy is not installed. Raises ServerStartError.
     """
@@ -75,7 +79,7 @@ def haproxy(directory: Path, servers: Mapping[str, str], *, options: str = "chec
         f"  stats socket ipv4@127.0.0.1:{runtime_port} level admin\n"
         "defaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n  timeout server 60s\n"
         f"frontend in\n  bind 127.0.0.1:{front}\n  monitor-uri /haproxy-is-ready\n  default_backend web\n"
-        f"backend web\n  balance roundrobin\n{lines}\n"
+        f"backend web\n  balance roundrobin\n{backend and f'  {backend}{chr(10)}'}{lines}\n"
     )
     url = f"http://127.0.0.1:{front}"
     argv = [program, "-db", "-f", str(configuration)]

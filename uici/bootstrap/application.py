@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-import sqlalchemy
-
 from uici.access.secrets import resolve, resolve_tree
 from uici.access.tokens import TokenStore
 from uici.audit.chain import Seal, record, seal_with
@@ -47,7 +45,7 @@ from uici.runs.retaining import Retention
 from uici.runs.services import Services
 from uici.runs.workers import Workers
 from uici.store.clock import ServiceClock
-from uici.store.database import Store
+from uici.store.database import Store, parsed_url
 from uici.translation.verb_tests import VerbProver
 
 
@@ -158,6 +156,10 @@ class Application:
         self.retention.start()
         self.configuration.start()
 
+    def drain(self) -> None:
+        """Be unready and take up no run, but go on with all else: `stop` follows."""
+        self.engine.drain()
+
     def stop(self) -> None:
         """Accept nothing more, let the parts under way end, leave the rest for the next start."""
         timeout = self.site.platform.service.shutdown_seconds
@@ -231,7 +233,7 @@ def state_url(given: str | None, site: Site, directory: Path | None) -> str:
     A relative path on the command line starts at the present folder; one in platform.yml at the configuration's folder,
     or without one at the user's state folder (https://specifications.freedesktop.org/basedir-spec/latest/).
     """
-    url = sqlalchemy.make_url(given or site.platform.state)
+    url = parsed_url(given or site.platform.state)
     if url.get_backend_name() != "sqlite" or not url.database:
         return given or site.platform.state
     base = Path.cwd() if given else directory
@@ -245,7 +247,7 @@ def _user_folder() -> Path:
 
 def _owned_folder(state: str) -> Path:
     """Where executors may keep files: beside the state's file, or where there is none in the user's state folder."""
-    url = sqlalchemy.make_url(state)
+    url = parsed_url(state)
     return Path(url.database or "").parent if url.get_backend_name() == "sqlite" else _user_folder()
 
 

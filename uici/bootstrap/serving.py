@@ -7,9 +7,12 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -29,14 +32,36 @@ from uici.service.connections import bounded
 _JSON_LINES = structlog.processors.JSONRenderer()
 log = structlog.get_logger(__name__)
 
+_LOOK_SECONDS = 0.1
+
 
 class _Server(uvicorn.Server):
-    """Ends open event streams before it waits for connections to close."""
+    """Drains before it ends, and ends open event streams before it waits for connections to close."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, reload: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, application: Application) -> None:
         super().__init__(config)
         self._app = app
-        self._reload = reload
+        self._application = application
+        self._draining: threading.Thread | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain first; told so again, end at once."""
+        if self._draining is None:
+            # Not here: a signal comes in the midst of anything, and the state may be slow to answer.
+            self._draining = threading.Thread(target=self._drain, args=(sig, frame), name="uici-drain", daemon=True)
+            self._draining.start()
+        else:
+            super().handle_exit(sig, frame)
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
+        seconds = self._application.site.platform.service.drain_seconds
+        log.info("draining", seconds=seconds)
+        end_at = time.monotonic() + seconds
+        self._application.drain()
+        while not self.should_exit and time.monotonic() < end_at:
+            time.sleep(_LOOK_SECONDS)
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -45,7 +70,9 @@ class _Server(uvicorn.Server):
         SIGHUP has the configuration loaded again, as it has in other services.
         """
         former = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        former[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda number, frame: self._reload())
+        former[signal.SIGHUP] = signal.signal(
+            signal.SIGHUP, lambda number, frame: self._application.configuration.ask()
+        )
         try:
             yield
         finally:
@@ -78,7 +105,7 @@ def serve(config: Path | None, listen: str | None, state: str | None) -> int:
         timeout_keep_alive=30,
         **protocol(platform.service),
     )
-    server = _Server(settings, app, application.configuration.ask)
+    server = _Server(settings, app, application)
     listening = _listen(host, port)
     application.start()
     log.info(

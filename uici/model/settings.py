@@ -57,6 +57,12 @@ class ServiceSettings(Frozen):
     )
     max_json_depth: int = Field(default=32, ge=4, le=200)
     shutdown_seconds: Seconds = 20.0
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="told to end, it still answers for so long while /readyz says 503, so that a load balancer notices",
+    )
     connections: ConnectionSettings = ConnectionSettings()
     tls: TlsSettings | None = Field(default=None, description="null: plain HTTP, for what stands before it to encrypt")
     fleet_seconds: Seconds = Field(

@@ -72,6 +72,7 @@ class Engine:
         self._setback = SetbackWatch(services.store, services.clock)
         self._recovery = Recovery(services, self._at_work, self._forget)
         self._failure: str | None = None
+        self._draining = False
 
     def start(self) -> None:
         """Take the lease, recover what a dead process left, and begin. Raises Problem when the lease is taken."""
@@ -107,6 +108,11 @@ class Engine:
             self._active.update(dict.fromkeys(left))
         self._ticker.start()
 
+    def drain(self) -> None:
+        """Take up no run any more, and be unready; what is under way goes on."""
+        self._draining = True
+        self._workers.drain()
+
     def stop(self, timeout: float) -> None:
         """Start nothing new, give running parts `timeout` seconds, then leave; what is left is recovered later."""
         self._stopping.set()
@@ -126,6 +132,8 @@ class Engine:
 
     def problem(self) -> str | None:
         """Why nothing is being started, or None while all is well."""
+        if self._draining:
+            return "draining: this process is about to end"
         if self._failure is None and not self._ticker.is_alive() and not self._stopping.is_set():
             return "the ticker has ended"
         return self._failure
@@ -188,7 +196,7 @@ class Engine:
             self._tick.clear()
             try:
                 self._setback.look()
-                pause = self._start_due()
+                pause = sweep if self._draining else self._start_due()
                 if time.monotonic() - swept >= sweep:
                     if self._services.store.shared:
                         self._recovery.left_by_the_dead()

@@ -44,7 +44,7 @@ _LATEST_SENDING = 2.0
 _BEAT = (
     workers.update()
     .where(workers.c.id == bindparam("worker"))
-    .values(beats=workers.c.beats + 1, seen_at=bindparam("now"))
+    .values(beats=workers.c.beats + 1, seen_at=bindparam("now"), draining=bindparam("ends"))
 )
 _LATEST_SHOWN = bindparam("shown", type_=Text)
 LATEST_TIME = meta.c.name == "latest_time"
@@ -71,6 +71,7 @@ class Workers:
         """How many seconds after its announcement a call of another process may still be sent."""
         self._standstill: dict[str, tuple[int, float]] = {}
         self._looked_at: float | None = None
+        self._draining = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="uici-beat", daemon=True)
 
@@ -88,9 +89,8 @@ class Workers:
             self._thread.start()
 
     def drain(self) -> None:
-        """Tell the others that this one takes up nothing new."""
-        with self._store.write_one() as connection:
-            connection.execute(workers.update().where(workers.c.id == self.id).values(draining=True))
+        """Tell the others, with the next beat, that this one takes up nothing new."""
+        self._draining = True
 
     def leave(self) -> None:
         """Send nothing more, and let the others have what is left. Raises SQLAlchemyError."""
@@ -155,7 +155,7 @@ class Workers:
             self._clock.follow(self._store)
         now = self._clock.now()
         with self._store.write_one() as connection:
-            mine = connection.execute(_BEAT, {"worker": self.id, "now": now}).rowcount == 1
+            mine = connection.execute(_BEAT, {"worker": self.id, "now": now, "ends": self._draining}).rowcount == 1
         with self._store.write_one() as connection:
             connection.execute(_ADVANCE, {"shown": utc_text(now)})
         if mine:
