@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -34,9 +34,16 @@ class ExecutorContext(Frozen):
     settings: JsonObject
     """The environment's `connection`, validated by the executor's own `settings_model`, secrets resolved."""
     identity: SelfIdentity
+    """What the process itself is."""
+    selves: Callable[[], SelfIdentity] | None = None
+    """What UICI is in all processes that share its state, as it is known now; None where there is only this one."""
     layers: SelfGuardLayers = SelfGuardLayers()
     state_directory: str = ""
     """A folder that the executor may own (supervisor files, kept state)."""
+
+    def whole_identity(self) -> SelfIdentity:
+        """What must not be acted on: to be asked anew each time, since processes come and go."""
+        return self.identity if self.selves is None else self.selves()
 
 
 class Executor(Protocol):

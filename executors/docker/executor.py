@@ -69,7 +69,7 @@ class DockerExecutor:
         self._engine = Engine(settings, context.environment)
         self._lookup = Lookup(self._engine)
         self._samples = Samples(self._engine)
-        self._guard = SelfGuard(self._engine, self._lookup, context.identity, context.layers.executor)
+        self._guard = SelfGuard(self._engine, self._lookup, context.whole_identity, context.layers.executor)
         self._recreation = Recreation(self._engine, self._lookup)
         self._changes = Changes(self._engine, self._lookup, self._recreation)
         self._proof = Proof(self._engine, self._changes)

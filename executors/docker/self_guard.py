@@ -7,7 +7,7 @@ beginning of its id, through an exec, a network, a volume or the whole engine, s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from executors.docker.arguments import EngineRequest
@@ -24,11 +24,15 @@ _WHOLE_ENGINE = frozenset({"swarm", "nodes"})
 class SelfGuard:
     """Raises CallError(PERMANENT, `self_target`); does nothing when `active` is false."""
 
-    def __init__(self, engine: Engine, lookup: Lookup, identity: SelfIdentity, active: bool) -> None:
+    def __init__(self, engine: Engine, lookup: Lookup, identity: Callable[[], SelfIdentity], active: bool) -> None:
         self._engine = engine
         self._lookup = lookup
-        self._identity = identity
+        self._identity_now = identity
         self._active = active
+
+    @property
+    def _identity(self) -> SelfIdentity:
+        return self._identity_now()
 
     def check_binding(self, binding: DockerBinding) -> None:
         """Refuse a binding whose own text names UICI."""

@@ -48,7 +48,7 @@ class KubernetesExecutor:
         """Store what is given; no I/O. Raises CallError(PERMANENT, `bad_settings`)."""
         settings = fitting(KubernetesSettings, context)
         self._cluster = Cluster(settings, context.environment)
-        self._identity, self._guards = context.identity, context.layers.executor
+        self._identity, self._guards = context.whole_identity, context.layers.executor
         self._parts = self._parts_of(self._cluster)
 
     @classmethod

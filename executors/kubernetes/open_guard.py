@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from executors.deadline import Deadline
@@ -28,10 +28,14 @@ class Key(NamedTuple):
 class OpenGuard:
     """Raises CallError(PERMANENT, `self_target`); does nothing when `active` is false."""
 
-    def __init__(self, cluster: Cluster, identity: SelfIdentity, active: bool) -> None:
+    def __init__(self, cluster: Cluster, identity: Callable[[], SelfIdentity], active: bool) -> None:
         self._cluster = cluster
-        self._identity = identity
+        self._identity_now = identity
         self._active = active
+
+    @property
+    def _identity(self) -> SelfIdentity:
+        return self._identity_now()
 
     def check_request(
         self, request: KubernetesRequest, resource: Resource, namespace: str | None, deadline: Deadline

@@ -6,7 +6,7 @@ its node. What runs beside it, in its namespace too, may be healed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from executors.deadline import Deadline
 from executors.kubernetes.cluster import Cluster
@@ -23,10 +23,14 @@ _SECONDS = 10.0
 class SelfGuard:
     """Raises CallError(PERMANENT, `self_target`); does nothing when `active` is false."""
 
-    def __init__(self, cluster: Cluster, identity: SelfIdentity, active: bool) -> None:
+    def __init__(self, cluster: Cluster, identity: Callable[[], SelfIdentity], active: bool) -> None:
         self._cluster = cluster
-        self._identity = identity
+        self._identity_now = identity
         self._active = active
+
+    @property
+    def _identity(self) -> SelfIdentity:
+        return self._identity_now()
 
     def check_binding(self, binding: KubernetesBinding) -> None:
         """Refuse a binding whose own text names UICI."""

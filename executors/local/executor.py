@@ -49,7 +49,7 @@ class LocalExecutor:
         """No I/O; raises pydantic.ValidationError for settings that are not LocalSettings."""
         self._context = context
         self._settings = LocalSettings.model_validate(context.settings)
-        self._guard = SelfGuard(context.identity, context.layers)
+        self._guard = SelfGuard(context.whole_identity, context.layers)
         self._opening = threading.Lock()
         self._opened: tuple[ProgramFiles, Supervisor] | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psutil
 
@@ -33,9 +33,13 @@ _ON_ONE_GROUP = frozenset(
 class SelfGuard:
     """Refuses, with CallError(PERMANENT, `self_target`), what would act on UICI itself or on what contains it."""
 
-    def __init__(self, identity: SelfIdentity, layers: SelfGuardLayers) -> None:
-        self._identity = identity
+    def __init__(self, identity: Callable[[], SelfIdentity], layers: SelfGuardLayers) -> None:
+        self._identity_now = identity
         self._on = layers.executor
+
+    @property
+    def _identity(self) -> SelfIdentity:
+        return self._identity_now()
 
     def check_program(self, program: str, instances: Iterable[str], pids: Iterable[int]) -> None:
         """Refuse when the program is UICI by name or by process."""

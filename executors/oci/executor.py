@@ -59,7 +59,7 @@ class OciExecutor:
         self._cloud = Cloud(settings, context.environment)
         self._lookup = Lookup(self._cloud)
         self._work = Work(self._cloud)
-        self._guard = SelfGuard(self._cloud, self._lookup, context.identity, context.layers.executor)
+        self._guard = SelfGuard(self._cloud, self._lookup, context.whole_identity, context.layers.executor)
         self._balancing = Balancing(self._cloud, self._lookup, self._work)
         self._recreation = Recreation(self._cloud, self._lookup, self._work, self._balancing)
         self._containers = ContainerChanges(self._cloud, self._lookup, self._work, self._recreation, self._balancing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import structlog
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 class SelfGuard:
     """Raises CallError(PERMANENT, `self_target`); does nothing when `active` is false."""
 
-    def __init__(self, cloud: Cloud, lookup: Lookup, identity: SelfIdentity, active: bool) -> None:
+    def __init__(self, cloud: Cloud, lookup: Lookup, identity: Callable[[], SelfIdentity], active: bool) -> None:
         self._cloud = cloud
         self._lookup = lookup
         self._given = identity
@@ -130,9 +130,8 @@ class SelfGuard:
     def _identity(self) -> SelfIdentity:
         with self._lock:
             own, containing = self._here
-        return self._given.model_copy(
-            update={"names": self._given.names | own, "containing": self._given.containing | containing}
-        )
+        given = self._given()
+        return given.model_copy(update={"names": given.names | own, "containing": given.containing | containing})
 
     def _refusal(self, why: str) -> CallError:
         return CallError(

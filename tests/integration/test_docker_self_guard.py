@@ -67,7 +67,7 @@ class Yard:
 
     def guard(self, identity: SelfIdentity | None = None, *, active: bool = True) -> SelfGuard:
         executor = self.ground.executor
-        return SelfGuard(executor._engine, executor._lookup, identity or self.identity(), active)
+        return SelfGuard(executor._engine, executor._lookup, lambda: identity or self.identity(), active)
 
     def leave(self) -> None:
         self.client.close()
@@ -226,7 +226,7 @@ def test_an_exec_in_uicis_container_is_refused(yard: Yard) -> None:
 
 def test_an_engine_that_does_not_answer_lets_nothing_pass(yard: Yard) -> None:
     dead = yard.ground.make(url="unix:///nowhere/docker.sock")
-    guard = SelfGuard(dead._engine, dead._lookup, yard.identity(), True)
+    guard = SelfGuard(dead._engine, dead._lookup, yard.identity, True)
     for ask in (lambda: list(guard._containers_of("exec", ["a" * 64], None)), lambda: guard._resolved("web")):
         with pytest.raises(CallError) as caught:
             ask()

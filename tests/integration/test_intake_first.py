@@ -27,7 +27,7 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path) -> N
             services.events,
             services.clock,
             services.site,
-            services.identity,
+            services.selves,
             services.layers,
             application.site.platform.intake,
             tell,

@@ -17,6 +17,7 @@ from tests.real.postgres import Postgres, postgres
 from tests.waiting import until
 from uici.events.log import EventLog
 from uici.model.errors import Problem
+from uici.model.identity import SelfIdentity, Selves
 from uici.notify.delivery import Deliverer
 from uici.runs.setback import SetbackWatch
 from uici.runs.workers import Workers, list_workers
@@ -146,8 +147,10 @@ def test_a_writer_that_stands_still_in_its_midst_is_ended(both: tuple[Store, Sto
 def test_a_worker_that_shows_no_sign_of_life_is_declared_dead_once(both: tuple[Store, Store]) -> None:
     clock = ServiceClock()
     lost: list[str] = []
-    silent = Workers(both[0], clock, TAKEOVER, lambda: lost.append("silent"))
-    watchers = [Workers(store, clock, TAKEOVER, lambda: lost.append("watcher")) for store in both]
+    silent = Workers(both[0], clock, TAKEOVER, Selves(SelfIdentity()), lambda: lost.append("silent"))
+    watchers = [
+        Workers(store, clock, TAKEOVER, Selves(SelfIdentity()), lambda: lost.append("watcher")) for store in both
+    ]
     for worker in (silent, *watchers):
         worker.join()
     announced = elapsed()
@@ -165,8 +168,32 @@ def test_a_worker_that_shows_no_sign_of_life_is_declared_dead_once(both: tuple[S
     assert list_workers(both[0]) == []
 
 
+def test_each_knows_what_the_others_are(both: tuple[Store, Store]) -> None:
+    own = [SelfIdentity(names=frozenset({name}), pids=frozenset({pid})) for name, pid in (("here", 1), ("there", 2))]
+    selves = [Selves(identity) for identity in own]
+    first, second = (Workers(both[n], ServiceClock(), 600, selves[n], lambda: None) for n in (0, 1))
+    first.join()
+    second.join()
+    try:
+        first._beat()
+        assert selves[0]() == selves[1]() == own[0].joined([own[1]])
+        assert selves[0]() is selves[0](), "whoever remembers what it judged would judge anew each time"
+        # Elsewhere the numbers of processes mean others.
+        with both[1].write() as connection:
+            row = connection.execute(select(workers.c.identity).where(workers.c.id == second.id)).scalar_one()
+            moved = row | {"processes": "another machine"}
+            connection.execute(workers.update().where(workers.c.id == second.id).values(identity=moved))
+        first._beat()
+        assert selves[0]() == own[0].joined([SelfIdentity(names=frozenset({"there"}))])
+    finally:
+        second.leave()
+    first._beat()
+    assert selves[0]() == own[0]
+    first.leave()
+
+
 def test_what_was_announced_too_long_ago_is_not_sent(both: tuple[Store, Store]) -> None:
-    worker = Workers(both[0], ServiceClock(), 600, lambda: None)
+    worker = Workers(both[0], ServiceClock(), 600, Selves(SelfIdentity()), lambda: None)
     worker.join()
     assert worker.may_send(elapsed())
     assert not worker.may_send(elapsed() - worker.latest_sending - 0.1)
@@ -178,8 +205,8 @@ def test_a_pause_of_the_watcher_counts_for_nobodys_death(
     both: tuple[Store, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = ServiceClock()
-    alive = Workers(both[0], clock, 600, lambda: None)
-    watcher = Workers(both[1], clock, 600, lambda: None)
+    alive = Workers(both[0], clock, 600, Selves(SelfIdentity()), lambda: None)
+    watcher = Workers(both[1], clock, 600, Selves(SelfIdentity()), lambda: None)
     alive.join()
     watcher.join()
     try:

@@ -10,7 +10,7 @@ from uici.catalogue.diagnostics import CatalogueError, Diagnostic
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
 from uici.model.call import Risk
-from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.identity import SelfGuardLayers, SelfIdentity, Selves
 from uici.model.site import Autonomy, Site
 from uici.runs.platforms import Platforms
 
@@ -381,7 +381,7 @@ def test_a_reference_is_judged_by_what_it_stands_for_and_not_by_its_text(
     )
     executors = discover_executors()
     site = load_site(tmp_path, executors=executors)
-    platforms = Platforms(lambda: site, executors, SelfIdentity(), SelfGuardLayers(), tmp_path)
+    platforms = Platforms(lambda: site, executors, Selves(SelfIdentity()), SelfGuardLayers(), tmp_path)
     monkeypatch.setenv("PATIENCE", "3")
     monkeypatch.setenv("ENGINE", "unix:///canary/docker.sock")
     assert "canary" in platforms.check("far")[1]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from uici.model.base import JsonObject
-from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.identity import SelfGuardLayers, SelfIdentity, Selves
 
 SETTINGS = {"health", "stop_seconds", "diagnostics", "reclaim", "backend"}
 SELF = SelfIdentity(
@@ -15,6 +15,7 @@ SELF = SelfIdentity(
     pods=frozenset({"ops/uici-0"}),
     containing=frozenset({"stack", "node-7"}),
     state_paths=frozenset({"/var/lib/uici.db"}),
+    state_addresses=frozenset({"db.example:5432"}),
 )
 
 
@@ -41,13 +42,16 @@ def test_an_empty_name_names_nothing() -> None:
         {"deep": [{"x": ["0123456789ab"]}]},
         {"path": "/var/lib/uici.db"},
         ("ops/uici-0",),
+        {"health": {"tcp": "db.example:5432"}},
     ],
 )
 def test_what_reaches_uici(value: Any) -> None:
     assert SELF.is_reached_by(value) is not None
 
 
-@pytest.mark.parametrize("value", [None, 42, {"uici": "web"}, {"container": "web"}, ["/var/lib/other.db"]])
+@pytest.mark.parametrize(
+    "value", [None, 42, {"uici": "web"}, {"container": "web"}, ["/var/lib/other.db"], "db.example:5433"]
+)
 def test_what_does_not(value: Any) -> None:
     assert SELF.is_reached_by(value) is None
 
@@ -133,3 +137,27 @@ def test_the_quick_look_finds_names_and_containers() -> None:
     assert not identity.may_begin("ab" * 5)
     assert not identity.may_begin("web")
     assert not SelfIdentity().may_begin("web")
+
+
+def test_several_are_guarded_as_one() -> None:
+    other = SelfIdentity(names=frozenset({"uici-1"}), pids=frozenset({43}), ancestors=frozenset({7}))
+    joined = SELF.joined([other])
+    assert joined.is_named_by(["uici-1"])
+    assert joined.is_named_by(["uici"])
+    assert joined.is_reached_by("db.example:5432")
+    assert joined.pids == frozenset({42, 43})
+    assert joined.ancestors == frozenset({7})
+    assert SELF.joined([]) == SELF
+
+
+def test_what_is_known_of_others_changes_only_with_them() -> None:
+    selves = Selves(SELF)
+    assert selves() is SELF
+    other = SelfIdentity(names=frozenset({"uici-1"}))
+    selves.seen([other])
+    both = selves()
+    assert both.is_named_by(["uici-1"]) == "uici-1"
+    selves.seen([other])
+    assert selves() is both
+    selves.seen([])
+    assert selves() == SELF

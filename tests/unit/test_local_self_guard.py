@@ -39,7 +39,7 @@ def stranger() -> Iterator[int]:
 
 
 def guard(identity: SelfIdentity = OWN, layers: SelfGuardLayers = ONLY_EXECUTOR) -> SelfGuard:
-    return SelfGuard(identity, layers)
+    return SelfGuard(lambda: identity, layers)
 
 
 def refused(why: str, check: Any, *arguments: Any) -> None:

@@ -27,7 +27,7 @@ from uici.intake.heartbeats import SENDER, HeartbeatWatch
 from uici.intake.writer import IntakeWriter
 from uici.model.base import JsonObject
 from uici.model.errors import Problem
-from uici.model.identity import SelfGuardLayers
+from uici.model.identity import SelfGuardLayers, Selves
 from uici.model.masking import register_named
 from uici.model.site import Site
 from uici.notify.channels import open_channels
@@ -92,10 +92,10 @@ class Application:
         if isinstance(self._clock, ServiceClock):
             self._clock.follow(self.store)
         layers = layers or SelfGuardLayers()
-        identity = discover(site.platform.self.names, self.store.path)
+        selves = Selves(discover(site.platform.self.names, configured))
         self.events = EventLog(self.store, self._clock)
         beside = _owned_folder(configured)
-        self.platforms = Platforms(self._live.site, classes, identity, layers, beside)
+        self.platforms = Platforms(self._live.site, classes, selves, layers, beside)
         self.services = Services(
             store=self.store,
             events=self.events,
@@ -103,9 +103,9 @@ class Application:
             site=self._live.site,
             platforms=self.platforms,
             pins=Pins(self.store, self._clock),
-            identity=identity,
+            selves=selves,
             layers=layers,
-            workers=Workers(self.store, self._clock, site.platform.runs.takeover_seconds, on_lost),
+            workers=Workers(self.store, self._clock, site.platform.runs.takeover_seconds, selves, on_lost),
             brakes=Brakes(self.store, self._clock),
             wake=self._wake,
             # A dry run wants the permissions of the real call, which are the service's and not everybody's.
@@ -118,7 +118,7 @@ class Application:
         self._deliverer = Deliverer(self.store, self._clock, channels, notify, self.services.workers.id)
         notifications = Notifications(self.store, self.events, self._clock, channels, notify, self._wake)
         self._intake = IntakeWriter(
-            self.events, self._clock, self._live.site, identity, layers, site.platform.intake, self._wake
+            self.events, self._clock, self._live.site, selves, layers, site.platform.intake, self._wake
         )
         self._heartbeats = HeartbeatWatch(
             self.store,

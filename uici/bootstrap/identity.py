@@ -8,17 +8,25 @@ import socket
 from pathlib import Path
 
 import psutil
+import sqlalchemy
 
 from uici.model.identity import SelfIdentity
+from uici.store.database import parsed_url
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _OWN_MOUNTS = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
+_POSTGRES_PORT = 5432
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def discover(names: tuple[str, ...], state: Path | None) -> SelfIdentity:
-    """The identity of this process; `names` are what the site calls UICI, `state` is its state file."""
-    own = {name.lower() for name in names}
+def discover(names: tuple[str, ...], state: str) -> SelfIdentity:
+    """The identity of this process; `names` are what the site calls UICI, `state` is the URL of its state."""
+    where = parsed_url(state)
+    file = where.database if where.get_backend_name() == "sqlite" else None
+    servers = _servers(where) if file is None else []
+    # In a project of containers a server is called as its container is.
+    own = {name.lower() for name in (*names, *(host for host, _ in servers if _is_simple(host)))}
     containing: set[str] = set()
     pods: set[str] = set()
     containers = _containers()
@@ -48,8 +56,27 @@ def discover(names: tuple[str, ...], state: Path | None) -> SelfIdentity:
         pods=frozenset(pods),
         ancestors=frozenset(parent.pid for parent in process.parents()),
         containing=frozenset(containing),
-        state_paths=frozenset({str(state)} if state is not None else ()),
+        state_paths=frozenset({str(Path(file).absolute())} if file else ()),
+        state_addresses=frozenset(address for server in servers for address in _addresses(*server)),
     )
+
+
+def _servers(url: sqlalchemy.URL) -> list[tuple[str, int]]:
+    """Host and port of each server that may hold the state."""
+    several = url.query.get("host", ())
+    given = [several] if isinstance(several, str) else list(several)
+    found = [(host, port) for host, _, port in (text.partition(":") for text in given)]
+    found += [(url.host, str(url.port or ""))] if url.host else []
+    return [(host.lower(), int(port or _POSTGRES_PORT)) for host, port in found if host]
+
+
+def _is_simple(host: str) -> bool:
+    """Whether it is a name without a domain, of another machine or container."""
+    return host not in _LOOPBACK and re.fullmatch(r"[a-z0-9_-]*[a-z_-][a-z0-9_-]*", host) is not None
+
+
+def _addresses(host: str, port: int) -> set[str]:
+    return {f"{name}:{port}" for name in (_LOOPBACK if host in _LOOPBACK else (host,))}
 
 
 def _containers() -> frozenset[str]:

@@ -72,7 +72,7 @@ class IntakeWriter:
         events: EventLog,
         clock: Clock,
         site: Callable[[], Site],
-        identity: SelfIdentity,
+        identity: Callable[[], SelfIdentity],
         layers: SelfGuardLayers,
         settings: IntakeSettings,
         on_new: Callable[[], None],
@@ -229,7 +229,7 @@ class IntakeWriter:
 
     def _record(self, connection: Connection, waiting: list[_Waiting], now: datetime) -> list[Accepted]:
         site = self._site()
-        batch = Batch(connection, self._events, site, index_of(site), self._identity, self._layers, now)
+        batch = Batch(connection, self._events, site, index_of(site), self._identity(), self._layers, now)
         batch.load(item.notification for item in waiting)
         answers = []
         for item in waiting:

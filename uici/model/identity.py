@@ -29,6 +29,13 @@ class SelfIdentity(Frozen):
     is denied."""
     state_paths: frozenset[str] = frozenset()
     """Files of UICI's state store."""
+    state_addresses: frozenset[str] = frozenset()
+    """`host:port` of the server that holds UICI's state."""
+
+    def joined(self, others: Iterable[SelfIdentity]) -> SelfIdentity:
+        """One for all of them: what any of them is."""
+        whole = [self, *others]
+        return SelfIdentity(**{name: frozenset().union(*[getattr(one, name) for one in whole]) for name in _FIELDS})
 
     def is_named_by(self, names: Iterable[str]) -> str | None:
         """The first of `names` that means UICI itself, else None. Container ids match by a prefix of 12 or more."""
@@ -56,7 +63,7 @@ class SelfIdentity(Frozen):
         A namespace tells where a thing is, and may well be called as UICI is: what stands beside it is not UICI.
         """
         for text in _texts(value):
-            if self.is_named_by([text]) or text in self.state_paths or text in self.pods:
+            if self.is_named_by([text]) or text in self.state_paths | self.state_addresses | self.pods:
                 return text
         return None
 
@@ -73,6 +80,26 @@ class SelfIdentity(Frozen):
             return next((text for text in map(str, said.values()) if text in self.containing), None)
         return None
 
+
+class Selves:
+    """What UICI is, in all processes that work on one state. Called, it gives the same object until that changes."""
+
+    def __init__(self, own: SelfIdentity) -> None:
+        self.own = own
+        self._whole = own
+
+    def __call__(self) -> SelfIdentity:
+        """All of them as one."""
+        return self._whole
+
+    def seen(self, others: Iterable[SelfIdentity]) -> None:
+        """These are the others now."""
+        whole = self.own.joined(others)
+        if whole != self._whole:
+            self._whole = whole
+
+
+_FIELDS = tuple(SelfIdentity.model_fields)
 
 SETTINGS_OF_BINDINGS = frozenset(
     {"health", "stop_seconds", "diagnostics", "reclaim", "backend", "gitops", "autoscaler"}

@@ -16,7 +16,7 @@ from uici.model.builtin import classify_builtin
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
 from uici.model.condition import all_hold
 from uici.model.errors import Problem, ProblemKind, unknown_environment
-from uici.model.identity import SelfGuardLayers, SelfIdentity
+from uici.model.identity import SelfGuardLayers, Selves
 from uici.model.operation import BUILTIN
 from uici.model.plan import Origin, Plan, PreparedPlan, PreparedReading, PreparedStep, Step
 from uici.model.site import Environment, Site
@@ -38,13 +38,13 @@ class Platforms:
         self,
         site: Callable[[], Site],
         classes: Mapping[str, type[Executor]],
-        identity: SelfIdentity,
+        selves: Selves,
         layers: SelfGuardLayers,
         state_directory: Path,
     ) -> None:
         self._site = site
         self._classes = classes
-        self._identity = identity
+        self._selves = selves
         self._layers = layers
         self._state_directory = state_directory
         self._lock = threading.Lock()
@@ -84,7 +84,8 @@ class Platforms:
         context = ExecutorContext(
             environment=environment,
             settings=_settings(executor_class, environment, settings.connection),
-            identity=self._identity,
+            identity=self._selves.own,
+            selves=self._selves,
             layers=self._layers,
             state_directory=str(self._state_directory / environment),
         )
@@ -97,7 +98,7 @@ class Platforms:
         """
         if BUILTIN not in step.operation.translations:
             return self.executor(environment)
-        calls = MonitoringCalls(environment, self._settings(environment), self._identity, self._layers)
+        calls = MonitoringCalls(environment, self._settings(environment), self._selves(), self._layers)
         return BoundedCalls(calls, environment)
 
     def _settings(self, environment: str) -> Environment:
@@ -117,21 +118,26 @@ class Platforms:
         steps = tuple(step for step in known if step is not None)
         if len(steps) == len(known):
             return PreparedPlan(plan=plan, steps=steps)
-        prepared = prepare(plan, site, self.call_specs, self.classifiers, self._identity, self._layers)
+        prepared = prepare(plan, site, self.call_specs, self.classifiers, self._selves(), self._layers)
         if len(self._steps) + len(prepared.steps) > _STEPS_KEPT:
             self._steps.clear()
         for step, made in zip(plan.steps, prepared.steps, strict=True):
             key = _key(plan.environment, step)
             if key is not None:
-                self._steps[key] = (_made_of(site, plan.environment, step), made)
+                self._steps[key] = (self._made_of(site, plan.environment, step), made)
         return prepared
+
+    def _made_of(self, site: Site, environment: str, step: Step) -> tuple[object, ...]:
+        """All that the translation of a step looks at."""
+        of_site = site.operations.get(step.operation), site.environments.get(environment), site.targets.get(step.target)
+        return *of_site, self._selves()
 
     def _kept(self, site: Site, environment: str, step: Step) -> PreparedStep | None:
         key = _key(environment, step)
         known = self._steps.get(key) if key is not None else None
         if known is None:
             return None
-        made_of = _made_of(site, environment, step)
+        made_of = self._made_of(site, environment, step)
         return known[1] if all(a is b or a == b for a, b in zip(known[0], made_of, strict=True)) else None
 
     @property
@@ -231,11 +237,6 @@ def _key(environment: str, step: Step) -> tuple[str, ...] | None:
     except (TypeError, ValueError):
         return None
     return (environment, step.target, step.operation, parameters) if len(parameters) <= _LONGEST_KEPT else None
-
-
-def _made_of(site: Site, environment: str, step: Step) -> tuple[object, ...]:
-    """Of a configuration, all that the translation of a step looks at."""
-    return site.operations.get(step.operation), site.environments.get(environment), site.targets.get(step.target)
 
 
 def _settings(executor: type[Executor], environment: str, connection: JsonObject) -> JsonObject:

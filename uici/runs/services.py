@@ -45,7 +45,8 @@ class Services:
     site: Callable[[], Site]
     platforms: Platforms
     pins: Pins
-    identity: SelfIdentity
+    selves: Callable[[], SelfIdentity]
+    """What UICI is, in all processes that work on the state."""
     layers: SelfGuardLayers
     workers: Workers
     brakes: Brakes
@@ -56,6 +57,11 @@ class Services:
 
     draft: Draft | None = None
     """What the stages under way have still to write, see `later`; None where there are none."""
+
+    @property
+    def identity(self) -> SelfIdentity:
+        """What must never be acted on."""
+        return self.selves()
 
     def platforms_of(self, run: RunData) -> Platforms:
         """The platforms as this run sees them, whatever was loaded since it began to look."""

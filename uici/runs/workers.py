@@ -19,12 +19,14 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from sqlalchemy import Text, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.base import JsonObject
+from uici.model.identity import SelfIdentity, Selves
 from uici.ports import Clock
 from uici.runs.data import RunState
 from uici.store.clock import ServiceClock, elapsed
@@ -53,18 +55,22 @@ _ADVANCE = meta.update().where(LATEST_TIME, meta.c.value < _LATEST_SHOWN).values
 _FIRST = select(workers.c.id).order_by(workers.c.started_at, workers.c.id).limit(1)
 _SEEN = select(workers.c.id, workers.c.beats)
 _DECLARE_DEAD = workers.delete().where(workers.c.id == bindparam("worker"), workers.c.beats == bindparam("stood_at"))
+_OTHERS = select(workers.c.identity).where(workers.c.id != bindparam("worker"), workers.c.identity.is_not(None))
 _LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
 
 
 class Workers:
     """The processes at work on the state, and the present one among them."""
 
-    def __init__(self, store: Store, clock: Clock, takeover_seconds: float, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, takeover_seconds: float, selves: Selves, on_lost: Callable[[], None]
+    ) -> None:
         """`on_lost` is called when others have declared this process dead: it must end."""
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._store = store
         self._clock = clock
         self._takeover = takeover_seconds
+        self._selves = selves
         self._on_lost = on_lost
         self._alive_until = float("inf")
         self.latest_sending = _LATEST_SENDING if store.shared else 0.0
@@ -79,6 +85,7 @@ class Workers:
         """Be one of them. Where the state is one process's alone, whoever is still in the list is dead."""
         now = self._clock.now()
         row = {"id": self.id, "host": socket.gethostname(), "pid": os.getpid(), "version": version("uici")}
+        row["identity"] = {"processes": _processes(), "is": self._selves.own.model_dump(mode="json")}
         asked = elapsed()
         with self._store.write() as connection:
             if not self._store.shared:
@@ -86,6 +93,7 @@ class Workers:
             connection.execute(workers.insert().values(**row, started_at=now, seen_at=now, beats=0, draining=False))
         if self._store.shared:
             self._alive_until = asked + self._takeover * _OWN_SHARE
+            self._look_at_others()
             self._thread.start()
 
     def drain(self) -> None:
@@ -158,12 +166,35 @@ class Workers:
             mine = connection.execute(_BEAT, {"worker": self.id, "now": now, "ends": self._draining}).rowcount == 1
         with self._store.write_one() as connection:
             connection.execute(_ADVANCE, {"shown": utc_text(now)})
+        self._look_at_others()
         if mine:
             self._alive_until = asked + self._takeover * _OWN_SHARE
         elif not self._stopping.is_set():
             self._alive_until = 0.0
             _log.error("declared_dead", worker=self.id, hint="this process was stopped or cut off; another took over")
             self._on_lost()
+
+    def _look_at_others(self) -> None:
+        with self._store.read() as connection:
+            found = connection.execute(_OTHERS, {"worker": self.id}).scalars().all()
+        self._selves.seen(_known(identity) for identity in found)
+
+
+def _known(registered: JsonObject) -> SelfIdentity:
+    """What another process is. Process ids say nothing where processes are numbered by themselves."""
+    other = SelfIdentity.model_validate(registered["is"])
+    if registered["processes"] == _processes():
+        return other
+    return other.model_copy(update={"pids": frozenset(), "ancestors": frozenset()})
+
+
+def _processes() -> str:
+    """Which numbering of processes this one belongs to: of this boot of this machine, and of this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # not Linux
+        return socket.gethostname()
 
 
 def list_workers(store: Store) -> list[JsonObject]:

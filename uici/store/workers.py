@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import Boolean, Column, Engine, Integer, String, Table, Text, inspect, select
+from sqlalchemy import JSON, Boolean, Column, Engine, Integer, String, Table, Text, inspect, select
 
 from uici.store.schema import metadata
 from uici.store.times import UtcText
@@ -23,6 +23,8 @@ workers = Table(
     # Counted: whoever watches measures by its own clock how long it stands still.
     Column("beats", Integer, nullable=False, default=0),
     Column("draining", Boolean, nullable=False, default=False),
+    # What the process is, for the others: none of them may act on it. Null where a version does not tell.
+    Column("identity", JSON),
 )
 
 _SLOWEST_BEAT_SECONDS = 30.0

@@ -18,6 +18,7 @@ def add_workers(op: Operations) -> None:
         sa.Column("seen_at", sa.String(27), nullable=False),
         sa.Column("beats", sa.Integer(), nullable=False),
         sa.Column("draining", sa.Boolean(), nullable=False),
+        sa.Column("identity", sa.JSON()),
     )
     op.add_column("runs", sa.Column("worker", sa.String(120)))
     op.add_column("deliveries", sa.Column("claimed_by", sa.String(120)))
