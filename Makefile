@@ -14,7 +14,7 @@ DEV_READY := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench attack fuzz dependency-audit schemas clean
+.PHONY: help demo test check bench chaos attack fuzz dependency-audit schemas clean
 
 help:
 	@echo "make demo    break three local services and watch UICI heal them (about a minute, leaves nothing running)"
@@ -24,6 +24,7 @@ help:
 	@echo "make attack  the attacks, with some minutes of requests drawn from the API's description (ATTACK_MINUTES)"
 	@echo "make fuzz    minutes of fuzzing of all that reads foreign texts (FUZZ_MINUTES, FUZZ_ARGS)"
 	@echo "make dependency-audit   known vulnerabilities of what is installed; fails where that could not be judged"
+	@echo "make chaos   faults of all kinds on three replicas, checked; CHAOS_RUNS, CHAOS_MINUTES, CHAOS_SEED; build/chaos/"
 	@echo "make schemas write the JSON Schemas of the configuration files anew, under infrastructure/schemas/"
 	@echo "make clean   remove what these targets made, .venv included"
 
@@ -71,6 +72,10 @@ fuzz: $(DEV_READY)
 
 dependency-audit: $(DEV_READY)
 	$(BIN)/python -m tests.attack.dependencies
+
+# Stopped and called again without a seed, it goes on with the round in which it was stopped.
+chaos: $(DEV_READY)
+	$(BIN)/python -m tests.chaos --out build/chaos
 
 schemas: $(RUN_READY)
 	$(BIN)/uici schema --out infrastructure/schemas
