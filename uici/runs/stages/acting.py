@@ -194,8 +194,9 @@ def _remember(services: Services, data: RunData, plan: PreparedPlan, step: Prepa
 
 def _announce(services: Services, data: RunData, plan: PreparedPlan, call: Call, position: str) -> RunData | None:
     """Announce a call; or what becomes of the run, where in this very transaction something forbids to send it."""
-    now, announced_at = services.clock.now(), elapsed()
     with services.writing() as connection:
+        # Only here, since many may be waiting to write: what is sent late counts from the announcement on.
+        now, announced_at = services.clock.now(), elapsed()
         if (forbidden := records.forbidden(connection, data)) is not None:
             return forbidden
         # The run goes no further than its announcement tells: what proof and undo need is written with it.
