@@ -84,9 +84,8 @@ class Control:
         kept and refused, and people are told.
         """
         if not scope.everywhere:
-            services = self._services
-            index = index_of(services.site())
-            notification = confined(notification, sender, scope, index, services.identity, services.layers)
+            given = self._services
+            notification = confined(notification, sender, scope, index_of(given.site()), given.identity, given.layers)
         return self._intake.submit(notification, sender)
 
     # --- looking --------------------------------------------------------------------------------------------
