@@ -98,7 +98,7 @@ class Mutation:
         ended = self._all(session, [(item, self._items(item)) for item in self._mutants], control=False)
         if unusable := [trial.mutant for trial in ended if trial.code == _BROKEN]:
             raise pytest.UsageError(f"this mutant cannot be made: {unusable[0]}")
-        controls = {tuple(trial.ran): trial.mutant for trial in ended if trial.code}
+        controls = _longest({tuple(trial.ran): trial.mutant for trial in ended if trial.code})
         for _ in range(2):  # once more for those that talk to real processes, on a machine that others load
             again = self._all(session, [(mutant, list(items)) for items, mutant in controls.items()], control=True)
             controls = {tuple(trial.ran): trial.mutant for trial in again if trial.code}
@@ -181,6 +181,12 @@ class Mutation:
         for done, (item, following) in enumerate(_in_turn([session.items[number] for number in items])):
             count[:] = (done + 1).to_bytes(_COUNT_BYTES, "big")
             _run(item, following)
+
+
+def _longest(controls: dict[tuple[int, ...], Mutant]) -> dict[tuple[int, ...], Mutant]:
+    """Without those that another one begins with: its tests are run on the way."""
+    begun = {items[:length] for items in controls for length in range(1, len(items))}
+    return {items: mutant for items, mutant in controls.items() if items not in begun}
 
 
 def _in_turn(items: Sequence[pytest.Item]) -> Iterator[tuple[pytest.Item, pytest.Item | None]]:
