@@ -1,0 +1,121 @@
+"""Upgrades of a state that several processes share: as those of a file, with the server's locks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.doubles.memory_executor import World
+from tests.integration.runs_rig import alert, closed, running, send, site, state_beside
+from tests.newer_schema import ADDITIVE, BREAKING
+from tests.real.components import REPOSITORY
+from tests.real.postgres import Postgres, postgres
+from tests.state_schemas import described, kept_rows, make_schema_2
+from tests.waiting import until
+from uici.model.errors import Problem
+from uici.store.current import CURRENT
+from uici.store.database import Store
+from uici.store.migrations import version_of
+
+DEADLINE = 60.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: Postgres) -> str:
+    """An empty database."""
+    with server.connect("postgres") as connection:
+        connection.execute("DROP DATABASE IF EXISTS upgraded")
+        connection.execute("CREATE DATABASE upgraded")
+    return server.database("upgraded")
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Store]:
+    store = Store(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def as_found(url: str) -> tuple[Any, Any]:
+    with opened(url) as store, store.read() as connection:
+        return described(connection), kept_rows(connection)
+
+
+def migrating(url: str, schema: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.newer_schema", url, schema], cwd=REPOSITORY, env=os.environ | environment
+    )
+
+
+def copies(server: Postgres) -> list[str]:
+    with server.connect("upgraded") as connection:
+        query = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'uici_schema%'"
+        return [str(row[0]) for row in connection.execute(query)]
+
+
+def test_of_several_that_start_at_once_one_migrates_and_keeps_the_tables_of_before(server: Postgres, url: str) -> None:
+    with opened(url) as store, store.engine.begin() as connection:
+        make_schema_2(connection)
+    _, rows = as_found(url)
+    started = [migrating(url, "current") for _ in range(2)]
+    assert [process.wait(DEADLINE) for process in started] == [0, 0]
+    (copy,) = copies(server)
+    assert as_found(url)[1] == rows
+    with server.connect("upgraded") as connection:
+        for name, kept in rows.items():
+            found = connection.execute(f'SELECT count(*) FROM {copy}."{name}"').fetchone()
+            assert found == (len(kept),), name
+
+
+def test_killed_in_the_midst_of_a_migration_the_old_state_is_whole(server: Postgres, url: str, tmp_path: Path) -> None:
+    with opened(url) as store, store.engine.begin() as connection:
+        make_schema_2(connection)
+    before = as_found(url)
+    mark = tmp_path / "mark"
+    process = migrating(url, "stalling", UICI_TEST_MARK=str(mark))
+    try:
+        until(mark.exists, "the migration's midst")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(DEADLINE)
+    assert as_found(url) == before
+    assert copies(server) == []
+    with opened(url) as store:
+        store.migrate(ADDITIVE)
+        with store.read() as connection:
+            assert version_of(connection) == (ADDITIVE.version, CURRENT.version)
+
+
+def test_beside_an_older_version_at_work_only_what_it_can_bear_is_migrated(
+    tmp_path: Path, server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UICI_TEST_POSTGRES", server.database("").rstrip("/"))
+    config = site(tmp_path / "site", "web", platform="runs: {takeover_seconds: 5}\n")
+    with running(config, World()) as older, opened(state_beside(config)) as newer:
+        with pytest.raises(Problem) as refused:
+            newer.migrate(BREAKING)
+        assert refused.value.code == "state_in_use"
+        assert "of an older version works on this state" in refused.value.detail
+        newer.migrate(ADDITIVE)
+        assert older.control.ready()["ok"]
+        assert closed(older, send(older, alert("web"), alert("web", status="resolved")))["state"] == "closed"
+        with older.store.read() as connection:
+            assert version_of(connection) == (ADDITIVE.version, CURRENT.version)
+    with running(config, World()) as older:
+        assert older.control.ready()["ok"], "the older one starts again on the newer schema"
