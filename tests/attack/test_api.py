@@ -10,7 +10,7 @@ import pytest
 from tests.attack.api import attack, sharpest
 from tests.integration.service_rig import MAX_BODY, Served, alert, notification, serving
 
-EXAMPLES = 5
+EXAMPLES = 3
 """Of each operation; `make attack` sends far more."""
 
 
@@ -27,7 +27,7 @@ def test_every_answer_is_foretold(served: Served) -> None:
     known = {"incident_id": [incident["id"]], "name": ["web", "restart_service"]}
     seen, wrong = attack(served, known, examples=EXAMPLES, number=0)
     assert not wrong, "\n\n".join(wrong)
-    assert {200, 202, 400, 404, 422} <= set(seen), f"the requests reached too little: {seen}"
+    assert {200, 400, 404, 422} <= set(seen), f"the requests reached too little: {seen}"
 
 
 def test_every_operation_that_takes_a_body_refuses_what_is_too_large_and_says_so(served: Served) -> None:

@@ -8,7 +8,7 @@ from tests.fuzz.__main__ import attempt
 from tests.fuzz.targets import TARGETS
 from uici.intake import payload
 
-EXAMPLES = 150
+EXAMPLES = 60
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -18,9 +18,7 @@ def test_a_moment_of(name: str) -> None:
 
 
 def test_two_ways_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(payload, "_entries", lambda document: -1)
-    monkeypatch.setattr(payload, "_usual_entries", lambda document: document and 0)
     monkeypatch.setattr(payload, "_decode_slowly", lambda body: {"version": "5"})
     strategy, check = TARGETS["payloads"]
-    with pytest.raises(Exception, match=r"different|refused|sub-exceptions"):
+    with pytest.raises(Exception, match=r"different things|is refused|sub-exceptions"):
         attempt(strategy, check, 1, 300)()
