@@ -197,6 +197,10 @@ def test_client_certificates(secured: Served, authority: Authority, tmp_path: Pa
         None, "GET", "/api/v1/runs", headers={"uici_peer_certificate": "reader", "x-ssl-client-cn": "reader"}
     )
     assert forged.status_code == 401
+    # A browser shows its certificate whatever page makes it ask.
+    for page in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        foreign = answer(reader, "GET", "/api/v1/runs", headers=page)
+        assert (foreign.status_code, foreign.json()["code"]) == (401, "foreign_page"), page
     token = {"Authorization": f"Bearer {secured.tokens[Role.ADMIN]}"}
     assert answer(None, "GET", "/api/v1/runs", headers=token).status_code == 200
     assert answer(reader, "GET", "/api/v1/runs", headers={"Authorization": "Bearer x"}).status_code == 401

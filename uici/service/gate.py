@@ -85,6 +85,9 @@ class Gate:
             return Caller(self._signatures.sender(signed, body), _as_long_as_it_lasts)
         certificate = getattr(request.state, PEER_CERTIFICATE, None)
         if certificate is not None:
+            # A browser shows a certificate by itself, whatever page makes it ask; none of those pages is ours.
+            if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none":
+                raise _unauthenticated("foreign_page", "a certificate does not count for requests of a page", webhook)
             principal = principal_of(certificate, self._certificates)
             if principal is not None:
                 return Caller(principal, _as_long_as_it_lasts)
