@@ -11,11 +11,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from uici.model.alert import AlertOutcome
@@ -66,6 +67,8 @@ class Engine:
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._run_ticker, name="uici-ticker", daemon=True)
         self._settings = services.site().platform.runs
+        self._wanted_at = float("-inf")
+        self._wanted_then: Sequence[str | None] = ()
         self._active: dict[str, str | None] = {}
         """The parts at work, each with its run's environment."""
         self._active_lock = threading.Lock()
@@ -220,8 +223,7 @@ class Engine:
         with self._services.store.read() as connection:
             after = connection.execute(_NEXT_DUE, {"now": now}).scalar_one()
             # Also where the site has no target, or not even the environment any more: those runs end, and tell people.
-            wanted = connection.execute(_WANTED, {"now": now}).scalars().all()
-            for place, room in self._room(wanted).items():
+            for place, room in self._room(self._wanted(connection, now)).items():
                 if room == 0:
                     continue
                 # Some of them are being started already.
@@ -243,6 +245,16 @@ class Engine:
             for key in chosen:
                 self._forget(key)
         return 1.0 if after is None else max(0.0, (after - now).total_seconds())
+
+    def _wanted(self, connection: Connection, now: datetime) -> Sequence[str | None]:
+        """The environments in which something is due, those that the site does not know any more among them.
+
+        Asked once a sweep: of a hundred thousand runs that are due it looks at each.
+        """
+        if time.monotonic() - self._wanted_at >= self._settings.sweep_seconds:
+            self._wanted_at = time.monotonic()
+            self._wanted_then = connection.execute(_WANTED, {"now": now}).scalars().all()
+        return self._wanted_then
 
     def _room(self, wanted: Iterable[str | None]) -> dict[str | None, int]:
         """How many parts each environment may start now.
