@@ -176,7 +176,7 @@ def test_each_knows_what_the_others_are(both: tuple[Store, Store]) -> None:
     second.join()
     try:
         first._beat()
-        assert selves[0]() == selves[1]() == own[0].joined([own[1]])
+        assert selves[0]() == selves[1]() == own[0].joined_with([own[1]])
         assert selves[0]() is selves[0](), "whoever remembers what it judged would judge anew each time"
         # Elsewhere the numbers of processes mean others.
         with both[1].write() as connection:
@@ -184,7 +184,7 @@ def test_each_knows_what_the_others_are(both: tuple[Store, Store]) -> None:
             moved = row | {"processes": "another machine"}
             connection.execute(workers.update().where(workers.c.id == second.id).values(identity=moved))
         first._beat()
-        assert selves[0]() == own[0].joined([SelfIdentity(names=frozenset({"there"}))])
+        assert selves[0]() == own[0].joined_with([SelfIdentity(names=frozenset({"there"}))])
     finally:
         second.leave()
     first._beat()

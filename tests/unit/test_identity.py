@@ -141,23 +141,23 @@ def test_the_quick_look_finds_names_and_containers() -> None:
 
 def test_several_are_guarded_as_one() -> None:
     other = SelfIdentity(names=frozenset({"uici-1"}), pids=frozenset({43}), ancestors=frozenset({7}))
-    joined = SELF.joined([other])
+    joined = SELF.joined_with([other])
     assert joined.is_named_by(["uici-1"])
     assert joined.is_named_by(["uici"])
     assert joined.is_reached_by("db.example:5432")
     assert joined.pids == frozenset({42, 43})
     assert joined.ancestors == frozenset({7})
-    assert SELF.joined([]) == SELF
+    assert SELF.joined_with([]) == SELF
 
 
 def test_what_is_known_of_others_changes_only_with_them() -> None:
     selves = Selves(SELF)
     assert selves() is SELF
     other = SelfIdentity(names=frozenset({"uici-1"}))
-    selves.seen([other])
+    selves.learn_others([other])
     both = selves()
     assert both.is_named_by(["uici-1"]) == "uici-1"
-    selves.seen([other])
+    selves.learn_others([other])
     assert selves() is both
-    selves.seen([])
+    selves.learn_others([])
     assert selves() == SELF

@@ -32,7 +32,7 @@ class SelfIdentity(Frozen):
     state_addresses: frozenset[str] = frozenset()
     """`host:port` of the server that holds UICI's state."""
 
-    def joined(self, others: Iterable[SelfIdentity]) -> SelfIdentity:
+    def joined_with(self, others: Iterable[SelfIdentity]) -> SelfIdentity:
         """One for all of them: what any of them is."""
         whole = [self, *others]
         return SelfIdentity(**{name: frozenset().union(*[getattr(one, name) for one in whole]) for name in _FIELDS})
@@ -92,9 +92,9 @@ class Selves:
         """All of them as one."""
         return self._whole
 
-    def seen(self, others: Iterable[SelfIdentity]) -> None:
+    def learn_others(self, others: Iterable[SelfIdentity]) -> None:
         """These are the others now."""
-        whole = self.own.joined(others)
+        whole = self.own.joined_with(others)
         if whole != self._whole:
             self._whole = whole
 

@@ -177,7 +177,7 @@ class Workers:
     def _look_at_others(self) -> None:
         with self._store.read() as connection:
             found = connection.execute(_OTHERS, {"worker": self.id}).scalars().all()
-        self._selves.seen(_known(identity) for identity in found)
+        self._selves.learn_others(_known(identity) for identity in found)
 
 
 def _known(registered: JsonObject) -> SelfIdentity:
