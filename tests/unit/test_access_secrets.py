@@ -41,7 +41,7 @@ def test_a_secret_shows_itself_nowhere() -> None:
         ("${env:UICI_SURELY_NOT_SET}", "secret_missing"),
         ("${file:/nowhere/at/all}", "secret_missing"),
         ("${file:relative/path}", "secret_unreadable"),
-        ("${vault:thing}", "unknown_secret_provider"),
+        ("${keyring:thing}", "unknown_secret_provider"),
         ("hunter2", "not_a_secret_reference"),
     ],
 )

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 
+from uici.access.fetching import Fetcher
 from uici.model.base import JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind, did_you_mean, together
 from uici.model.masking import register_secret
@@ -20,6 +21,7 @@ GROUP = "uici.secrets"
 it has no such secret and OSError or ValueError when it cannot be read; the text must not hold the value."""
 
 _MAX_BYTES = 65_536
+_fetcher = Fetcher()
 
 
 class SecretText:
@@ -116,7 +118,7 @@ def resolve(reference: str, *, where: str = "") -> SecretText:
             allowed=sorted(known),
         )
     try:
-        value = provider(parsed.locator)
+        value = _fetcher.fetch(parsed.provider, provider, parsed.locator)
     except (LookupError, OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else next(iter(error.args), None)
         reason = str(said or type(error).__name__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import structlog
 
 from uici.access.secrets import resolve
 from uici.model.base import JsonObject
@@ -11,6 +14,8 @@ from uici.model.settings import ASKING, MessageKind, NotifySettings
 from uici.notify.apprise_notifier import AppriseNotifier
 from uici.notify.notifiers import LogNotifier, WebhookNotifier
 from uici.ports import Notifier
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,34 @@ def check_channels(settings: NotifySettings) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _webhook(reference: str, timeout: float) -> WebhookNotifier:
+class _Renewed:
+    """A notifier that follows its address: before each message it is looked whether the secret has changed."""
+
+    def __init__(self, reference: str, where: str, make: Callable[[str], Notifier]) -> None:
+        self._reference = reference
+        self._where = where
+        self._make = make
+        self._address = resolve(reference, where=where)
+        self._notifier = make(self._address.reveal())
+        self.name = self._notifier.name
+
+    def send(self, message: JsonObject) -> None:
+        """As the protocol says. With a secret that cannot be read now the last address is used."""
+        try:
+            address = resolve(self._reference, where=self._where)
+            if address != self._address:
+                self._notifier, self._address = self._make(address.reveal()), address
+        except Problem as problem:
+            _log.warning("secret_not_read_again", channel=self.name, problem=problem.detail)
+        self._notifier.send(message)
+
+
+def _webhook(reference: str, timeout: float) -> Notifier:
     where = "platform.yml: notify.webhook"
-    url = resolve(reference, where=where).reveal()
+    return _Renewed(reference, where, lambda url: _webhook_at(url, timeout, where))
+
+
+def _webhook_at(url: str, timeout: float, where: str) -> WebhookNotifier:
     try:
         return WebhookNotifier(url, timeout=timeout)
     except ValueError as error:
@@ -95,9 +125,18 @@ def _webhook(reference: str, timeout: float) -> WebhookNotifier:
 def _channel(name: str, settings: NotifySettings) -> Channel:
     channel = settings.channels[name]
     where = f"platform.yml: notify.channels.{name}.url"
-    url = resolve(channel.url, where=where).reveal()
+    notifier = _Renewed(channel.url, where, lambda url: _apprise_at(url, name, settings, where))
+    least = (
+        settings.rank(channel.severity)
+        if channel.severity is not None
+        else min(settings.severities.values(), default=0)
+    )
+    return Channel(name, notifier, frozenset(channel.kinds), least, channel.severity)
+
+
+def _apprise_at(url: str, name: str, settings: NotifySettings, where: str) -> AppriseNotifier:
     try:
-        notifier = AppriseNotifier(name, url, timeout=settings.timeout, form=channel.format)
+        return AppriseNotifier(name, url, timeout=settings.timeout, form=settings.channels[name].format)
     except ValueError as error:
         raise Problem(
             ProblemKind.UNPROCESSABLE,
@@ -106,9 +145,3 @@ def _channel(name: str, settings: NotifySettings) -> Channel:
             where=where,
             hint="see https://appriseit.com/services/ for how the URL of each service is written",
         ) from None
-    least = (
-        settings.rank(channel.severity)
-        if channel.severity is not None
-        else min(settings.severities.values(), default=0)
-    )
-    return Channel(name, notifier, frozenset(channel.kinds), least, channel.severity)

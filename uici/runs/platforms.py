@@ -6,12 +6,14 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
 from uici.access.secrets import resolve_tree
-from uici.model.base import JsonObject, canonical_json
+from uici.model.base import JsonObject, canonical_json, digest
 from uici.model.builtin import classify_builtin
 from uici.model.call import Call, CallError, CallSpec, FailureKind, Risk
 from uici.model.condition import all_hold
@@ -29,6 +31,20 @@ from uici.translation.translating import prepare
 
 _STEPS_KEPT = 4096
 _LONGEST_KEPT = 1000
+SECRETS_SECONDS = 30.0
+"""How often it is looked whether a secret of a connection has changed, while the connection is used."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Credentials:
+    """With which secrets an executor was made, and when it is looked at again whether they have changed."""
+
+    digest: str
+    look_at: float
+    former: BoundedExecutor | None = None
+    """The one before: who had it in hand when it was replaced has long come to its end when the next one is."""
 
 
 class Platforms:
@@ -51,6 +67,7 @@ class Platforms:
         self._executors: dict[tuple[str, str], BoundedExecutor] = {}
         self._latest: dict[str, tuple[Environment, BoundedExecutor]] = {}
         """Environment -> what was asked for last, which mostly is asked for next."""
+        self._credentials: dict[tuple[str, str], _Credentials] = {}
         self._steps: dict[tuple[str, ...], tuple[tuple[object, ...], PreparedStep]] = {}
 
     @property
@@ -68,22 +85,61 @@ class Platforms:
         """The executor of an environment. Raises Problem for an unknown environment or a secret that is missing."""
         settings = self._settings(environment)
         kept = self._latest.get(environment)
-        if kept is not None and kept[0] is settings:
+        if kept is not None and kept[0] is settings and not self._due:
             return kept[1]
         # A run under way stays with the connection that it began with: a proof asked elsewhere would prove nothing.
         key = (environment, canonical_json([settings.platform, settings.connection]))
         with self._lock:
             executor = self._executors.get(key)
             if executor is None:
-                executor = self._executors[key] = self._made(environment, settings)
+                connection = _settings(self._classes[settings.platform], environment, settings.connection)
+                executor = self._executors[key] = self._made(environment, settings, connection)
+                if connection != settings.connection:
+                    self._credentials[key] = _Credentials(digest(connection), time.monotonic() + SECRETS_SECONDS)
             self._latest[environment] = (settings, executor)
-            return executor
+            known = self._credentials.get(key)
+            if known is None or time.monotonic() < known.look_at:
+                return executor
+            known.look_at = time.monotonic() + SECRETS_SECONDS  # who comes meanwhile takes what there is
+        return self._renewed(key, settings, known, executor)
 
-    def _made(self, environment: str, settings: Environment) -> BoundedExecutor:
+    @property
+    def _due(self) -> bool:
+        """Whether it is time to look whether a secret has changed."""
+        now = time.monotonic()
+        return any(now >= known.look_at for known in list(self._credentials.values()))
+
+    def _renewed(
+        self, key: tuple[str, str], settings: Environment, known: _Credentials, executor: BoundedExecutor
+    ) -> BoundedExecutor:
+        """The executor, made anew where a secret of its connection has changed; the same place, so also for a run that
+        began with the former.
+        """
+        environment, _ = key
+        try:
+            connection = _settings(self._classes[settings.platform], environment, settings.connection)
+        except Problem as problem:
+            # What it was made with may still hold; and if not, the platform says so.
+            _log.warning("secrets_not_read_again", environment=environment, problem=problem.detail)
+            return executor
+        now = digest(connection)
+        if now == known.digest:
+            return executor
+        renewed = self._made(environment, settings, connection)
+        with self._lock:
+            former, known.former, known.digest = known.former, executor, now
+            self._executors[key] = renewed
+            self._latest[environment] = (settings, renewed)
+        if former is not None:
+            former.close()
+        _log.info("secrets_changed", environment=environment)
+        return renewed
+
+    def _made(self, environment: str, settings: Environment, connection: JsonObject) -> BoundedExecutor:
         executor_class = self._classes[settings.platform]
         context = ExecutorContext(
             environment=environment,
-            settings=_settings(executor_class, environment, settings.connection),
+            settings=connection,
             identity=self._selves.own,
             selves=self._selves,
             layers=self._layers,
@@ -213,10 +269,12 @@ class Platforms:
     def close(self) -> None:
         """Release all connections."""
         with self._lock:
-            for executor in self._executors.values():
+            former = (known.former for known in self._credentials.values() if known.former is not None)
+            for executor in (*self._executors.values(), *former):
                 executor.close()
             self._executors.clear()
             self._latest.clear()
+            self._credentials.clear()
 
     def _patiently(self, performer: BoundedCalls, call: Call) -> JsonObject:
         settings = self._site().platform.runs

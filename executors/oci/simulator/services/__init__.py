@@ -18,6 +18,7 @@ from executors.oci.simulator.services import (
     logs,
     monitoring,
     pools,
+    secrets,
     work_requests,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "logs",
     "monitoring",
     "pools",
+    "secrets",
     "work_requests",
 ]
 
