@@ -22,7 +22,7 @@ from tests.real.components import REPOSITORY, faketime_library, free_port
 from tests.waiting import until
 
 _ENTRY = "from tests.chaos.platform import replica; replica()"
-_START_SECONDS = 90.0
+_START_SECONDS = 240.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.4
 

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.rounds import SETTINGS, Round, TestExecutor, run
 from tests.real.postgres import postgres
 
-pytestmark = [pytest.mark.component("postgres"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.component("postgres"), pytest.mark.timeout(900)]
 
 
 def test_nothing_is_lost_or_done_twice_while_faults_fall(tmp_path: Path) -> None:
