@@ -75,13 +75,15 @@ class Load:
 
 @contextmanager
 def behind_haproxy(folder: Path, servers: list[Server]) -> Iterator[HAProxy]:
+    """HAProxy in front of them, as docs/many-machines.md shows it."""
     places = {f"uici{number}": server.url.removeprefix("http://") for number, server in enumerate(servers)}
     with haproxy(folder, places, options="check inter 200ms fall 1 rise 1", backend=CHECK) as door:
-        until(lambda: _up(door) == len(servers), "all replicas to be up for HAProxy")
+        until(lambda: up(door) == len(servers), "all replicas to be up for HAProxy")
         yield door
 
 
-def _up(door: HAProxy) -> int:
+def up(door: HAProxy) -> int:
+    """How many replicas HAProxy would send something to."""
     rows = [line.split(",") for line in door.ask("show stat").splitlines() if line.startswith("web,uici")]
     return sum("UP" in row for row in rows)
 
@@ -98,9 +100,9 @@ def test_a_rolling_upgrade_under_load_loses_and_doubles_nothing(tmp_path: Path, 
         stack.callback(load.end)
         assert load.busy.wait(60)
         for number, server in enumerate(old):
-            _drained(server, door)
+            drained(server, door)
             fleet.start(server, {VERSION: "99.0"})
-            until(lambda: _up(door) == len(old), "HAProxy to see it again", server.tail)
+            until(lambda: up(door) == len(old), "HAProxy to see it again", server.tail)
             versions = {worker["version"] for worker in server.get("/workers")["workers"]}
             # Side by side after the first, and after the last only the new one.
             assert len(versions) == (2 if number == 0 else 1)
@@ -115,13 +117,13 @@ def test_a_rolling_upgrade_under_load_loses_and_doubles_nothing(tmp_path: Path, 
         assert len(old[0].get("/incidents")["incidents"]) == len(old[0].get("/runs")["runs"]) == len(TARGETS)
 
 
-def _drained(server: Server, door: HAProxy) -> None:
+def drained(server: Server, door: HAProxy) -> None:
     """Tell one to end; before it does, it is not ready, and goes on answering."""
     server.process.send_signal(signal.SIGTERM)
     until(lambda: _status(server) == 503, "it to be unready", server.tail)
     until(lambda: server.process.poll() is not None, "its end", server.tail)
     assert server.process.returncode == 0, server.tail()
-    assert _up(door) == 1
+    assert up(door) == 1
 
 
 def _status(server: Server) -> int:
