@@ -239,7 +239,13 @@ def _write_site(folder: Path, ground: Ground, targets: list[str]) -> Path:
             "risk": {"auto_approve_up_to": "high"},
             "blast_radius": {"max_concurrent": 100, "max_per_hour": 10_000, "min_healthy": 0},
             # Services fail all the time here, and not of one cause.
-            "mass_failure": {"share": 1.0, "at_least": 100_000},
+            "mass_failure": {
+                "share": 1.0,
+                "at_least": 100_000,
+                "within_seconds": 1,
+                "release_share": 1.0,
+                "release_seconds": 0,
+            },
         },
     )
 
