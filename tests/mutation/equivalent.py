@@ -48,14 +48,5 @@ EQUIVALENT: dict[tuple[str, str, str, int], str] = {
         ): "only for the type checker: a create has a body, and what has a namespace has been given one"
         for what in ("without '' in namespace or ''", "without {} in request.body or {}")
     },
-    **{
-        ("uici/intake/recording.py", "Batch._refuse_self", what, 0): "a hint of the message; the refusal stays"
-        for what in (
-            "without f'see everything known of it: uici incidents {id_}' in "
-            "[f'see everything known of it: uici incidents {id_}', 'heal UICI by hand, or by what su...",
-            "without 'heal UICI by hand, or by what supervises it' in "
-            "[f'see everything known of it: uici incidents {id_}', 'heal UICI by hand, or by what su...",
-        )
-    },
 }
 """(file, function, what is flipped, which of several of the same words) -> why nothing can tell the difference."""

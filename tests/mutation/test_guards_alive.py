@@ -35,6 +35,7 @@ QUICK = (
     "tests/unit/test_self_layers.py",
     "tests/unit/test_local_self_guard.py",
     "tests/integration/test_local_self_guard.py",
+    "tests/integration/test_shared_state.py",
 )
 DOCKER = ("tests/integration/test_docker_self_guard.py",)
 KUBERNETES = ("tests/unit/test_kubernetes_self_guard.py",)
