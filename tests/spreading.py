@@ -22,8 +22,9 @@ APART = re.compile(
 )
 """Files whose tests share nothing."""
 _LONGEST_FIRST = (
-    "tests/contract/",
     "tests/mutation/",
+    "tests/e2e/test_chaos",
+    "tests/contract/",
     "tests/integration/test_kubernetes_",
     "tests/e2e/",
     "tests/property/",

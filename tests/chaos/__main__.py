@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.chaos.docker_ground import docker_ground
 from tests.chaos.history import longest
-from tests.chaos.rounds import BOUNDS, SETTINGS, Round, TestExecutor, read_verdict, run
+from tests.chaos.rounds import BOUNDS, SETTINGS, MemoryServices, Round, read_verdict, run
 from tests.real.components import PROBES
 from tests.real.postgres import Postgres, postgres
 from uici.model.base import JsonObject
@@ -140,7 +140,7 @@ def _round(place: Path, seed: int, until: float, database: Postgres, *, docker: 
     if docker:
         with docker_ground(place, _DOCKER_TARGETS) as engine:
             return run(place, Round(seed, _DOCKER_ALERTS, _DOCKER_TARGETS, pace=1.0, until=until), engine, database)
-    services = TestExecutor(place, seed)
+    services = MemoryServices(place, seed)
     try:
         return run(place, Round(seed, _ALERTS, _TARGETS, until=until), services, database)
     finally:

@@ -92,7 +92,7 @@ class Ground(Protocol):
         """How often each service says that it was started again."""
 
 
-class TestExecutor:
+class MemoryServices:
     """The services of the test executor, in the process of `tests.chaos.platform`."""
 
     platform = "local"

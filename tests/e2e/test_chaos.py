@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.rounds import SETTINGS, Round, TestExecutor, run
+from tests.chaos.rounds import SETTINGS, MemoryServices, Round, run
 from tests.real.postgres import postgres
 
 pytestmark = [pytest.mark.component("postgres"), pytest.mark.timeout(900)]
 
 
 def test_nothing_is_lost_or_done_twice_while_faults_fall(tmp_path: Path) -> None:
-    services = TestExecutor(tmp_path, seed=7)
+    services = MemoryServices(tmp_path, seed=7)
     try:
         with postgres(**SETTINGS) as database:
             verdict = run(tmp_path, Round(seed=7, alerts=30, targets=20, pace=3.0), services, database)

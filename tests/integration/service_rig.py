@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from tests.real.process import end_supervisors
 from uici.access.roles import Role
 from uici.access.tokens import TokenStore
 from uici.bootstrap import Application
@@ -116,6 +117,8 @@ def serving(folder: Path, *, trusted: ssl.SSLContext | None = None, state: str =
         thread.join(DEADLINE)
         application.stop()
         listener.close()
+        # The services of these tests outlive UICI on purpose; the tests do not.
+        end_supervisors(folder)
 
 
 def notification(*alerts: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.integration.service_rig import PLATFORM, Served, alert, notification, serving
-from tests.real.process import end_supervisors
 from uici.access.roles import Role
 
 POLICIES = "autonomy: approve\nrisk: {auto_approve_up_to: low}\n"
@@ -26,11 +25,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "config").mkdir()
     (folder / "config" / "policies.yml").write_text(POLICIES)
     with serving(folder, platform=PLATFORM) as served:
-        try:
-            yield served
-        finally:
-            # The services of these tests outlive UICI on purpose; the tests do not.
-            end_supervisors(folder)
+        yield served
 
 
 def uici(served: Served, *arguments: str, role: Role = Role.ADMIN, **more: Any) -> subprocess.CompletedProcess[str]:

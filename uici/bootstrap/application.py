@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from uici.access.secrets import resolve, resolve_tree
 from uici.access.tokens import TokenStore
 from uici.audit.chain import Seal, record, seal_with
@@ -146,9 +148,12 @@ class Application:
 
     def start(self) -> None:
         """Begin: recover what a dead process left, accept alerts, deliver messages. Raises Problem."""
-        settle_restored(self.store, self.events, self._clock)
-        self._tell_started()
-        self.engine.start()
+        try:
+            settle_restored(self.store, self.events, self._clock)
+            self._tell_started()
+            self.engine.start()
+        except SQLAlchemyError as error:  # it was there a moment ago, when it was brought up to date
+            raise self.store.unusable(error) from error
         self._intake.start()
         self._heartbeats.start()
         self._deliverer.start()

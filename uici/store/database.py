@@ -50,13 +50,17 @@ class Store:
             self._backend.prepare()
             bring_up_to_date(self._backend.reading, self.engine, to)
         except (OSError, sqlalchemy.exc.DatabaseError) as error:
-            raise Problem(
-                ProblemKind.UNAVAILABLE,
-                "state_unusable",
-                f"the state cannot be opened or written: {_cause(error)}",
-                where=self.place,
-                hint=_UNUSABLE[self.shared],
-            ) from error
+            raise self.unusable(error) from error
+
+    def unusable(self, error: Exception) -> Problem:
+        """What people are told when the state cannot be used at a start."""
+        return Problem(
+            ProblemKind.UNAVAILABLE,
+            "state_unusable",
+            f"the state cannot be opened or written: {_cause(error)}",
+            where=self.place,
+            hint=_UNUSABLE[self.shared],
+        )
 
     @contextmanager
     def write(self, *, urgent: bool = False) -> Iterator[Connection]:
