@@ -281,7 +281,9 @@ def test_every_operation_is_sent_and_read_by_the_sdk(cloud: Ground) -> None:
     walk = Walk(cloud)
     for part in (containers, machines, pools, functions, balancers, seeing, the_rest):
         part(walk)
-    assert set(HANDLERS) - set(cloud.simulator.gateway.answered) == set()
+    # Those of secrets: tests/integration/test_secret_providers.py
+    elsewhere = {name for name in HANDLERS if name.startswith(("vault.", "secrets."))}
+    assert set(HANDLERS) - elsewhere - set(cloud.simulator.gateway.answered) == set()
 
 
 BROKEN: dict[str, dict[str, Any]] = {

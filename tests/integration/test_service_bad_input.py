@@ -226,7 +226,7 @@ def test_bodies(served: Served, path: str, body: Any, status: int) -> None:
 def test_unknown_keys_name_the_known_ones(served: Served) -> None:
     document = problem(served.as_admin("POST", "/api/v1/freeze", json={"frozn": True}), 422, "invalid_body")
     assert document["where"] == "/frozn"
-    assert document["allowed"] == ["frozen", "reason"]
+    assert document["allowed"] == ["frozen", "environment", "target", "reason"]
 
 
 def test_all_that_is_wrong_is_told_at_once(served: Served) -> None:

@@ -123,8 +123,10 @@ def _engine(
         # With `None` the driver opens no transaction by itself; with a level it opens one before each write.
         connection.isolation_level = isolation
         connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
-        # Of a new file only. Measured: it costs nothing that could be told from noise.
-        connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
+        # Of a new file only: of another it changes nothing, and still waits for whoever writes. Measured: it costs
+        # nothing that could be told from noise.
+        if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         # After much was written at once, the journal is cut off again when it begins anew.
