@@ -61,7 +61,9 @@ def test_a_disk_that_cannot_be_looked_at_is_taken_for_full_until_it_can(monkeypa
     given = Admission(ServiceSettings(), IntakeSettings(least_free_bytes=100), free)
     assert code(given.refusal(1)) == "disk_unreadable"
     gone.clear()
-    assert code(given.refusal(1)) == "disk_unreadable", "it is not looked at for each notification"
+    assert given.refusal(1) is None, "nobody is sent away for what is over"
+    gone.append(True)
+    assert given.refusal(1) is None, "while there is room, it is not looked at for each notification"
     later = time.monotonic() + 2
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    assert given.refusal(1) is None
+    assert code(given.refusal(1)) == "disk_unreadable"

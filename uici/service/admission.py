@@ -57,7 +57,8 @@ class Admission:
         return most if declared is None else min(declared, most)
 
     def _look(self) -> None:
-        if time.monotonic() - self._looked_at < _LOOK_SECONDS:
+        # Nobody is sent away for what may be over.
+        if self._refusal is None and time.monotonic() - self._looked_at < _LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
         before, self._refusal = self._refusal, self._found()
