@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from uici.model.errors import Problem, ProblemKind
 from uici.model.settings import IntakeSettings, ServiceSettings
 from uici.service.admission import Admission
+from uici.service.lateness import Lateness
 
 MIB = 1024 * 1024
 
@@ -67,3 +69,29 @@ def test_a_disk_that_cannot_be_looked_at_is_taken_for_full_until_it_can(monkeypa
     later = time.monotonic() + 2
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert code(given.refusal(1)) == "disk_unreadable"
+
+
+def test_while_answers_would_wait_for_too_long_a_single_one_is_taken_and_no_other() -> None:
+    async def held_up() -> list[str | None]:
+        lateness = Lateness()
+        settings = IntakeSettings(least_free_bytes=100, wait_seconds=2)
+        given = Admission(ServiceSettings(), settings, lambda: None, lateness.of_an_answer)
+        lateness.start()
+        await asyncio.sleep(0)
+        with given.holding(1):
+            told = [code(given.refusal(1))]
+            time.sleep(1)  # this is what holds the loop up
+            told.append(code(given.refusal(1)))  # before the timer could know
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            told.append(code(given.refusal(1)))  # the timer has come, late
+        told.append(code(given.refusal(1)))
+        with given.holding(1):
+            async with asyncio.timeout(30):
+                while given.refusal(1) is not None:
+                    await asyncio.sleep(0.05)
+            time.sleep(1)  # as above
+            lateness.stop()
+            return [*told, code(given.refusal(1))]
+
+    assert asyncio.run(held_up()) == [None, "service_slow", "service_slow", None, None]

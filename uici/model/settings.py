@@ -76,7 +76,10 @@ class IntakeSettings(Frozen):
     queue_notifications: int = Field(default=2000, ge=1, le=1_000_000, description="waiting for commit; beyond it: 503")
     commit_seconds: Seconds = Field(default=10.0, description="an answer not committed by then is a 503")
     wait_seconds: float = Field(
-        default=1.0, gt=0, le=600, description="so long what came before may wait for its commit; beyond it: 503"
+        default=1.0,
+        gt=0,
+        le=600,
+        description="so long what came before may wait for its commit, and an answer for its turn; beyond it: 503",
     )
     least_free_bytes: int = Field(
         default=8_388_608, ge=0, le=1_099_511_627_776, description="with less disk left for the state it is not ready"

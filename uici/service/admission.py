@@ -1,4 +1,4 @@
-"""Whether a notification is taken at all: bytes on their way, memory, room on the disk, before any of them hurts."""
+"""Whether a notification is taken at all: bytes on their way, the wait for an answer, memory, room on the disk."""
 
 from __future__ import annotations
 
@@ -24,10 +24,18 @@ _log = structlog.get_logger(__name__)
 class Admission:
     """The door of the webhook. In the event loop only."""
 
-    def __init__(self, service: ServiceSettings, intake: IntakeSettings, free_bytes: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        service: ServiceSettings,
+        intake: IntakeSettings,
+        free_bytes: Callable[[], int | None],
+        wait: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`wait` says for how many seconds a request that comes now will wait for its turns."""
         self._service = service
         self._intake = intake
         self._free_bytes = free_bytes
+        self._wait = wait
         self._memory = service.memory_bytes or round(_memory_there_is() * _SHARE)
         self._process = psutil.Process()
         self._held = 0
@@ -38,6 +46,9 @@ class Admission:
         """Why a body of so many bytes is not taken now; None when it is. A single one always finds room."""
         if self._held and self._held + self._size(declared) > self._service.body_bytes:
             return _full("too_many_bytes", f"{self._held} bytes of notifications are on their way already")
+        wait = self._wait() if self._held else 0.0
+        if wait > self._intake.wait_seconds:
+            return _full("service_slow", f"an answer would wait for {wait:.1f} s, since the process has too much to do")
         self._look()
         return self._refusal
 

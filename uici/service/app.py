@@ -32,6 +32,7 @@ from uici.service.admission import Admission
 from uici.service.arrivals import Arrivals
 from uici.service.context import Context
 from uici.service.gate import Gate
+from uici.service.lateness import Lateness
 from uici.service.problems import problem_response
 from uici.service.stream import Follower
 
@@ -92,10 +93,13 @@ def create_app(
     calls `close_streams` when it is asked to stop.
     """
     follower = Follower(control, settings.connections.streams)
+    lateness = Lateness()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        lateness.start()
         yield
+        lateness.stop()
         follower.close()
 
     app = FastAPI(
@@ -115,7 +119,7 @@ def create_app(
         intake=intake,
         follower=follower,
         arrivals=Arrivals(),
-        admission=Admission(settings, intake, control.free_bytes),
+        admission=Admission(settings, intake, control.free_bytes, lateness.of_an_answer),
         gate=Gate(control, access or AccessSettings(), intake, threads),
         webhook_threads=threads,
     )
