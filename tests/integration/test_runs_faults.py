@@ -26,7 +26,7 @@ from tests.integration.test_runs_interrupted import UNDONE
 from tests.waiting import until
 from uici.model.call import Call, CallError, FailureKind
 from uici.model.errors import Problem
-from uici.runs import slots
+from uici.runs import engine, slots
 from uici.runs.journal import forget_ended_parts
 from uici.runs.stages import closing
 
@@ -317,3 +317,30 @@ def test_a_defect_of_the_intake_refuses_what_met_it_and_takes_what_comes_next(tm
         assert send(application, alert("web")).new == 1
         assert application.control.ready()["ok"]
     assert not application.control.ready()["ok"]
+
+
+def test_under_pressure_few_parts_begin_at_once_and_those_that_hang_keep_no_other_waiting(
+    tmp_path: Path, world: World, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"p{number}" for number in range(10)]
+    looks: list[bool] = []
+
+    def pressed() -> bool:
+        looks.append(True)
+        return True
+
+    def hang(moment: str, environment: str, call: Call) -> None:
+        released.wait(DEADLINE)
+
+    world.hook = hang
+    monkeypatch.setattr(engine, "_YOUNG_SECONDS", 1e9)
+    with running(site(tmp_path / "c", *names), world) as application:
+        application.control.give_way(pressed)
+        send(application, *map(alert, names))
+        until(lambda: application.engine.active() == 4, "the first parts")
+        looked = len(looks)
+        until(lambda: len(looks) > looked + 2, "more looks at what is due")
+        assert application.engine.active() == 4
+        monkeypatch.setattr(engine, "_YOUNG_SECONDS", -1.0)  # from now on who is at work only waits
+        until(lambda: application.engine.active() == len(names), "all parts, although none has ended")
+        released.set()

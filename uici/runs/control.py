@@ -88,6 +88,11 @@ class Control:
             notification = confined(notification, sender, scope, index_of(given.site()), given.identity, given.layers)
         return self._intake.submit(notification, sender)
 
+    def give_way(self, pressed: Callable[[], bool]) -> None:
+        """Start few parts of runs at once while `pressed` says that requests wait for this process."""
+        if self._engine is not None:
+            self._engine.give_way(pressed)
+
     # --- looking --------------------------------------------------------------------------------------------
 
     def incidents(

@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -37,6 +38,9 @@ log = structlog.get_logger(__name__)
 _APPLICATION_VERSION = "uici-1"
 """Fixed: its default hashes the sources, and a new build would strand the runs of the old one."""
 _FORGET_SECONDS = 30.0
+_FEW = 4
+_YOUNG_SECONDS = 1.0
+"""What a part has to compute takes less: who is at work for longer waits for a platform, which costs nothing."""
 
 _RUN = select(runs).where(runs.c.id == bindparam("run"))
 _NEXT_DUE = select(func.min(runs.c.due_at)).where(runs.c.state == RunState.WAITING, runs.c.due_at > bindparam("now"))
@@ -56,6 +60,13 @@ _TAKE_OVER = (
 )
 
 
+class _Part(NamedTuple):
+    """A part at work."""
+
+    environment: str | None
+    since: float
+
+
 class Engine:
     """Runs the parts. One per process: the engine below is a singleton."""
 
@@ -69,8 +80,8 @@ class Engine:
         self._settings = services.site().platform.runs
         self._wanted_at = float("-inf")
         self._wanted_then: Sequence[str | None] = ()
-        self._active: dict[str, str | None] = {}
-        """The parts at work, each with its run's environment."""
+        self._active: dict[str, _Part] = {}
+        self._pressed: Callable[[], bool] = lambda: False
         self._active_lock = threading.Lock()
         self._setback = SetbackWatch(services.store, services.clock)
         self._recovery = Recovery(services, self._at_work, self._forget)
@@ -108,7 +119,7 @@ class Engine:
         left = self._recovery.left_by_the_dead()
         with self._active_lock:
             # They will have threads.
-            self._active.update(dict.fromkeys(left))
+            self._active.update(dict.fromkeys(left, _Part(None, time.monotonic())))
         self._ticker.start()
 
     def drain(self) -> None:
@@ -132,6 +143,12 @@ class Engine:
     def wake(self) -> None:
         """A run may be due."""
         self._tick.set()
+
+    def give_way(self, pressed: Callable[[], bool]) -> None:
+        """Start few parts at once while this process is `pressed` by requests: each part at work takes the interpreter
+        from whoever answers.
+        """
+        self._pressed = pressed
 
     def problem(self) -> str | None:
         """Why nothing is being started, or None while all is well."""
@@ -220,11 +237,13 @@ class Engine:
         """Start what is due; returns the seconds until the next run is."""
         now = self._services.clock.now()
         chosen: dict[str, tuple[str, int]] = {}
+        most = self._most()
         with self._services.store.read() as connection:
             after = connection.execute(_NEXT_DUE, {"now": now}).scalar_one()
             # Also where the site has no target, or not even the environment any more: those runs end, and tell people.
             for place, room in self._room(self._wanted(connection, now)).items():
-                if room == 0:
+                room = min(room, most - len(chosen))
+                if room <= 0:
                     continue
                 # Some of them are being started already.
                 for row in due_runs(connection, now, place, self._settings.threads + room):
@@ -256,6 +275,16 @@ class Engine:
             self._wanted_then = connection.execute(_WANTED, {"now": now}).scalars().all()
         return self._wanted_then
 
+    def _most(self) -> int:
+        """How many parts may be started now in all. Few of them compute at the same time under pressure, yet a platform
+        that hangs does not keep the others waiting.
+        """
+        if not self._pressed():
+            return self._settings.threads
+        with self._active_lock:
+            young = time.monotonic() - _YOUNG_SECONDS
+            return max(0, _FEW - sum([part.since > young for part in self._active.values()]))
+
     def _room(self, wanted: Iterable[str | None]) -> dict[str | None, int]:
         """How many parts each environment may start now.
 
@@ -265,7 +294,7 @@ class Engine:
         site = self._services.site()
         places: list[str | None] = [None, *{place for target in site.targets.values() for place in target.bindings}]
         with self._active_lock:
-            busy = Counter(self._active.values())
+            busy = Counter(part.environment for part in self._active.values())
         places += dict.fromkeys(place for place in (*busy, *wanted) if place not in places)
         share = max(1, self._settings.threads // (2 * len(places)))
         free = self._settings.threads - busy.total()
@@ -290,7 +319,7 @@ class Engine:
         with self._active_lock:
             if key in self._active or len(self._active) >= self._settings.threads:
                 return False
-            self._active[key] = place
+            self._active[key] = _Part(place, time.monotonic())
         return True
 
 

@@ -94,6 +94,8 @@ def create_app(
     """
     follower = Follower(control, settings.connections.streams)
     lateness = Lateness()
+    # Half of what makes it refuse: what heals can wait, what is not yet on disk may be lost.
+    control.give_way(lambda: lateness.of_an_answer() > intake.wait_seconds / 2)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
