@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 _CHUNK = 65_536
@@ -17,6 +17,7 @@ class Network:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-network", daemon=True)
         self._thread.start()
 
@@ -26,14 +27,22 @@ class Network:
 
     def close(self) -> None:
         """End everything that runs in it."""
-
-        async def cancel() -> None:
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
-
-        self.do(cancel())
+        self.do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+    async def listen(self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], port: int) -> None:
+        """Take connections to `port` of loopback, until the end."""
+        self._servers.append(await asyncio.start_server(serve, "127.0.0.1", port, backlog=256))
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        ending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
 
 class Proxy:
@@ -79,7 +88,7 @@ class Proxy:
     async def _listen(self) -> None:
         self._flowing = asyncio.Event()
         self._flowing.set()
-        await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=256)
+        await self._network.listen(self._serve, self.port)
 
     async def _let_flow(self, flows: bool) -> None:
         assert self._flowing is not None
@@ -104,7 +113,9 @@ class Proxy:
         both = {writer, behind_writer}
         self._open |= both
         try:
-            await asyncio.gather(self._pump(reader, behind_writer), self._pump(behind_reader, writer))
+            # Only the end of all cancels it, and Python 3.11 writes a connection that was cancelled down as an error.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(self._pump(reader, behind_writer), self._pump(behind_reader, writer))
         finally:
             self._open -= both
             for each in both:
