@@ -113,7 +113,10 @@ def _above(pid: int) -> set[int]:
     try:
         above.update(parent.pid for parent in psutil.Process(pid).parents())
         above.add(os.getpgid(pid))
-    except (psutil.Error, OSError):
+    except psutil.NoSuchProcess as error:
+        # A parent that ended meanwhile has given its children to another one.
+        return above if error.pid == pid else _above(pid)
+    except ProcessLookupError:
         return above  # it is gone, so nothing contains it
     return above
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 EQUIVALENT: dict[tuple[str, str, str, int], str] = {
     (
-        "executors/local/selfguard.py",
-        "_above",
-        "without OSError in (psutil.Error, OSError)",
-        0,
-    ): "only a process that ends between the two lines before it brings this about",
-    (
         "executors/local/changes.py",
         "ProgramChanges._changing",
         "without `if instance.pid is not None`",

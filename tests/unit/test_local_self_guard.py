@@ -83,10 +83,12 @@ def test_the_leader_of_our_process_group_contains_us_although_it_is_no_parent(st
     code = (
         "import os\n"
         "os.setpgid(0, 0)\n"
+        "told, tells = os.pipe()\n"
         "if between := os.fork():\n"
         "    os.waitpid(between, 0)\n"
+        "    print(os.read(told, 20).decode(), flush=True)\n"
         "elif inner := os.fork():\n"
-        "    print(inner, flush=True)\n"
+        "    os.write(tells, str(inner).encode())\n"
         "    os._exit(0)\n"
         "input()\n"
     )
@@ -95,12 +97,26 @@ def test_the_leader_of_our_process_group_contains_us_although_it_is_no_parent(st
     ) as leader:
         assert leader.stdout is not None
         inner = int(leader.stdout.readline())
-        while leader.pid in (parent.pid for parent in psutil.Process(inner).parents()):
-            pass
+        assert leader.pid not in (parent.pid for parent in psutil.Process(inner).parents())
         identity = SelfIdentity(pids=frozenset({inner}))
         refused("which contains UICI", guard(identity).check_program, "web", (), (leader.pid,))
         guard(identity).check_program("web", (), (stranger,))
         os.killpg(leader.pid, signal.SIGKILL)
+
+
+def test_a_parent_that_ends_while_it_is_looked_at_hides_no_other(
+    stranger: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, parents = [], psutil.Process.parents
+
+    def seen(process: psutil.Process) -> list[psutil.Process]:
+        looks.append(process.pid)
+        if len(looks) == 1:
+            raise psutil.NoSuchProcess(stranger)
+        return parents(process)
+
+    monkeypatch.setattr(psutil.Process, "parents", seen)
+    refused("which contains UICI", guard().check_program, "web", (), (os.getppid(),))
 
 
 def test_a_process_of_uici_that_is_gone_is_contained_by_nothing(stranger: int) -> None:
