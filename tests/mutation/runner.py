@@ -3,7 +3,7 @@
 The tests are collected once. A first child runs them as they are and notes which test reaches which line; then each
 mutant gets a child of its own, forked from the collected session, that runs the tests which reach what it changes until
 one fails. A mutant that no test reaches, or under which all pass, has survived. What noticed one
-is run once more without it, for it might fail by itself.
+is run once more without it, for it might fail by itself. Which test failed without any mutant, and why, is told.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ from uici.catalogue.executors import discover_executors
 _SHOW = "UICI_MUTATION_SHOW"
 """Set in the environment: what the children write is shown."""
 _CHILD_SECONDS = 60.0
+_ATTEMPTS = 3
+"""At what has to pass: some of it talks to real processes, on a machine that others load."""
 _AT_ONCE = 2
 _COUNT_BYTES = 4
+_WHY_CHARACTERS = 2000
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLED, _BROKEN = 1, 3
 """How a child ends: a test failed, or the mutant could not be put in force. Zero: all its tests passed."""
@@ -64,6 +67,9 @@ class Mutation:
         self._mutants = [item for item in mutants() if item.place.file.startswith(prefixes)]
         self._out = out
         self._reach: dict[tuple[str, int], list[tuple[float, int]]] = {}
+        self._failed = out.with_suffix(".failed")
+        """Beside the result: the last test that failed without a mutant, and why."""
+        self._tells = False
 
     def pytest_collection_finish(self) -> None:
         discover_executors()  # once, instead of by each child that makes an application
@@ -74,11 +80,14 @@ class Mutation:
             setattr(DockerEngine, "make_images", lambda *_: None)  # noqa: B010  # not again for each child
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
-        """Nobody reads why a test failed, and to say so takes longer than the test."""
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """With a mutant nobody reads why a test failed, and to say so takes longer than the test."""
         if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
             if os.environ.get(_SHOW):
                 traceback.print_exception(call.excinfo.value)
+            if self._tells:
+                why = str(item.repr_failure(call.excinfo))[-_WHY_CHARACTERS:]
+                self._failed.write_text(f"{item.nodeid} ({call.when}):\n{why}")
             _leave(_KILLED)
 
     @pytest.hookimpl(tryfirst=True)
@@ -86,8 +95,11 @@ class Mutation:
         if session.testsfailed:
             raise pytest.UsageError("the tests cannot be collected")
         map_file = self._out.with_suffix(".map")
-        if _wait([_forked(partial(self._as_it_is, session, map_file))])[0] != 0:
-            raise pytest.UsageError("the tests fail without any mutant")
+        for _ in range(_ATTEMPTS):
+            if _ended(_forked(partial(self._as_it_is, session, map_file))) == 0:
+                break
+        else:
+            raise pytest.UsageError(f"the tests fail without any mutant\n{self._why()}")
         self._reach = {
             (path, line): [(cost, item) for cost, item in tests]
             for path, line, tests in json.loads(map_file.read_text())
@@ -99,15 +111,18 @@ class Mutation:
         if unusable := [trial.mutant for trial in ended if trial.code == _BROKEN]:
             raise pytest.UsageError(f"this mutant cannot be made: {unusable[0]}")
         controls = _longest({tuple(trial.ran): trial.mutant for trial in ended if trial.code})
-        for _ in range(2):  # once more for those that talk to real processes, on a machine that others load
+        for _ in range(_ATTEMPTS - 1):
             again = self._all(session, [(mutant, list(items)) for items, mutant in controls.items()], control=True)
             controls = {tuple(trial.ran): trial.mutant for trial in again if trial.code}
         for items, mutant in controls.items():
             failed = session.items[items[-1]].nodeid
-            raise pytest.UsageError(f"{failed} fails without this mutant, too, taken alone: {mutant}")
+            raise pytest.UsageError(f"{failed} fails without this mutant, too, taken alone: {mutant}\n{self._why()}")
         survivors = [[*trial.mutant.key, str(trial.mutant), bool(trial.ran)] for trial in ended if trial.code == 0]
         self._out.write_text(json.dumps({"mutants": [[*item.key] for item in self._mutants], "survivors": survivors}))
         return True
+
+    def _why(self) -> str:
+        return self._failed.read_text() if self._failed.exists() else "no test failed: the child itself did"
 
     def _all(self, session: pytest.Session, wanted: list[tuple[Mutant, list[int]]], *, control: bool) -> list[Trial]:
         """What became of each, with the tests that it is given; a few at a time."""
@@ -146,6 +161,7 @@ class Mutation:
 
         Line 0 of a file is reached by all that reach any of it, and that of no file by all that reach none.
         """
+        self._tells = True
         places = {(str(item.place.path), item.place.qualname) for item in self._mutants}
         reach: dict[tuple[str, int], list[tuple[float, int]]] = {}
         now: set[tuple[str, int]] = set()
@@ -176,7 +192,9 @@ class Mutation:
     def _tried(
         self, session: pytest.Session, mutant: Mutant, items: list[int], count: mmap.mmap, *, control: bool
     ) -> None:
-        if not control:
+        if control:
+            self._tells = True
+        else:
             put_in_force(mutant)
         for done, (item, following) in enumerate(_in_turn([session.items[number] for number in items])):
             count[:] = (done + 1).to_bytes(_COUNT_BYTES, "big")
@@ -235,8 +253,8 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _wait(pids: list[int]) -> list[int]:
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+def _ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def main() -> int:

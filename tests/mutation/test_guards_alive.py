@@ -116,6 +116,13 @@ def test_no_flipped_decision_about_containers_goes_unnoticed(tmp_path: Path, doc
         yard.close()
 
 
+def test_which_test_fails_without_a_mutant_is_told_and_why(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text("def test_fails() -> None:\n    assert not 'the reason'\n")
+    with pytest.raises(AssertionError, match=r"(?s)without any mutant.*::test_fails \(call\):.*the reason"):
+        survivors(GUARD, (str(file),), tmp_path / "mutants.json", {})
+
+
 def test_every_place_is_tried() -> None:
     tried = (GUARD, PEERS, *ELSEWHERE.split(","), THERE, CLUSTER, CLOUD)
     assert [place.file for place in places() if not place.file.startswith(tried)] == []
