@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 ATTACK_MINUTES ?= 2
+PAIR_TURNS ?= 4
 FUZZ_MINUTES ?= 5
 FUZZ_ARGS ?=
 # Most tests wait for something, so they go well with more workers than processors.
@@ -14,7 +15,7 @@ DEV_READY := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench chaos attack fuzz dependency-audit schemas clean
+.PHONY: help demo test check bench chaos pair attack fuzz dependency-audit schemas clean
 
 help:
 	@echo "make demo    break three local services and watch UICI heal them (about a minute, leaves nothing running)"
@@ -25,6 +26,7 @@ help:
 	@echo "make fuzz    minutes of fuzzing of all that reads foreign texts (FUZZ_MINUTES, FUZZ_ARGS)"
 	@echo "make dependency-audit   known vulnerabilities of what is installed; fails where that could not be judged"
 	@echo "make chaos   faults of all kinds on three replicas, checked; CHAOS_RUNS, CHAOS_MINUTES, CHAOS_SEED; build/chaos/"
+	@echo "make pair    two Alertmanagers deliver to three replicas that are restarted, again and again (PAIR_TURNS)"
 	@echo "make schemas write the JSON Schemas of the configuration files anew, under infrastructure/schemas/"
 	@echo "make clean   remove what these targets made, .venv included"
 
@@ -76,6 +78,9 @@ dependency-audit: $(DEV_READY)
 # Stopped and called again without a seed, it goes on with the round in which it was stopped.
 chaos: $(DEV_READY)
 	$(BIN)/python -m tests.chaos --out build/chaos
+
+pair: $(DEV_READY)
+	UICI_TEST_PAIR_TURNS=$(PAIR_TURNS) $(BIN)/python -m pytest tests/e2e/test_alertmanager_pair.py $(PYTEST_ARGS)
 
 schemas: $(RUN_READY)
 	$(BIN)/uici schema --out infrastructure/schemas

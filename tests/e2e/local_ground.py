@@ -79,7 +79,7 @@ class LocalGround:
 def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonObject) -> Iterator[LocalGround]:
     """A server over these targets. When the block ends, neither it nor their supervisor is left."""
     messages: list[JsonObject] = []
-    with _people(messages) as address:
+    with people(messages) as address:
         url = folder / "people"
         url.write_text(address)
         platform = {"notify": {"webhook": f"${{file:{url}}}"}, **files.pop("platform", {})}
@@ -92,7 +92,9 @@ def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonO
 
 
 @contextmanager
-def _people(messages: list[JsonObject]) -> Iterator[str]:
+def people(messages: list[JsonObject]) -> Iterator[str]:
+    """The address of a webhook, and what it was told."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])

@@ -55,7 +55,9 @@ POLICIES: JsonObject = {
 class Replicas:
     """Servers that share a state. `start` them, and look at any of them."""
 
-    def __init__(self, folder: Path, state: str, *programs: str, **platform: JsonObject) -> None:
+    def __init__(
+        self, folder: Path, state: str, *programs: str, strategies: JsonObject | None = None, **platform: JsonObject
+    ) -> None:
         self.state = state
         self.home = folder / "home"
         self.targets = {name: program(name) for name in programs}
@@ -63,22 +65,31 @@ class Replicas:
         self.config = write_site(
             folder / "site",
             targets={"targets": self.targets},
-            strategies=STRATEGIES,
+            strategies={"strategies": {**STRATEGIES["strategies"], **(strategies or {})}},
             policies=POLICIES,
             platform=shared,
         )
         self.all: list[Server] = []
         self.ground: LocalGround | None = None
 
-    def add(self, environment: Mapping[str, str] | None = None, *, config: Path | None = None) -> Server:
-        """One more, at work."""
+    def add(
+        self, environment: Mapping[str, str] | None = None, *, config: Path | None = None, wait: bool = True
+    ) -> Server:
+        """One more; with `wait` it is at work."""
         name = f"replica{len(self.all)}"
         server = Server(config or self.config, entry=ENTRY, name=name, like=self.all[0] if self.all else None)
         self.all.append(server)
-        self.start(server, environment)
+        self.start(server, environment, wait=wait)
         if self.ground is None:
             self.ground = LocalGround(server, self.targets, [])
         return server
+
+    def add_at_once(self, count: int) -> list[Server]:
+        """So many more, at work."""
+        added = [self.add(wait=False) for _ in range(count)]
+        for server in added:
+            until(server.ready, "uici serve to be ready", server.tail)
+        return added
 
     def start(self, server: Server, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
         """Start one of them, again."""
@@ -106,24 +117,20 @@ class Replicas:
 
     def workers(self, server: Server) -> list[JsonObject]:
         """What `uici workers` prints, through the command line."""
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "from uici.cli import main; main()",
-                "--server",
-                server.url,
-                "-o",
-                "json",
-                "workers",
-            ],
+        done = self.command(server, "--server", server.url, "-o", "json", "workers")
+        assert done.returncode == 0, done.stderr
+        found: list[JsonObject] = json.loads(done.stdout)["workers"]
+        return found
+
+    def command(self, server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+        """The command line, with the right to look."""
+        return subprocess.run(
+            [sys.executable, "-c", "from uici.cli import main; main()", *words],
             env={"UICI_TOKEN": server.tokens[Role.VIEWER], "PATH": ""},
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
-        found: list[JsonObject] = json.loads(done.stdout)["workers"]
-        return found
 
     def ended(self, incident: str, by: Server) -> JsonObject:
         """The run of an incident once it has ended, as one of them shows it."""
@@ -141,12 +148,21 @@ class Replicas:
 
 
 @contextmanager
-def replicas(folder: Path, postgres: Postgres, *programs: str, **platform: JsonObject) -> Iterator[Replicas]:
-    """Nothing started yet, on a database of its own; when the block ends all is ended, orderly or not."""
+def replicas(
+    folder: Path,
+    postgres: Postgres,
+    *programs: str,
+    strategies: JsonObject | None = None,
+    **platform: JsonObject,
+) -> Iterator[Replicas]:
+    """Nothing started yet, on a database of its own; when the block ends all is ended, orderly or not.
+
+    `strategies` and `platform`: more of what stands in these files.
+    """
     name = f"r{secrets.token_hex(6)}"
     with postgres.connect("postgres") as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    fleet = Replicas(folder, postgres.database(name), *programs, **platform)
+    fleet = Replicas(folder, postgres.database(name), *programs, strategies=strategies, **platform)
     try:
         yield fleet
     finally:

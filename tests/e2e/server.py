@@ -41,7 +41,8 @@ class Server:
         self.config = config
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = config.parent / f"{name or config.name}.log"
+        self.name = name or config.name
+        self.log = config.parent / f"{self.name}.log"
         self._entry = entry
         self._process: subprocess.Popen[bytes] | None = None
         self.tokens: dict[Role, str] = like.tokens if like is not None else _tokens(config)

@@ -96,10 +96,13 @@ class Alertmanager:
 
 
 @contextmanager
-def alertmanager(directory: Path, config: str, *, cluster: Sequence[str] = ()) -> Iterator[Alertmanager]:
+def alertmanager(
+    directory: Path, config: str, *, cluster: Sequence[str] = (), patience: str = "1s"
+) -> Iterator[Alertmanager]:
     """Run Alertmanager with the configuration text `config` in `directory` until the block ends.
 
-    `cluster` is its own cluster address followed by its peers' (`host:port`); empty turns clustering off.
+    `cluster` is its own cluster address followed by its peers' (`host:port`); empty turns clustering off. `patience` is
+    how long the second of them waits for word that the first has sent a notification; without any both send it.
     Skips (or fails, see `components`) when Alertmanager is not installed. Raises ServerStartError.
     """
     require_component("alertmanager")
@@ -120,7 +123,7 @@ def alertmanager(directory: Path, config: str, *, cluster: Sequence[str] = ()) -
         # The second peer joins the first at once; settling for longer would only delay readiness.
         argv += [
             f"--cluster.advertise-address={cluster[0]}",
-            "--cluster.peer-timeout=1s",
+            f"--cluster.peer-timeout={patience}",
             "--cluster.settle-timeout=2s",
         ]
         argv += [f"--cluster.peer={peer}" for peer in cluster[1:]]
@@ -130,11 +133,13 @@ def alertmanager(directory: Path, config: str, *, cluster: Sequence[str] = ()) -
 
 
 @contextmanager
-def alertmanager_pair(directory: Path, config: str) -> Iterator[tuple[Alertmanager, Alertmanager]]:
+def alertmanager_pair(
+    directory: Path, config: str, *, patience: str = "1s"
+) -> Iterator[tuple[Alertmanager, Alertmanager]]:
     """Two Alertmanagers that are each other's peers on loopback."""
     first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with ExitStack() as stack:
         yield (
-            stack.enter_context(alertmanager(directory / "first", config, cluster=(first, second))),
-            stack.enter_context(alertmanager(directory / "second", config, cluster=(second, first))),
+            stack.enter_context(alertmanager(directory / "first", config, cluster=(first, second), patience=patience)),
+            stack.enter_context(alertmanager(directory / "second", config, cluster=(second, first), patience=patience)),
         )
