@@ -1,12 +1,14 @@
 """Scopes: what their patterns match, in Python and in a query alike, and who counts as one person."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from tests.real.postgres import postgres
 from uici.access.reach import require_everywhere, require_place, require_risk
 from uici.access.roles import same_person
 from uici.model.call import Risk
@@ -34,10 +36,18 @@ SCOPES = [
 ]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'uici.db'}")
-    store.migrate()
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.component("postgres"))])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with ExitStack() as stack:
+        sqlite = f"sqlite:///{tmp_path / 'uici.db'}"
+        store = Store(sqlite if request.param == "sqlite" else stack.enter_context(postgres()).url)
+        stack.callback(store.close)
+        store.migrate()
+        _fill(store)
+        yield store
+
+
+def _fill(store: Store) -> None:
     with store.write() as connection:
         for environment, target in PLACES:
             connection.execute(
@@ -45,8 +55,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
                     at=datetime(2030, 1, 1, tzinfo=UTC), type="x", environment=environment, target=target, data={}
                 )
             )
-    yield store
-    store.close()
 
 
 def test_a_query_says_what_the_predicate_says(store: Store) -> None:
