@@ -1,4 +1,4 @@
-"""The executor's layer of the self-target guard: what UICI itself runs in is never changed.
+"""The executor's layer of the self-target guard: what UICI itself runs in, or holds its state, is never changed.
 
 Named calls compare the containers that a binding resolved to. Open calls can reach a container by any unique
 beginning of its id, through an exec, a network, a volume or the whole engine, so they are looked through.
@@ -14,6 +14,7 @@ from executors.docker.arguments import EngineRequest
 from executors.docker.engine import Engine
 from executors.docker.lookup import Lookup, name_of
 from executors.docker.settings import DockerBinding
+from executors.docker.state_server import StateServer
 from uici.model.base import JsonValue
 from uici.model.call import CallError, FailureKind
 from uici.model.identity import SelfIdentity
@@ -29,6 +30,7 @@ class SelfGuard:
         self._lookup = lookup
         self._identity_now = identity
         self._active = active
+        self._state = StateServer(engine, lookup, identity)
 
     @property
     def _identity(self) -> SelfIdentity:
@@ -43,8 +45,14 @@ class SelfGuard:
 
     def check_container(self, container_id: str, name: str) -> None:
         """Refuse a container that is UICI's own, whatever it was reached by."""
-        if self._active and self._identity.is_named_by((container_id, container_id[:12], name)) is not None:
-            raise self._refusal(f"container {name!r:.100} ({container_id[:12]}) is what UICI itself runs in")
+        if not self._active:
+            return
+        shown = f"container {name!r:.100} ({container_id[:12]})"
+        if self._identity.is_named_by((container_id, container_id[:12], name)) is not None:
+            raise self._refusal(f"{shown} is what UICI itself runs in")
+        server = self._state.server_of(container_id)
+        if server is not None:
+            raise self._refusal(f"{shown} is, or may be, {server}, the server of UICI's state")
 
     def check_request(self, request: EngineRequest) -> None:
         """Refuse an open call that changes something of UICI's own, or of what contains it."""
@@ -63,12 +71,15 @@ class SelfGuard:
             self._check_reach(request, own)
 
     def _own_containers(self) -> list[dict[str, Any]]:
-        if not self._identity.containers and not self._identity.names:
+        if not self._identity.containers and not self._identity.names and not self._identity.state_addresses:
             return []
+        listed = self._lookup.listed({})
+        holding = self._state.holders(listed)
         return [
             entry
-            for entry in self._lookup.listed({})
-            if self._identity.is_named_by((entry["Id"], entry["Id"][:12], name_of(entry))) is not None
+            for entry in listed
+            if entry["Id"] in holding
+            or self._identity.is_named_by((entry["Id"], entry["Id"][:12], name_of(entry))) is not None
         ]
 
     def _check_reach(self, request: EngineRequest, own: Sequence[Mapping[str, Any]]) -> None:
@@ -79,7 +90,7 @@ class SelfGuard:
         for reference in self._containers_of(kind, rest, request.body):
             # Asked of the engine, which also answers to names with a slash and to short beginnings of ids.
             if self._resolved(reference) in ids:
-                raise self._refusal(f"{reference!r:.100} is the container that UICI itself runs in")
+                raise self._refusal(f"{reference!r:.100} is the container that UICI itself runs in, or its state")
         if kind == "networks" and len(rest) > 1:
             return  # to connect or disconnect another container of the same network is that container's matter
         used = {name.lower() for entry in own for name in _used_by(kind, entry)}

@@ -224,6 +224,15 @@ def test_an_exec_in_uicis_container_is_refused(yard: Yard) -> None:
     yard.guard().check_request(request("DELETE", "volumes", inside))
 
 
+def test_the_container_that_holds_uicis_state_is_refused(yard: Yard) -> None:
+    address = yard.client.inspect_container(yard.name)["NetworkSettings"]["Networks"][yard.network]["IPAddress"]
+    guard = yard.guard(SelfIdentity(state_addresses=frozenset({f"{address}:5432"})))
+    refused(r"is, or may be, .*:5432, the server of UICI's state", guard.check_container, yard.own, yard.name)
+    refused("runs in, or its state", guard.check_request, request("POST", "containers", yard.name, "restart"))
+    guard.check_container(yard.sibling, yard.other)
+    guard.check_request(request("POST", "containers", yard.other, "restart"))
+
+
 def test_an_engine_that_does_not_answer_lets_nothing_pass(yard: Yard) -> None:
     dead = yard.ground.make(url="unix:///nowhere/docker.sock")
     guard = SelfGuard(dead._engine, dead._lookup, yard.identity, True)
