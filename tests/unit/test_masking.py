@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from uici.access.secrets import resolve, resolve_tree
-from uici.model.masking import MASK, MOST_REGISTERED, mask, register_named, register_secret
+from uici.model.masking import MASK, MOST_REGISTERED, hide_known_in, mask, register_named, register_secret
 
 # --- by the name above them -------------------------------------------------------------------------------------------
 
@@ -200,3 +200,18 @@ def test_of_too_many_secrets_those_go_first_that_only_a_name_told_of() -> None:
     assert mask(f"a {resolved} b") == f"a {MASK} b"
     hidden = [value for value in named.values() if value not in mask(f"= {value} =")]
     assert 0 < len(hidden) < MOST_REGISTERED
+
+
+def test_what_a_sender_wrote_loses_registered_secrets_and_nothing_else() -> None:
+    secret = f"s3-{uuid.uuid4().hex}"
+    words = {"pod": "web-1", "token": "abcdefgh", "": "x"}
+    assert hide_known_in(words) == words
+    register_secret(secret)
+    assert hide_known_in(words) is words
+    assert hide_known_in({**words, "summary": f"at {secret}!", f"a{secret}": "b"}) == {
+        **words,
+        "summary": f"at {MASK}!",
+        f"a{MASK}": "b",
+    }
+    register_secret(f"two\0parts-{secret[:6]}")  # over the border of two texts it stands nowhere
+    assert hide_known_in({"a": "two", "b": f"parts-{secret[:6]}"}) == {"a": "two", "b": f"parts-{secret[:6]}"}

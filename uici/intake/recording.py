@@ -17,7 +17,7 @@ from uici.model.alert import Alert, AlertOutcome, AlertStatus, Notification
 from uici.model.base import JsonObject
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.incident import IncidentState
-from uici.model.masking import hide_known, mask
+from uici.model.masking import hide_known, hide_known_in, mask
 from uici.model.settings import MessageKind
 from uici.model.site import Site
 from uici.store.identifiers import new_id
@@ -177,7 +177,7 @@ class Batch:
     def _judge(self, alert: Alert) -> _Judged:
         if alert.status is AlertStatus.RESOLVED:
             return _Judged(AlertOutcome.SELF_RESOLVED, "it was already resolved when it first arrived")
-        found = self._site.strategy_for(alert)
+        found = self._index.strategies.of(self._site, alert)
         if found is not None and found[1].action == "heartbeat":
             return _Judged(AlertOutcome.IGNORED_BY_RULE, f"strategy {found[0]}: the heartbeat was seen")
         if found is not None and found[1].action == "ignore":
@@ -191,8 +191,8 @@ class Batch:
             "incident_id": None,
             "status": alert.status.value,
             "outcome": judged.outcome,
-            "labels": _without_secrets(alert.labels),
-            "annotations": _without_secrets(alert.annotations),
+            "labels": hide_known_in(alert.labels),
+            "annotations": hide_known_in(alert.annotations),
             "ends_at": alert.ends_at,
             "generator_url": hide_known(alert.generator_url),
             "receiver": notification.receiver,
@@ -209,7 +209,7 @@ class Batch:
         return row
 
     def _beat(self, alert: Alert) -> None:
-        found = self._site.strategy_for(alert)
+        found = self._index.strategies.of(self._site, alert)
         if found is not None and found[1].action == "heartbeat":
             self._beats.setdefault((found[0], alert.fingerprint), []).append(alert)
 
@@ -368,8 +368,3 @@ def _incident_key(alert: Alert, targeted: Targeted) -> str:
         return f"provisional:{alert.fingerprint}"
     # Many alerts of one name without a target are one question to people, not a flood of them.
     return f"unknown:{targeted.environment}/{alert.name}"
-
-
-def _without_secrets(words: Mapping[str, str]) -> dict[str, str]:
-    """What a sender wrote is kept as it is, but for the secrets that UICI itself knows."""
-    return {hide_known(name): hide_known(text) for name, text in words.items()}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from uici.intake.pod_names import owners_of_pod
+from uici.intake.strategies import StrategyIndex
 from uici.model.alert import Alert
 from uici.model.base import JsonObject, JsonValue
 from uici.model.condition import select
@@ -71,6 +72,7 @@ class TargetIndex:
     """A site's targets, arranged so that one alert costs a few dictionary look-ups. Thread-safe."""
 
     def __init__(self, site: Site) -> None:
+        self.strategies = StrategyIndex(site)
         self._targets = site.targets
         self._environments = tuple((name, env.match) for name, env in site.environments.items() if env.match)
         self._known_environments = frozenset(site.environments)
@@ -119,9 +121,7 @@ class TargetIndex:
             environment=environment,
             target=target,
             rule=rule.name if rule else None,
-            candidates=tuple(dict.fromkeys(name for names in ambiguous.values() for name in names))
-            if not target
-            else (),
+            candidates=() if target else tuple(dict.fromkeys(name for names in ambiguous.values() for name in names)),
             needs_lookup=lookups,
             is_self=is_self,
             reason=reason,
