@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.doubles.memory_executor import World
 from tests.integration import runs_rig as rig
 from tests.waiting import until
+from uici.intake import writer as module
 from uici.intake.writer import IntakeWriter
 from uici.model.alert import Notification
 
 
-def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path) -> None:
+def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STORM_SECONDS", 3600.0)
+    stormed: list[bool] = []
     names = [f"web{number}" for number in range(4)]
     told: list[int] = []
     all_told = threading.Event()
@@ -38,11 +43,16 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path) -> N
                 futures = [writer.submit(_about(names[0]), "test")]
                 until(lambda: writer.waiting() == 0, "the first to be taken")
                 futures += [writer.submit(_about(name), "test") for name in names[1:]]
+                for future in (futures[0], futures[-1]):
+                    future.add_done_callback(lambda done: stormed.append(writer.storming()))
             for future in futures:
                 assert future.result(rig.DEADLINE).new == 1
             assert all_told.wait(rig.DEADLINE)
             # The first commit was told of together with the second, and nobody waited then.
             assert told == [0]
+            # A commit alone is no storm, one that several share is, until no more of them come.
+            assert stormed == [False, True]
+            assert not writer.storming()
             writer.submit(_about("web0", "Other"), "test").result(rig.DEADLINE)
             until(lambda: told == [0, 0], "the runs to be told of one that came alone")
         finally:

@@ -337,10 +337,10 @@ def test_under_pressure_few_parts_begin_at_once_and_those_that_hang_keep_no_othe
     with running(site(tmp_path / "c", *names), world) as application:
         application.control.give_way(pressed)
         send(application, *map(alert, names))
-        until(lambda: application.engine.active() == 4, "the first parts")
+        until(lambda: application.engine.active() == 2, "the first parts")
         looked = len(looks)
         until(lambda: len(looks) > looked + 2, "more looks at what is due")
-        assert application.engine.active() == 4
+        assert application.engine.active() == 2
         monkeypatch.setattr(engine, "_YOUNG_SECONDS", -1.0)  # from now on who is at work only waits
         until(lambda: application.engine.active() == len(names), "all parts, although none has ended")
         released.set()

@@ -41,6 +41,8 @@ _LONGEST_UNTOLD_SECONDS = 0.5
 """How long runs may wait for alerts that are not yet committed: more of a storm is on disk before it is acted upon."""
 _LULL_SECONDS = 0.01
 """So long nothing comes from senders that each wait for an answer when they have no more to send."""
+_STORM_SECONDS = 0.1
+"""So long after a commit that several notifications shared more of them are expected."""
 _GATHER_SECONDS = 0.003
 """How long a commit waits for as many notifications as shared the one before it, which came from as many senders."""
 
@@ -91,6 +93,8 @@ class IntakeWriter:
         self._failed: tuple[float, str] | None = None
         """When and why the latest commit failed."""
         self._untold_since: float | None = None
+        self._shared_at = float("-inf")
+        """When the last commit was made that several notifications shared; forgotten as soon as no more come."""
         self._committing_since: float | None = None
         self._shared_by = 1
         """How many notifications the last commit held."""
@@ -108,6 +112,10 @@ class IntakeWriter:
     def waiting(self) -> int:
         """How many notifications wait for their commit."""
         return len(self._queue)
+
+    def storming(self) -> bool:
+        """Whether several senders hand in one notification after the other."""
+        return time.monotonic() - self._shared_at < _STORM_SECONDS
 
     def works(self) -> bool:
         """Whether what waits is committed."""
@@ -188,6 +196,8 @@ class IntakeWriter:
             item = self._queue.get(timeout=max(0.0, min(lull, left)))
             if item is not None:
                 return item
+            if left > 0:
+                self._shared_at = float("-inf")
             self._tell_runs()
         return self._queue.get()
 
@@ -221,6 +231,8 @@ class IntakeWriter:
             log.exception("intake_record_failed", notifications=len(batch), error=type(error).__name__)
             return False
         self._failed = None
+        if len(batch) > 1:
+            self._shared_at = time.monotonic()
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
         if self._untold_since is None:

@@ -89,9 +89,9 @@ class Control:
         return self._intake.submit(notification, sender)
 
     def give_way(self, pressed: Callable[[], bool]) -> None:
-        """Start few parts of runs at once while `pressed` says that requests wait for this process."""
+        """Start few parts of runs at once while `pressed` says that requests wait for this process, or in a storm."""
         if self._engine is not None:
-            self._engine.give_way(pressed)
+            self._engine.give_way(lambda: self._intake.storming() or pressed())
 
     # --- looking --------------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 _APPLICATION_VERSION = "uici-1"
 """Fixed: its default hashes the sources, and a new build would strand the runs of the old one."""
 _FORGET_SECONDS = 30.0
-_FEW = 4
+_FEW = 2
 _YOUNG_SECONDS = 1.0
 """What a part has to compute takes less: who is at work for longer waits for a platform, which costs nothing."""
 
