@@ -15,7 +15,12 @@ from uici.intake.strategies import StrategyIndex
 from uici.model.alert import HEARTBEAT_MISSING, Alert, AlertStatus
 
 NAMES = ("Watchdog", HEARTBEAT_MISSING, "ContainerDown", "HighMemory", "NothingKnown", "x" * 2000, "")
-LABELS = ({}, {"severity": "critical"}, {"severity": "none"}, {"pod": "web-1", "namespace": "shop"})
+LABELS: tuple[dict[str, str], ...] = (
+    {},
+    {"severity": "critical"},
+    {"severity": "none"},
+    {"pod": "web-1", "namespace": "shop"},
+)
 
 
 def alert(name: str, labels: dict[str, str]) -> Alert:
