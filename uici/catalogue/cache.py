@@ -111,7 +111,7 @@ class SiteCache:
                 head = _Head.model_validate_json(stream.readline())
                 if head.format != _FORMAT or head.key != key:
                     return None
-                verbs = {verb.name: verb for verb in _verbs(_until(stream, status.st_size - _CHECKSUM))}
+                verbs = {verb.name: verb for verb in map(verb_of, _until(stream, status.st_size - _CHECKSUM))}
         except (OSError, ValidationError):
             return None
         site = head.site.model_copy(
@@ -170,24 +170,28 @@ def _until(stream: BinaryIO, end: int) -> Iterator[bytes]:
 
 def _lines(head: _Head, verbs: Iterable[Verb]) -> Iterator[bytes]:
     yield head.model_dump_json(exclude_unset=True).encode() + b"\n"
-    for verb in verbs:
-        if verb.operation is None:
-            raise ValueError(f"{verb.name} is unsound; only sound sites are kept")
-        line = _Line.model_construct(
-            key=verb.key, translations=dict(verb.translations), operation=verb.operation, tests=verb.tests
-        )
-        yield line.model_dump_json(exclude_unset=True).encode() + b"\n"
+    yield from map(verb_line, verbs)
 
 
-def _verbs(lines: Iterable[bytes]) -> Iterator[Verb]:
-    for text in lines:
-        line = _Line.model_validate_json(text)
-        key = Position(*line.key)
-        yield Verb(
-            name=line.operation.name,
-            key=key,
-            node=later_body(key),
-            translations={platform: Position(*place) for platform, place in line.translations.items()},
-            operation=line.operation,
-            tests=line.tests,
-        )
+def verb_line(verb: Verb) -> bytes:
+    """One sound verb as one line of JSON. Raises ValueError for an unsound one."""
+    if verb.operation is None:
+        raise ValueError(f"{verb.name} is unsound; only sound ones are kept")
+    line = _Line.model_construct(
+        key=verb.key, translations=dict(verb.translations), operation=verb.operation, tests=verb.tests
+    )
+    return line.model_dump_json(exclude_unset=True).encode() + b"\n"
+
+
+def verb_of(text: bytes) -> Verb:
+    """The verb of a line that `verb_line` made. Raises ValidationError."""
+    line = _Line.model_validate_json(text)
+    key = Position(*line.key)
+    return Verb(
+        name=line.operation.name,
+        key=key,
+        node=later_body(key),
+        translations={platform: Position(*place) for platform, place in line.translations.items()},
+        operation=line.operation,
+        tests=line.tests,
+    )

@@ -22,6 +22,7 @@ from uici.catalogue.operation_checks import check_among_others, named_operations
 from uici.catalogue.place_checks import AUTO
 from uici.catalogue.reading import is_readable
 from uici.catalogue.rule_checks import check_rules
+from uici.catalogue.sharing import read_verb_files
 from uici.catalogue.tree import Look, Stamp, Tree
 from uici.catalogue.verbs import (
     NOTHING_TABLED,
@@ -182,19 +183,13 @@ class Catalogue:
         else. A name that two places define is an error naming both.
         """
         verbs = dict(self._table)
-        files: dict[str, tuple[Stamp, VerbReading]] = {}
+        files = self._kept_files(look, fresh=fresh)
         each_its_own = True
-        for path, stamp in look.verbs.items():
-            kept = self._files.get(path)
-            if fresh or kept is None or kept[0] != stamp:
-                tabled = self._tabled.get(os.path.basename(path).removesuffix(".yml"), NOTHING_TABLED)
-                if kept is None or kept[0] != stamp or kept[1].tabled is not tabled:
-                    kept = (stamp, read_verb_file(path, self._executors, tabled))
-            files[path] = kept
-            verb = kept[1].verb
+        for _, reading in files.values():
+            verb = reading.verb
             if verb is None:
                 each_its_own = False
-                report.extend(kept[1].diagnostics)
+                report.extend(reading.diagnostics)
                 continue
             first = verbs.setdefault(verb.name, verb)
             if first is not verb:
@@ -204,6 +199,23 @@ class Catalogue:
                 )
         self._files = files
         return verbs, each_its_own
+
+    def _kept_files(self, look: Look, *, fresh: bool) -> dict[str, tuple[Stamp, VerbReading]]:
+        """The reading of each file, in their order; what is known of one that did not change is not read again."""
+        files: dict[str, tuple[Stamp, VerbReading]] = {}
+        wanted: list[tuple[str, Translations]] = []
+        for path, stamp in look.verbs.items():
+            kept = self._files.get(path)
+            if fresh or kept is None or kept[0] != stamp:
+                tabled = self._tabled.get(os.path.basename(path).removesuffix(".yml"), NOTHING_TABLED)
+                if kept is None or kept[0] != stamp or kept[1].tabled is not tabled:
+                    wanted.append((path, tabled))
+                    continue
+            files[path] = kept
+        if not wanted:
+            return files
+        found = read_verb_files(wanted, self._executors)
+        return {path: files[path] if path in files else (look.verbs[path], found[path]) for path in look.verbs}
 
     def _written_anew(self, look: Look) -> dict[str, VerbReading] | None:
         """Of the same files as before those that hold something else; None where more than that may have changed.
