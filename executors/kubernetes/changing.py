@@ -51,12 +51,47 @@ def change(
                 raise
             newer = cluster.get(resource, namespace, name, deadline)
             writers = _writers(found, newer)
-            # What a controller writes follows from what is configured; it is nobody's decision.
-            decided = _configured(newer) != _configured(found) and writers != {_CONTROLLERS}
-            if not left or decided:
+            if not left or _decided(found, newer, writers):
                 raise _conflict(newer, writers, error) from None
             found = newer
     raise AssertionError("the loop returns or raises")
+
+
+def _decided(before: Mapping[str, Any], now: Mapping[str, Any], writers: set[str]) -> bool:
+    """Whether somebody has changed what is configured.
+
+    What a controller writes follows from what is configured; it is nobody's decision. The server notes no new time for
+    who only gives another value to a field that is its own already: so it is asked whose the changed fields are.
+    """
+    if writers == {_CONTROLLERS}:
+        return False
+    changed = _differing(_configured(before), _configured(now))
+    return any((_owners(now, path) or writers) != {_CONTROLLERS} for path in changed)
+
+
+def _differing(before: Any, now: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of the fields that are not the same; a list is one field."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return [] if before == now else [at]
+    names = sorted({*before, *now})
+    return [path for name in names for path in _differing(before.get(name), now.get(name), (*at, name))]
+
+
+def _owners(now: Mapping[str, Any], path: tuple[str, ...]) -> set[str]:
+    """Whose a field is; nobody's when it has gone."""
+    entries = now["metadata"].get("managedFields") or ()
+    return {str(one.get("manager")) for one in entries if _has(one.get("fieldsV1") or {"": {}}, path)}
+
+
+def _has(fields: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    """Whether the field is among these: by itself, or within one that is owned as a whole."""
+    for name in path:
+        if not fields:
+            return True
+        if f"f:{name}" not in fields:
+            return False
+        fields = fields[f"f:{name}"]
+    return True
 
 
 def _configured(found: Mapping[str, Any]) -> JsonObject:

@@ -191,6 +191,17 @@ def test_who_changes_it_meanwhile_is_named_and_not_overwritten(real_cluster: Rea
             )
         return {**found, "spec": {**found["spec"], "replicas": 2}}
 
+    def by_a_controller() -> None:
+        patch = json.dumps({"metadata": {"annotations": {"controlled": str(len(asked))}}})
+        own = "--field-manager=kube-controller-manager"
+        real_cluster.kubectl("-n", namespace, "patch", "deployment", "web", own, "-p", patch)
+
+    def after_a_controller(found: JsonObject) -> JsonObject:
+        asked.append(found)
+        if len(asked) < 3:
+            by_a_controller()
+        return {**found, "spec": {**found["spec"], "replicas": 1}}
+
     resource, asked = cluster.resource("Deployment"), list[JsonObject]()
     error = refusal(lambda: change(cluster, resource, namespace, "web", after_somebody_else, Deadline(15)))
     assert (error.kind, error.code) == (FailureKind.TEMPORARY, "conflict")
@@ -199,5 +210,10 @@ def test_who_changes_it_meanwhile_is_named_and_not_overwritten(real_cluster: Rea
     # Only its status was written: that is nobody's decision, and the change goes through.
     done = change(cluster, resource, namespace, "web", after_a_status, Deadline(15))
     assert done.after["spec"]["replicas"] == 2
+    assert len(asked) >= 3
+    # So does one of a controller, also to what was its own before.
+    by_a_controller()
+    asked.clear()
+    assert change(cluster, resource, namespace, "web", after_a_controller, Deadline(30)).after["spec"]["replicas"] == 1
     assert len(asked) >= 3
     cluster.close()
