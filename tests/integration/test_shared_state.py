@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from tests.doubles.memory_executor import World
 from tests.integration.notify_rig import Receiver, SetClock, channel, settings, tell
 from tests.integration.runs_rig import alert, closed, incident_of, running, send, site
 from tests.real.postgres import Postgres, postgres
 from tests.waiting import until
+from uici.audit.chain import record
+from uici.audit.entries import Entry
+from uici.audit.verifying import rows, verify_stored
 from uici.events.log import EventLog
 from uici.model.errors import Problem
 from uici.model.identity import SelfIdentity, Selves
@@ -115,6 +119,37 @@ def test_writers_of_two_processes_stand_in_one_line(both: tuple[Store, Store]) -
         found = connection.execute(select(events.c.seq, events.c.data).order_by(events.c.seq)).all()
     assert [row.data["newest"] for row in found] == [0, *(row.seq for row in found[:-1])]
     assert len(found) == 2 * rounds
+
+
+def test_the_audit_log_that_several_write_at_once_is_proved_and_cannot_be_changed(both: tuple[Store, Store]) -> None:
+    def write(store: Store, actor: str) -> None:
+        for number in range(400):
+            with store.write() as connection:
+                entries = (Entry(at=datetime.now(UTC), kind="guarded", actor=actor, data={"n": number}),) * 2
+                record(connection, *entries)
+
+    threads = [threading.Thread(target=write, args=(store, str(number))) for number, store in enumerate(both)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # More than are read at once, by the way of the commands.
+    with both[0].read() as connection:
+        assert [row["seq"] for row in rows(connection)] == list(range(1, 1601))
+        assert [row["seq"] for row in rows(connection, after=3, most=1100)] == list(range(4, 1104))
+        report = verify_stored(connection, None, None)
+    assert (report.problem, report.entries) == (None, 1600)
+    for statement in (
+        "UPDATE audit SET actor = 'x' WHERE seq = 1", "DELETE FROM audit WHERE seq = 1", "TRUNCATE audit",
+        "UPDATE audit_head SET seq = 1", "DELETE FROM audit_head", "TRUNCATE audit_head",
+    ):  # fmt: skip
+        with pytest.raises(DBAPIError, match="audit log"), both[1].write() as connection:
+            connection.exec_driver_sql(statement)
+    with both[1].write() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit DISABLE TRIGGER ALL")
+        connection.exec_driver_sql("UPDATE audit SET actor = 'x' WHERE seq = 2")
+    with both[0].read() as connection:
+        assert "entry 2 was changed" in str(verify_stored(connection, None, None).problem)
 
 
 def test_a_writer_that_stands_still_in_its_midst_is_ended(both: tuple[Store, Store]) -> None:

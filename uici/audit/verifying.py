@@ -138,12 +138,20 @@ def rows(
     connection: Connection, *, after: int = 0, through: int | None = None, most: int | None = None
 ) -> Iterator[JsonObject]:
     """The stored rows in their order, a few at a time."""
-    query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(most)
-    if through is not None:
-        query = query.where(audit.c.seq <= through)
-    found = connection.execution_options(stream_results=True, yield_per=_AT_ONCE).execute(query)
-    for row in found.mappings():
-        yield dict(row)
+    left = most
+    while left is None or left > 0:
+        # Page by page: a cursor on the server would need a transaction, which readers have none of.
+        page = _AT_ONCE if left is None else min(_AT_ONCE, left)
+        query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(page)
+        if through is not None:
+            query = query.where(audit.c.seq <= through)
+        found = connection.execute(query).mappings().all()
+        for row in found:
+            yield dict(row)
+        if len(found) < page:
+            return
+        after = int(found[-1]["seq"])
+        left = None if left is None else left - page
 
 
 def lines_of(stream: Any) -> Iterator[str]:
