@@ -44,6 +44,13 @@ def _stall(op: Operations) -> None:
     time.sleep(600)
 
 
+def _take_time(op: Operations) -> None:
+    """One statement that is long, and a pause between two."""
+    op.execute("SELECT pg_sleep(2)")
+    time.sleep(2)
+    _expand(op)
+
+
 def _next(number: int, upgrade: object, *, additive: bool) -> StateSchema:
     assert callable(upgrade)
     step = Migration(to=number, upgrade=upgrade, additive=additive)
@@ -55,6 +62,7 @@ ADDITIVE = _next(_NUMBER, _expand, additive=True)
 """Adds a table, and a column with a default."""
 BREAKING = _next(_NUMBER, _rebuild, additive=False)
 STALLING = _next(_NUMBER, _stall, additive=True)
+SLOW = _next(_NUMBER, _take_time, additive=True)
 SCHEMAS = {"current": CURRENT, "additive": ADDITIVE, "breaking": BREAKING, "stalling": STALLING}
 
 

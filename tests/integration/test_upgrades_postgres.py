@@ -7,20 +7,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from tests.doubles.memory_executor import World
 from tests.integration.runs_rig import alert, closed, running, send, site, state_beside
-from tests.newer_schema import ADDITIVE, BREAKING
+from tests.newer_schema import ADDITIVE, BREAKING, SLOW
 from tests.real.components import REPOSITORY
 from tests.real.postgres import Postgres, postgres
 from tests.state_schemas import described, kept_rows, make_schema_2
 from tests.waiting import until
 from uici.model.errors import Problem
+from uici.store import postgres as backend
 from uici.store.current import CURRENT
 from uici.store.database import Store
 from uici.store.migrations import version_of
@@ -100,6 +103,26 @@ def test_killed_in_the_midst_of_a_migration_the_old_state_is_whole(server: Postg
         store.migrate(ADDITIVE)
         with store.read() as connection:
             assert version_of(connection) == (ADDITIVE.version, CURRENT.version)
+
+
+def test_a_migration_and_who_waits_for_it_have_all_the_time_they_need(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(url) as store:
+        store.migrate()
+    # All limits are shorter than the migration: of a statement and a pause on the server's side, and on this side.
+    limits = "-c statement_timeout=1000 -c idle_in_transaction_session_timeout=1000"
+    monkeypatch.setitem(backend._CONNECTING, "options", limits)
+    monkeypatch.setattr(backend, "SILENT_SECONDS", 1.0)
+    with opened(url) as one, opened(url) as other, ThreadPoolExecutor(2) as pool:
+        for migrated in [pool.submit(store.migrate, SLOW) for store in (one, other)]:
+            migrated.result()
+        with one.read() as connection:
+            assert version_of(connection) == (SLOW.version, CURRENT.version)
+        # Afterwards they hold again, on the same connection too.
+        for store in (one, other):
+            with pytest.raises(sqlalchemy.exc.OperationalError), store.write() as connection:
+                connection.exec_driver_sql("SELECT pg_sleep(3)")
 
 
 def test_beside_an_older_version_at_work_only_what_it_can_bear_is_migrated(

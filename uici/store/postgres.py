@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
 
 import psycopg
 import sqlalchemy
@@ -102,8 +104,13 @@ class PostgresBackend:
 class _Connection(psycopg.Connection[Any]):
     """A connection that is not waited for without end: nothing else notices a server that hangs."""
 
+    patient = False
+    """Whether it is, all the same; a server that is gone is noticed by TCP."""
+
     def wait(self, gen: PQGen[_Result], interval: float = _INTERVAL_SECONDS, timeout: float | None = None) -> _Result:
         """Drive what is under way. Raises OperationalError where nothing comes of it, and closes the connection."""
+        if self.patient:
+            return super().wait(gen, interval, timeout)
         seconds = SILENT_SECONDS if timeout is None else timeout
         until = time.monotonic() + seconds
         try:
@@ -113,6 +120,19 @@ class _Connection(psycopg.Connection[Any]):
                 raise
             self.pgconn.finish()
             raise psycopg.OperationalError(f"the server has not answered for {seconds:g} seconds") from error
+
+
+@contextmanager
+def as_long_as_it_takes(connection: Connection) -> Iterator[None]:
+    """The transaction under way may take its time: neither the server nor this side ends a statement or a pause."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    raw = cast(_Connection, connection.connection.driver_connection)
+    raw.patient = True
+    try:
+        yield
+    finally:
+        raw.patient = False
 
 
 def _engine(url: sqlalchemy.URL, pool_size: int, **more: Any) -> Engine:

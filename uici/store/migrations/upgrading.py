@@ -18,7 +18,7 @@ from uici.model.errors import Problem, ProblemKind
 from uici.store.copies import copy_database, copy_tables, private
 from uici.store.inserting import insert_into
 from uici.store.migrations.versions import Migration, StateSchema
-from uici.store.postgres import WRITERS
+from uici.store.postgres import WRITERS, as_long_as_it_takes
 from uici.store.workers import beating
 
 log = structlog.get_logger(__name__)
@@ -47,9 +47,8 @@ def bring_up_to_date(reading: Engine, writing: Engine, to: StateSchema) -> None:
             held.enter_context(_locked(path.with_name(path.name + ".migrating")))
         connection = held.enter_context(writing.begin())
         if path is None:
-            # It takes as long as it takes, to wait for another that migrates as well as to do it.
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            # To wait for another that migrates as well as to do it.
+            held.enter_context(as_long_as_it_takes(connection))
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
         found = version_of(connection)
         if found is None:
