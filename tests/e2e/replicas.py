@@ -16,7 +16,7 @@ from tests.e2e.server import Server, alert, payload, write_site
 from tests.real.components import REPOSITORY
 from tests.real.postgres import Postgres
 from tests.real.process import end_supervisors
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
 
@@ -88,7 +88,7 @@ class Replicas:
         """So many more, at work."""
         added = [self.add(wait=False) for _ in range(count)]
         for server in added:
-            until(server.ready, "uici serve to be ready", server.tail)
+            until(server.ready, "uici serve to be ready", server.tail, seconds=count * PATIENCE_SECONDS)
         return added
 
     def start(self, server: Server, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
