@@ -80,7 +80,7 @@ class Documents:
                 own.add(str(directory / file))
                 site = self._document(directory / file, stamps, files, report)
                 if site is not None:
-                    documents[file] = overlay(file, shipped, site, report)
+                    documents[file] = overlay(FILES[file], shipped, site, report)
         self._files = files
         return documents, frozenset(own)
 

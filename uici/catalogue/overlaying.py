@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from uici.catalogue.diagnostics import Report
@@ -48,9 +49,9 @@ FILES: dict[str, tuple[Section, ...]] = {
 REMOVABLE = frozenset({"environments", "targets", "operations", "translations", "findings", "strategies"})
 
 
-def overlay(file: str, shipped: Node, site: Node, report: Report) -> Node:
-    """The document `file` of a site over the shipped one. In sections of named entries `null` removes one."""
-    sections = {section.name: section for section in FILES[file]}
+def overlay(combined: Iterable[Section], shipped: Node, site: Node, report: Report) -> Node:
+    """A site's document over the shipped one. In sections of named entries `null` removes one."""
+    sections = {section.name: section for section in combined}
     merged = Node(site.position, dict(shipped.mapping), dict(shipped.keys))
     for key, node in site.mapping.items():
         section = sections.get(key)

@@ -18,7 +18,8 @@ Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 
 
-def _address(text: str) -> str:
+def address(text: str) -> str:
+    """`text`, which has to be HOST:PORT or [IPv6]:PORT. Raises ValueError."""
     host, colon, port = text.rpartition(":")
     if not (colon and host.strip("[]")) or not port.isdecimal() or int(port) > _HIGHEST_PORT:
         raise ValueError(f"{text!r} is not HOST:PORT or [IPv6]:PORT with a port of 0 to {_HIGHEST_PORT}")
@@ -42,7 +43,7 @@ class ConnectionSettings(Frozen):
 class ServiceSettings(Frozen):
     """The HTTP service."""
 
-    listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8765"
+    listen: Annotated[str, AfterValidator(address)] = "127.0.0.1:8765"
     max_body_bytes: int = Field(default=33_554_432, ge=1024, le=1_073_741_824)
     body_bytes: int = Field(
         default=268_435_456,

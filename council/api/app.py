@@ -1,0 +1,190 @@
+"""The routes of the council."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from council.api.answering import HEADERS, ClientLeftError, EventStream, events_of, refused, while_there, whole
+from council.api.door import Door
+from council.api.reading import SESSION, read_object, to_ask
+from council.asking import Answer, Ask, Backend, BackendError, Kind
+from council.errors import RefusalError
+from council.monitors.metrics import Metrics
+from council.routing.cascade import Cascade, Outcome
+from council.settings import AgentsFile
+from uici.model.base import JsonObject
+
+_log = structlog.get_logger(__name__)
+Endpoint = Callable[[Request], Awaitable[Response]]
+_CLIENT_LEFT = 499
+"""What nginx writes down of clients that did not wait; nobody receives it."""
+
+
+class Api:
+    """What the routes are made of."""
+
+    def __init__(
+        self,
+        settings: AgentsFile,
+        door: Door,
+        cascades: Mapping[str, Cascade],
+        embedder: Backend | None,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._door = door
+        self._cascades = cascades
+        self._embedder = embedder
+        self._metrics = metrics
+        self._busy = 0
+        self._began = int(time.time())
+
+    def app(self) -> Starlette:
+        """The application."""
+        listed = [
+            Route("/v1/chat/completions", self._bounded(self.chat_completions), methods=["POST"]),
+            Route("/v1/completions", self._bounded(self.completions), methods=["POST"]),
+            Route("/v1/embeddings", self._bounded(self.embeddings), methods=["POST"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{name}", self.model, methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+            Route("/healthz", self.health, methods=["GET"]),
+            Route("/metrics", self.figures, methods=["GET"]),
+        ]
+        return Starlette(routes=listed, exception_handlers=_HANDLERS)
+
+    async def chat_completions(self, request: Request) -> Response:
+        """`POST /v1/chat/completions`."""
+        return await self._completed(request, "chat")
+
+    async def completions(self, request: Request) -> Response:
+        """`POST /v1/completions`."""
+        return await self._completed(request, "completions")
+
+    async def embeddings(self, request: Request) -> Response:
+        """`POST /v1/embeddings`."""
+        self._door.visitor(request)
+        body = await read_object(request, self._settings.service.max_body_bytes)
+        if not isinstance(body.get("input"), str | list) or not body["input"]:
+            raise RefusalError(400, "invalid_value", "input is a text or a list", parameter="input")
+        if self._embedder is None:
+            raise RefusalError(404, "no_embeddings", "no backend gives embeddings; agents.yml: embeddings names one")
+        try:
+            answer = await while_there(request, self._embedder.embed(body))
+        except BackendError as error:
+            raise RefusalError(error.status or 502, error.code, str(error)) from None
+        return Response(to_json(answer.document), media_type="application/json", headers=HEADERS)
+
+    async def models(self, request: Request) -> Response:
+        """`GET /v1/models`: the routes."""
+        self._door.visitor(request)
+        return _json({"object": "list", "data": [self._model(name) for name in self._settings.routes]})
+
+    async def model(self, request: Request) -> Response:
+        """`GET /v1/models/NAME`."""
+        self._door.visitor(request)
+        name = request.path_params["name"]
+        if name not in self._settings.routes:
+            raise RefusalError(404, "model_not_found", f"there is no route {name!r:.100}", parameter="model")
+        return _json(self._model(name))
+
+    async def health(self, request: Request) -> Response:
+        """`GET /health`: the process answers."""
+        return _json({"status": "ok"})
+
+    async def figures(self, request: Request) -> Response:
+        """`GET /metrics`, as Prometheus reads it."""
+        self._door.visitor(request)
+        content, kind = self._metrics.exposition()
+        return Response(content, media_type=None, headers={**HEADERS, "content-type": kind})
+
+    def _model(self, name: str) -> JsonObject:
+        return {"id": name, "object": "model", "created": self._began, "owned_by": "council"}
+
+    async def _completed(self, request: Request, kind: Kind) -> Response:
+        visitor = self._door.visitor(request)
+        body = await read_object(request, self._settings.service.max_body_bytes)
+        ask = to_ask(kind, body, self._settings, visitor.tenant, request.headers.get(SESSION))
+        began = time.monotonic()
+        try:
+            outcome = await while_there(request, self._cascades[ask.route].ask(ask))
+        except RefusalError as refusal:
+            self._metrics.refused(ask.route, refusal.code)
+            raise
+        self._metrics.answered(ask.route, time.monotonic() - began)
+        if not isinstance(outcome.given, Answer) or ask.stream:
+            return EventStream(self._told(ask, outcome))
+        self._metrics.told(ask.route, outcome)
+        return whole(outcome.given, outcome.tried)
+
+    async def _told(self, ask: Ask, outcome: Outcome) -> Any:
+        events = events_of(ask, outcome)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+            self._metrics.told(ask.route, outcome)
+
+    def _bounded(self, endpoint: Endpoint) -> Endpoint:
+        """Refuse what is more than can be done at once, before it is read."""
+
+        async def bounded(request: Request) -> Response:
+            if self._busy >= self._settings.service.requests_at_once:
+                raise RefusalError(503, "too_busy", "too many requests are under way; try again", retry_seconds=1)
+            self._busy += 1
+            try:
+                response = await endpoint(request)
+            except BaseException:
+                self._busy -= 1
+                raise
+            if isinstance(response, EventStream):
+                response.at_end = self._leave
+            else:
+                self._leave()
+            return response
+
+        return bounded
+
+    def _leave(self) -> None:
+        self._busy -= 1
+
+
+def _json(document: JsonObject) -> Response:
+    return Response(to_json(document), media_type="application/json", headers=HEADERS)
+
+
+async def _on_refusal(request: Request, error: RefusalError) -> Response:
+    return refused(error)
+
+
+async def _on_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=_CLIENT_LEFT)
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    return refused(
+        RefusalError(error.status_code, "no_such_route", f"{request.method} {request.url.path}: {error.detail}")
+    )
+
+
+async def _on_any(request: Request, error: Exception) -> Response:
+    return refused(RefusalError(500, "internal_error", "the council failed at this request; its log says why"))
+
+
+_HANDLERS: Mapping[Any, Any] = {
+    RefusalError: _on_refusal,
+    ClientLeftError: _on_left,
+    HTTPException: _on_http,
+    Exception: _on_any,
+}

@@ -1,0 +1,57 @@
+"""The circuit breaker of one backend: after failures in a row it is left alone, then tried with one request.
+
+Source: https://martinfowler.com/bliki/CircuitBreaker.html
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from council.settings import BreakerSettings
+
+
+class Breaker:
+    """Not for several threads."""
+
+    def __init__(self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._failures = 0
+        self._closed_until = 0.0
+        """Until when nobody may ask: a failure, or a wish to be asked later."""
+        self._trying = False
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long it is left alone; 0 when it may be asked."""
+        return max(0.0, self._closed_until - self._clock())
+
+    @property
+    def open(self) -> bool:
+        """Whether it is left alone, or is being tried by a single request."""
+        return self.wait_seconds > 0 or self._trying
+
+    def enter(self) -> bool:
+        """Take leave to ask; each leave is followed by `succeeded`, `failed` or `left`."""
+        if self.open:
+            return False
+        self._trying = self._failures >= self._settings.failures
+        return True
+
+    def succeeded(self) -> None:
+        """It answered."""
+        self._failures, self._trying = 0, False
+
+    def failed(self) -> None:
+        """It did not answer as it should."""
+        self._failures += 1
+        self._trying = False
+        if self._failures >= self._settings.failures:
+            self._closed_until = self._clock() + self._settings.open_seconds
+
+    def left(self, retry_seconds: float | None = None) -> None:
+        """Nothing was learnt; with `retry_seconds` it asked to be left alone for that long."""
+        self._trying = False
+        if retry_seconds is not None:
+            self._closed_until = max(self._closed_until, self._clock() + retry_seconds)

@@ -1,0 +1,125 @@
+"""The composition root: from agents.yml to a running council."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from council.api.app import Api
+from council.api.door import Door, Visitor
+from council.asking import Ask, Backend
+from council.budget.ledger import Ledger
+from council.budget.purse import Purse
+from council.monitors.metrics import Metrics
+from council.routing.breaker import Breaker
+from council.routing.cascade import Cascade
+from council.routing.pool import Member, Pool
+from council.routing.remote import RemoteBackend
+from council.settings import AgentsFile, Stage
+from uici.access.secrets import resolve
+from uici.model.masking import register_secret
+
+_log = structlog.get_logger(__name__)
+_KEY_BYTES = 32
+
+
+class DeclaredJudge:
+    """Before anything was learnt: what the backend says of itself, else what its stage declares."""
+
+    def probability(self, ask: Ask, stage: Stage, raw: float | None) -> float:
+        """As the protocol says."""
+        return stage.prior if raw is None else raw
+
+
+def state_folder(settings: AgentsFile, folder: Path | None) -> Path:
+    """Where the state lies: relative to the configuration's folder, else to the current one."""
+    return ((folder or Path.cwd()) / settings.state).parent
+
+
+def key_file(settings: AgentsFile, folder: Path | None) -> Path:
+    """Where the key lies that is made when none is configured."""
+    return state_folder(settings, folder) / "council.key"
+
+
+def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
+    """The application. Raises Problem for a secret that cannot be had, OSError for a state that cannot be written."""
+    purse = Purse(Ledger((folder or Path.cwd()) / settings.state, settings.budget))
+    backends = {name: _backend(name, settings) for name in settings.backends}
+    members = {
+        name: Member(backend, Breaker(settings.backends[name].breaker), settings.backends[name].price)
+        for name, backend in backends.items()
+    }
+    cascades = {}
+    for name, route in settings.routes.items():
+        pools = {stage.name: Pool(stage, members, purse) for stage in route.stages}
+        cascades[name] = Cascade(
+            route, pools, DeclaredJudge(), tells_logprobs=lambda stage: _tells_logprobs(stage, settings)
+        )
+    embedder = backends[settings.embeddings] if settings.embeddings is not None else None
+    app = Api(settings, _door(settings, folder), cascades, embedder, Metrics()).app()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        for backend in backends.values():
+            await backend.close()
+        await purse.close()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def serve(settings: AgentsFile, folder: Path | None, *, listen: str | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; what is under way may end first."""
+    host, _, port = (listen or settings.service.listen).rpartition(":")
+    app = make_app(settings, folder)
+    uvicorn.run(
+        app,
+        host=host.strip("[]"),
+        port=int(port),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.service.shutdown_seconds),
+    )
+
+
+def _backend(name: str, settings: AgentsFile) -> Backend:
+    given = settings.backends[name]
+    key = None if given.key is None else resolve(given.key, where=f"agents.yml: backends.{name}.key").reveal()
+    return RemoteBackend(name, given, key)
+
+
+def _tells_logprobs(stage: Stage, settings: AgentsFile) -> bool:
+    return all("logprobs" in settings.backends[name].features for name in stage.backends)
+
+
+def _door(settings: AgentsFile, folder: Path | None) -> Door:
+    visitors = {
+        resolve(caller.key, where=f"agents.yml: callers.{name}.key").reveal(): Visitor(
+            name, caller.tenant or name, caller.administers
+        )
+        for name, caller in settings.callers.items()
+    }
+    if not visitors:
+        visitors[_own_key(key_file(settings, folder))] = Visitor("local", "local", administers=True)
+    return Door(visitors)
+
+
+def _own_key(file: Path) -> str:
+    """The key of an installation without callers, made at its first start; readable by its owner alone."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = "council_" + secrets.token_urlsafe(_KEY_BYTES)
+        file.touch(mode=0o600)
+        file.write_text(key + "\n")
+        _log.info("key_made", file=str(file))
+    key = file.read_text().strip()
+    register_secret(key)
+    return key

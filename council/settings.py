@@ -1,0 +1,160 @@
+"""The council's own settings: the shape of agents.yml. Durations are in seconds, prices in US dollars."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from uici.model.base import Frozen
+from uici.model.patterns import pattern
+from uici.model.settings import Secret, address
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Expression = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: pattern(text).text)]
+Feature = Literal["tools", "json_schema", "logprobs", "embeddings", "completions"]
+
+
+class ListeningSettings(Frozen):
+    """The HTTP service."""
+
+    listen: Annotated[str, AfterValidator(address)] = "127.0.0.1:8310"
+    max_body_bytes: int = Field(default=8_388_608, ge=1024, le=1_073_741_824)
+    requests_at_once: int = Field(default=256, ge=1, le=65_536, description="beyond it: 503 with Retry-After")
+    shutdown_seconds: float = Field(default=20.0, ge=0, le=3600)
+
+
+class Caller(Frozen):
+    """Who may come in: the key as its sender shows it, and whose requests these are."""
+
+    key: Secret
+    tenant: Name | None = None
+    """Whose budget and memory; None means the caller's own name."""
+    administers: bool = False
+    """Whether weights of the canary may be changed with it, and what is remembered of all tenants be seen."""
+
+
+class Price(Frozen):
+    """What a backend costs; all zero for what runs on one's own machines."""
+
+    input_per_million: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000)
+    output_per_million: Decimal = Field(default=Decimal(0), ge=0, le=1_000_000)
+    request: Decimal = Field(default=Decimal(0), ge=0, le=1000)
+
+    @property
+    def free(self) -> bool:
+        """Whether requests cost nothing."""
+        return not (self.input_per_million or self.output_per_million or self.request)
+
+
+class BreakerSettings(Frozen):
+    """When a backend is left alone."""
+
+    failures: int = Field(default=5, ge=1, le=1000, description="one after the other")
+    open_seconds: float = Field(default=10.0, gt=0, le=3600, description="then one request tries it")
+
+
+class Backend(Frozen):
+    """A server with an OpenAI-compatible API, or what answers from memory."""
+
+    kind: Literal["openai", "recall"] = "openai"
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s@]+$", description="up to and with /v1")
+    key: Secret | None = None
+    model: str | None = Field(default=None, min_length=1, max_length=256, description="what the server calls it")
+    embedding_model: str | None = Field(default=None, min_length=1, max_length=256)
+    features: frozenset[Feature] = frozenset({"tools", "json_schema", "logprobs", "embeddings", "completions"})
+    price: Price = Price()
+    at_once: int = Field(default=64, ge=1, le=10_000, description="connections to it")
+    connect_seconds: float = Field(default=2.0, gt=0, le=300)
+    first_seconds: float = Field(default=60.0, gt=0, le=3600, description="until its first content")
+    idle_seconds: float = Field(default=30.0, gt=0, le=3600, description="between two pieces of a stream")
+    breaker: BreakerSettings = BreakerSettings()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Backend:
+        if self.kind == "openai" and (self.url is None or self.model is None):
+            raise ValueError("a backend of the kind openai needs url and model")
+        if self.kind == "recall" and (self.url, self.key, self.model) != (None, None, None):
+            raise ValueError("a backend of the kind recall has no url, key or model: it answers from memory")
+        return self
+
+
+class When(Frozen):
+    """For which requests a stage is meant; all that is given has to hold."""
+
+    matches: Expression | None = Field(default=None, description="RE2, searched in the last message of the user")
+    most_input_tokens: int | None = Field(default=None, ge=1)
+    tools: bool | None = None
+
+
+class Stage(Frozen):
+    """One step of a cascade: a pool of backends of which one answers."""
+
+    name: Name
+    backends: dict[Name, Annotated[float, Field(ge=0, le=100)]] = Field(min_length=1)
+    """Backend -> its weight."""
+    when: When = When()
+    gate: float | None = Field(default=None, ge=0, le=1, description="instead of the route's")
+    prior: float = Field(
+        default=0.5, ge=0, le=1, description="how probably right an answer is of which nothing else is known"
+    )
+    attempts: int = Field(default=3, ge=1, le=10, description="before the first content")
+    backoff_seconds: float = Field(
+        default=0.25, ge=0, le=60, description="at most before the first retry, then doubled"
+    )
+    hedge_seconds: float | None = Field(
+        default=None, gt=0, le=600, description="without content by then a second attempt begins beside the first"
+    )
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Stage:
+        if not any(self.backends.values()):
+            raise ValueError("all weights are 0, so nothing would ever answer")
+        return self
+
+
+class Route(Frozen):
+    """What a request's `model` names."""
+
+    stages: tuple[Stage, ...] = Field(min_length=1, max_length=16)
+    gate: float = Field(default=0.65, ge=0, le=1, description="how probably right an answer has to be")
+    most_input_tokens: int = Field(default=32_768, ge=1)
+    most_output_tokens: int = Field(default=4096, ge=1)
+    bytes_per_token: float = Field(
+        default=3.0, ge=1, le=16, description="by which the input's tokens are estimated before a backend counts them"
+    )
+    deadline_seconds: float = Field(default=120.0, gt=0, le=3600, description="until the first content of a stream")
+
+    @model_validator(mode="after")
+    def _stages_once(self) -> Route:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError("two stages have the same name")
+        return self
+
+
+class Budget(Frozen):
+    """US dollars of one day (UTC). None means no limit of this kind."""
+
+    day: Decimal | None = Field(default=None, ge=0)
+    routes: dict[Name, Decimal] = Field(default_factory=dict)
+    tenants: dict[Name, Decimal] = Field(default_factory=dict)
+    pools: dict[Name, Decimal] = Field(default_factory=dict)
+    lease_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="a reservation of a process that died counts as spent after it"
+    )
+
+
+class AgentsFile(Frozen):
+    """All of agents.yml."""
+
+    service: ListeningSettings = ListeningSettings()
+    state: str = Field(default="state/council.db", min_length=1, description="relative to the configuration's folder")
+    callers: dict[Name, Caller] = Field(default_factory=dict)
+    backends: dict[Name, Backend] = Field(default_factory=dict)
+    routes: dict[Name, Route] = Field(default_factory=dict)
+    default_route: Name = "council"
+    embeddings: Name | None = None
+    """Whose embeddings `/v1/embeddings` gives."""
+    budget: Budget = Budget()

@@ -1,0 +1,1 @@
+"""The council, tried over real HTTP."""
