@@ -54,6 +54,14 @@ class Ask:
                 return "\n".join(_texts(message.get("content")))
         return ""
 
+    @property
+    def earlier(self) -> list[str]:
+        """What the user said before the question."""
+        if self.kind == "completions":
+            return []
+        said = [_texts(message.get("content")) for message in self.body["messages"] if message.get("role") == "user"]
+        return [text for texts in said[:-1] for text in texts]
+
     def input_bytes(self) -> int:
         """How long everything is that a model would read."""
         return sum(len(text.encode(errors="replace")) for text in self.texts)

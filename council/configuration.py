@@ -18,6 +18,7 @@ _SECTIONS = (
     Section("backends", 1),
     Section("routes", 1),
     Section("budget", 8),
+    Section("memory", 8),
 )
 
 

@@ -16,6 +16,9 @@ from council.api.door import Door, Visitor
 from council.asking import Ask, Backend
 from council.budget.ledger import Ledger
 from council.budget.purse import Purse
+from council.memory.facts import Facts
+from council.memory.recalling import RecallBackend
+from council.memory.texts import Language
 from council.monitors.metrics import Metrics
 from council.routing.breaker import Breaker
 from council.routing.cascade import Cascade
@@ -50,7 +53,9 @@ def key_file(settings: AgentsFile, folder: Path | None) -> Path:
 def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
     """The application. Raises Problem for a secret that cannot be had, OSError for a state that cannot be written."""
     purse = Purse(Ledger((folder or Path.cwd()) / settings.state, settings.budget))
-    backends = {name: _backend(name, settings) for name in settings.backends}
+    language = Language(settings.memory.language, settings.memory.empty_words, settings.memory.kinds)
+    facts = Facts((folder or Path.cwd()) / settings.memory.state, settings.memory, language)
+    backends = {name: _backend(name, settings, facts, language) for name in settings.backends}
     members = {
         name: Member(backend, Breaker(settings.backends[name].breaker), settings.backends[name].price)
         for name, backend in backends.items()
@@ -62,7 +67,7 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
             route, pools, DeclaredJudge(), tells_logprobs=lambda stage: _tells_logprobs(stage, settings)
         )
     embedder = backends[settings.embeddings] if settings.embeddings is not None else None
-    app = Api(settings, _door(settings, folder), cascades, embedder, Metrics()).app()
+    app = Api(settings, _door(settings, folder), cascades, embedder, facts, Metrics()).app()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -70,6 +75,7 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
         for backend in backends.values():
             await backend.close()
         await purse.close()
+        facts.close()
 
     app.router.lifespan_context = lifespan
     return app
@@ -90,8 +96,10 @@ def serve(settings: AgentsFile, folder: Path | None, *, listen: str | None = Non
     )
 
 
-def _backend(name: str, settings: AgentsFile) -> Backend:
+def _backend(name: str, settings: AgentsFile, facts: Facts, language: Language) -> Backend:
     given = settings.backends[name]
+    if given.kind == "recall":
+        return RecallBackend(name, facts, language)
     key = None if given.key is None else resolve(given.key, where=f"agents.yml: backends.{name}.key").reveal()
     return RemoteBackend(name, given, key)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+import snowballstemmer
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from uici.model.base import Frozen
 from uici.model.patterns import pattern
@@ -146,6 +147,32 @@ class Budget(Frozen):
     )
 
 
+class MemorySettings(Frozen):
+    """What is remembered, and for how long."""
+
+    state: str = Field(default="state/memory.db", min_length=1, description="relative to the configuration's folder")
+    flush_seconds: float = Field(default=0.5, gt=0, le=60, description="what a crash takes at most")
+    flush_count: int = Field(default=200, ge=1, le=100_000)
+    most_waiting: int = Field(default=10_000, ge=1, le=1_000_000)
+    most_per_tenant: int = Field(default=100_000, ge=1)
+    longest: int = Field(default=4000, ge=1, le=1_000_000, description="characters of one fact")
+    alike: float = Field(default=0.9, gt=0, le=1, description="Jaccard's index of stems from which two are the same")
+    archive_days: float = Field(default=30.0, gt=0)
+    suspicious: tuple[Expression, ...] = Field(default=(), description="what looks like an order to a model")
+    language: str = Field(default="english", description="one of Snowball's stemmers")
+    empty_words: tuple[str, ...] = ()
+    kinds: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="words that ask for one of several values"
+    )
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in (known := snowballstemmer.algorithms()):
+            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+        return value
+
+
 class AgentsFile(Frozen):
     """All of agents.yml."""
 
@@ -158,3 +185,4 @@ class AgentsFile(Frozen):
     embeddings: Name | None = None
     """Whose embeddings `/v1/embeddings` gives."""
     budget: Budget = Budget()
+    memory: MemorySettings = MemorySettings()

@@ -17,8 +17,10 @@ from starlette.routing import Route
 from council.api.answering import HEADERS, ClientLeftError, EventStream, events_of, refused, while_there, whole
 from council.api.door import Door
 from council.api.reading import SESSION, read_object, to_ask
+from council.api.remembering import Remembering
 from council.asking import Answer, Ask, Backend, BackendError, Kind
 from council.errors import RefusalError
+from council.memory.facts import Facts
 from council.monitors.metrics import Metrics
 from council.routing.cascade import Cascade, Outcome
 from council.settings import AgentsFile
@@ -39,8 +41,11 @@ class Api:
         door: Door,
         cascades: Mapping[str, Cascade],
         embedder: Backend | None,
+        facts: Facts,
         metrics: Metrics,
     ) -> None:
+        self._remembering = Remembering(settings, door, cascades, facts)
+        metrics.watch(facts)
         self._settings = settings
         self._door = door
         self._cascades = cascades
@@ -55,6 +60,11 @@ class Api:
             Route("/v1/chat/completions", self._bounded(self.chat_completions), methods=["POST"]),
             Route("/v1/completions", self._bounded(self.completions), methods=["POST"]),
             Route("/v1/embeddings", self._bounded(self.embeddings), methods=["POST"]),
+            Route("/chat", self._bounded(self._remembering.chat), methods=["POST"]),
+            Route("/memory", self._remembering.tell, methods=["POST"]),
+            Route("/memory", self._remembering.listed, methods=["GET"]),
+            Route("/memory", self._remembering.forget, methods=["DELETE"]),
+            Route("/memory/{id}", self._remembering.forget, methods=["DELETE"]),
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{name}", self.model, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
@@ -122,6 +132,7 @@ class Api:
             self._metrics.refused(ask.route, refusal.code)
             raise
         self._metrics.answered(ask.route, time.monotonic() - began)
+        await self._remembering.keep(ask)
         if not isinstance(outcome.given, Answer) or ask.stream:
             return EventStream(self._told(ask, outcome))
         self._metrics.told(ask.route, outcome)

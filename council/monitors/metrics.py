@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from council.memory.facts import Facts
 from council.routing.cascade import Outcome
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -42,7 +43,11 @@ class Metrics:
             ("route", "stage", "direction"),
             registry=self.registry,
         )
-        self.streams = Gauge("council_streams", "Streams being sent.", registry=self.registry)
+
+    def watch(self, facts: Facts) -> None:
+        """Show how many facts are not written yet."""
+        waiting = Gauge("council_facts_waiting", "Facts that are not on the disk yet.", registry=self.registry)
+        waiting.set_function(lambda: facts.waiting)
 
     def refused(self, route: str, code: str) -> None:
         """A request without an answer."""

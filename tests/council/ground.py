@@ -28,8 +28,11 @@ class Ground:
     key: str
     stack: ExitStack
 
-    def client(self, **options: Any) -> openai.OpenAI:
-        """The official client, which by itself never asks again."""
+    def client(self, **options: Any) -> Any:
+        """The official client, an `openai.OpenAI`, which by itself never asks again.
+
+        Its types know only requests whose every parameter is written out, and no `stream` that a test is given.
+        """
         made = openai.OpenAI(**{"base_url": self.url + "/v1", "api_key": self.key, "max_retries": 0, **options})
         return self.stack.enter_context(made)
 
@@ -54,7 +57,13 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
     with ExitStack() as stack:
         servers = {name: stack.enter_context(model_server()) for name in names}
         backends = {
-            name: {"url": server.url, "model": f"model-of-{name}", "embedding_model": "small", **each.get(name, {})}
+            name: {
+                "connect_seconds": 60,
+                "url": server.url,
+                "model": f"model-of-{name}",
+                "embedding_model": "small",
+                **each.get(name, {}),
+            }
             for name, server in servers.items()
         }
         if stages is None:

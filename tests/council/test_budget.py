@@ -97,7 +97,7 @@ def test_settled_for_less_the_rest_is_free_again_and_for_more_it_is_counted(tmp_
     assert isinstance(second, Reservation), "settled twice it counts once"
     ledger.settle(second, 9 * DIME)
     (spent,) = ledger.spending().values()
-    assert (spent.spent, spent.requests, spent.at_worst) == (Decimal("1.1"), 2, 0)
+    assert (spent.spent, spent.requests, spent.at_worst) == (Decimal("1.1"), 2, Decimal(0))
     ledger.close()
 
 
@@ -108,7 +108,7 @@ def test_the_budget_is_of_a_day_and_what_lapses_counts_at_its_worst(tmp_path: Pa
     assert isinstance(held, Reservation)
     now[0] += 61
     (spent,) = ledger.spending().values()
-    assert (spent.spent, spent.at_worst, spent.reserved) == (1, 1, 0)
+    assert (spent.spent, spent.at_worst, spent.reserved) == (Decimal(1), Decimal(1), Decimal(0))
     ledger.settle(held, 0)
     assert isinstance(ledger.reserve("r", "t", "main", 1), Exhausted), "too late: it may have been spent twice"
     now[0] += 86_400

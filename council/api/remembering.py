@@ -1,0 +1,110 @@
+"""`/chat` and `/memory`: conversations that are remembered, and what is kept of them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+
+import structlog
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from council.api.answering import HEADERS, trace, while_there
+from council.api.door import Door
+from council.api.reading import SESSION, read_object, to_ask
+from council.asking import Answer, Ask
+from council.errors import RefusalError
+from council.memory.facts import SHARED, Fact, Facts, NotKeptError
+from council.memory.recalling import is_question
+from council.routing.cascade import Cascade
+from council.settings import AgentsFile
+from uici.model.base import JsonObject
+
+_log = structlog.get_logger(__name__)
+_MOST_LISTED = 1000
+
+
+class Remembering:
+    """The routes of what is remembered."""
+
+    def __init__(self, settings: AgentsFile, door: Door, cascades: Mapping[str, Cascade], facts: Facts) -> None:
+        self._settings = settings
+        self._door = door
+        self._cascades = cascades
+        self._facts = facts
+
+    async def chat(self, request: Request) -> Response:
+        """`POST /chat`: one message of a conversation; `{message, session?, model?}`."""
+        visitor = self._door.visitor(request)
+        given = await read_object(request, self._settings.service.max_body_bytes)
+        message = given.get("message")
+        if not isinstance(message, str) or not message.strip():
+            raise RefusalError(400, "invalid_value", "message is a text", parameter="message")
+        session = given.get("session") or request.headers.get(SESSION) or uuid.uuid4().hex
+        body = {"messages": [{"role": "user", "content": message}]}
+        if given.get("model") is not None:
+            body["model"] = given["model"]
+        ask = to_ask("chat", body, self._settings, visitor.tenant, session)
+        outcome = await while_there(request, self._cascades[ask.route].ask(ask))
+        if not isinstance(outcome.given, Answer):  # only a client that asks for a stream gets one
+            raise RefusalError(500, "internal_error", "the answer is a stream")
+        await self.keep(ask)
+        text = outcome.given.document["choices"][0]["message"]["content"]
+        return _json({"session": session, "answer": text, "council": trace(outcome.tried)})
+
+    async def keep(self, ask: Ask) -> None:
+        """Remember what the user told in a session; what was asked or is known already is not."""
+        if ask.session is None or is_question(ask.question):
+            return
+        try:
+            await asyncio.to_thread(self._facts.tell, ask.tenant, ask.session, ask.question)
+        except NotKeptError as error:
+            _log.info("fact_not_kept", tenant=ask.tenant, because=error.code)
+
+    async def tell(self, request: Request) -> Response:
+        """`POST /memory`: keep `{text, session?}`; without a session all sessions of the tenant see it."""
+        visitor = self._door.visitor(request)
+        given = await read_object(request, self._settings.service.max_body_bytes)
+        text, session = given.get("text"), given.get("session") or SHARED
+        if not isinstance(text, str) or not isinstance(session, str):
+            raise RefusalError(400, "invalid_value", "text and session are texts", parameter="text")
+        try:
+            fact = await asyncio.to_thread(self._facts.tell, visitor.tenant, session, text)
+        except NotKeptError as error:
+            status = {"duplicate": 409, "quota": 429, "behind": 503}.get(error.code, 400)
+            raise RefusalError(status, error.code, str(error), parameter="text") from None
+        return _json(_shown(fact), 201)
+
+    async def listed(self, request: Request) -> Response:
+        """`GET /memory?session=…`: what is kept, the newest first."""
+        visitor = self._door.visitor(request)
+        session = request.query_params.get("session")
+        facts = await asyncio.to_thread(self._facts.listed, visitor.tenant, session, _MOST_LISTED)
+        return _json({"facts": [_shown(fact) for fact in facts]})
+
+    async def forget(self, request: Request) -> Response:
+        """`DELETE /memory/ID` or `DELETE /memory?session=…`, `?all=true`: forget it everywhere."""
+        visitor = self._door.visitor(request)
+        fact, session = request.path_params.get("id"), request.query_params.get("session")
+        if fact is None and session is None and request.query_params.get("all") != "true":
+            raise RefusalError(400, "invalid_value", "say which session, or all=true", parameter="session")
+        count = await asyncio.to_thread(self._facts.forget, visitor.tenant, fact=fact, session=session)
+        if fact is not None and not count:
+            raise RefusalError(404, "no_such_fact", f"there is no fact {fact!r:.100}")
+        return _json({"forgotten": count})
+
+
+def _shown(fact: Fact) -> JsonObject:
+    return {
+        "id": fact.id,
+        "session": fact.session or None,
+        "text": fact.text,
+        "marked": fact.marked,
+        "told_at": fact.told_at,
+    }
+
+
+def _json(document: JsonObject, status: int = 200) -> Response:
+    return Response(to_json(document), status, media_type="application/json", headers=HEADERS)
