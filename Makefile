@@ -59,6 +59,7 @@ check: $(DEV_READY)
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	env -u UICI_CONFIG_DIR $(BIN)/uici check
+	env -u UICI_CONFIG_DIR $(BIN)/council check
 	bash -n .ci/run
 
 bench: $(DEV_READY)
@@ -82,8 +83,9 @@ chaos: $(DEV_READY)
 pair: $(DEV_READY)
 	UICI_TEST_PAIR_TURNS=$(PAIR_TURNS) $(BIN)/python -m pytest tests/e2e/test_alertmanager_pair.py $(PYTEST_ARGS)
 
-schemas: $(RUN_READY)
+schemas: $(DEV_READY)
 	$(BIN)/uici schema --out infrastructure/schemas
+	$(BIN)/council schema > infrastructure/schemas/agents.schema.json
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

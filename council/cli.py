@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from council.configuration import FILE, load
+from council.configuration import FILE, json_schema, load
 from council.serving import key_file, serve
 from council.settings import AgentsFile
 from uici.catalogue.diagnostics import CatalogueError
@@ -60,12 +60,7 @@ def serving(
 @app.command("schema")
 def schema() -> None:
     """Print the JSON Schema of agents.yml, for editors."""
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **AgentsFile.model_json_schema(mode="validation"),
-        "title": FILE,
-    }
-    print(json.dumps(document, indent=1, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))  # noqa: T201
 
 
 def _loaded(folder: Path | None) -> AgentsFile:

@@ -10,6 +10,7 @@ from uici.catalogue.locations import shipped_config
 from uici.catalogue.overlaying import Section, overlay
 from uici.catalogue.reading import Node, read_file
 from uici.catalogue.shapes import parse
+from uici.model.base import JsonObject
 
 FILE = "agents.yml"
 _SECTIONS = (
@@ -20,6 +21,12 @@ _SECTIONS = (
     Section("budget", 8),
     Section("memory", 8),
 )
+
+
+def json_schema() -> JsonObject:
+    """The JSON Schema (2020-12) of agents.yml."""
+    schema = AgentsFile.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": FILE}
 
 
 def load(folder: Path | None) -> AgentsFile:

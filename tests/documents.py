@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import typer.main
 import yaml
 from typer.core import TyperGroup
 
+from council.configuration import FILE as AGENTS
+from council.configuration import load as load_agents
 from tests.real.components import REPOSITORY
 from tests.real.process import end_supervisors
 from tests.waiting import until
@@ -124,8 +126,8 @@ def problems_of_kind(block: Block) -> list[str]:
         ]
     if block.kind == "yaml" and block.file is None:
         return [f"{block.where}: the first line of a yaml block is `# file: NAME.yml`, so that it can be loaded"]
-    if block.file is not None and block.file not in (*FILES, *CHECKERS) and not _VERB.match(block.file):
-        known = ", ".join((*FILES, "operations/<verb>.yml", *CHECKERS))
+    if block.file is not None and block.file not in (*FILES, AGENTS, *CHECKERS) and not _VERB.match(block.file):
+        known = ", ".join((*FILES, AGENTS, "operations/<verb>.yml", *CHECKERS))
         return [f"{block.where}: nothing reads a file {block.file!r}; known are {known}"]
     return []
 
@@ -139,7 +141,10 @@ def problems_of_configuration(block: Block, earlier: list[Block], folder: Path) 
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(each.text)
     try:
-        load_site(folder, executors=discover_executors())
+        if block.file == AGENTS:
+            load_agents(folder)
+        else:
+            load_site(folder, executors=discover_executors())
     except CatalogueError as error:
         return [f"{block.where}: {problem}" for problem in error.diagnostics]
     return []
@@ -164,7 +169,7 @@ def commands_of(block: Block) -> Iterator[tuple[int, str, list[str]]]:
         yield current
 
 
-def problems_of_command(command: str, cli: Commands, targets: frozenset[str]) -> list[str]:
+def problems_of_command(command: str, cli: Mapping[str, Commands], targets: frozenset[str]) -> list[str]:
     """Whether every program of a command line is known, and ours are given what they take."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars="|&;<>()")
     lexer.whitespace_split = True
@@ -203,10 +208,10 @@ def _without_redirections(words: list[str]) -> list[str]:
     return kept
 
 
-def _problems_of_words(words: list[str], cli: Commands, targets: frozenset[str]) -> list[str]:
+def _problems_of_words(words: list[str], cli: Mapping[str, Commands], targets: frozenset[str]) -> list[str]:
     program = words[0].removeprefix(".venv/bin/")
-    if program == "uici":
-        return _problems_of_uici(words[1:], cli)
+    if program in cli:
+        return _problems_of_ours(program, words[1:], cli[program])
     if program == "make":
         named = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
         return [
@@ -214,18 +219,19 @@ def _problems_of_words(words: list[str], cli: Commands, targets: frozenset[str])
             for word in named
             if word not in targets
         ]
+    ours = ", ".join(cli)
     if program in FOREIGN:
         return []
     return [
-        f"{program!r} is not a command that documents may show; ours are uici and make, others "
+        f"{program!r} is not a command that documents may show; ours are {ours} and make, others "
         + ", ".join(sorted(FOREIGN))
     ]
 
 
-def _problems_of_uici(words: list[str], cli: Commands) -> list[str]:
-    command, path = cli, "uici"
+def _problems_of_ours(program: str, words: list[str], command: Commands) -> list[str]:
+    path = program
     # Global options may stand before or after the command's name.
-    known = dict(cli.options)
+    known = dict(command.options)
     unknown: list[str] = []
     rest = list(words)
     while rest and (word := rest.pop(0)) != "--":
@@ -244,7 +250,7 @@ def _problems_of_uici(words: list[str], cli: Commands) -> list[str]:
 
 
 def problems_of_walk(block: Block, folder: Path) -> list[str]:
-    """Run a block's commands one after another in `folder`, with this environment's `uici`."""
+    """Run a block's commands one after another in `folder`, with this environment's programs."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UICI_")}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -252,8 +258,8 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
         "COLUMNS": "120",
         "HOME": str(folder),
     }
-    # Where a server listens that the reader starts. Another walk's may not have gone yet.
-    until(_nobody_listens, "the port of the shipped configuration to be free")
+    # Where servers listen that the reader starts. Another walk's may not have gone yet.
+    until(_nobody_listens, "the ports of the shipped configuration to be free")
     # One shell for all commands, as a reader has, so that `cd` and `export` last; marks part their outputs.
     commands = list(commands_of(block))
     script = "".join(f'{command}\necho "@@$?"\n' for _, command, _ in commands)
@@ -290,7 +296,11 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
 
 
 def _nobody_listens() -> bool:
-    shipped = yaml.safe_load((shipped_config() / "platform.yml").read_text())
+    return all(map(_is_free, ("platform.yml", AGENTS)))
+
+
+def _is_free(file: str) -> bool:
+    shipped = yaml.safe_load((shipped_config() / file).read_text())
     host, _, port = shipped["service"]["listen"].rpartition(":")
     with socket.socket() as probe:
         # As servers do: connections of the former one that still linger are nobody's.

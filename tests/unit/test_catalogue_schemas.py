@@ -11,6 +11,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from council.configuration import FILE as AGENTS
+from council.configuration import json_schema as agents_schema
 from tests.real.components import REPOSITORY
 from uici.catalogue.diagnostics import CatalogueError
 from uici.catalogue.executors import discover_executors
@@ -26,12 +28,16 @@ MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 
 
 def schema_of(path: Path) -> dict[str, Any]:
+    if path.name == AGENTS:
+        return agents_schema()
     schema: dict[str, Any] = json_schema(path.name if path.name in MODELS else VERB_FILE)
     return schema
 
 
 def test_the_schemas_that_are_checked_in_are_current() -> None:
-    assert {path.name: path.read_text() for path in CHECKED_IN.iterdir()} == schema_files(), "run `make schemas`"
+    agents = {schema_file_name(AGENTS): json.dumps(agents_schema(), indent=1, ensure_ascii=False) + "\n"}
+    current = {path.name: path.read_text() for path in CHECKED_IN.iterdir()}
+    assert current == schema_files() | agents, "run `make schemas`"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -49,7 +55,7 @@ def test_what_ships_satisfies_its_schema_and_leads_editors_to_it(path: Path) -> 
     found = MODELINE.match(text)
     assert found is not None, f"{path}: the first line is `# yaml-language-server: $schema=…`"
     target = (path.parent / found[1]).resolve()
-    assert target == CHECKED_IN / schema_file_name(path.name if path.name in MODELS else VERB_FILE)
+    assert target == CHECKED_IN / schema_file_name(path.name if path.name in (*MODELS, AGENTS) else VERB_FILE)
     assert target.is_file()
 
 

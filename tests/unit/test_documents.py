@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from council.cli import app as council
 from tests.documents import (
     BLOCKS,
     CHECKERS,
@@ -44,8 +45,8 @@ def of_kind(*kinds: str) -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def cli() -> Commands:
-    return Commands.of(app)
+def cli() -> dict[str, Commands]:
+    return {"uici": Commands.of(app), "council": Commands.of(council)}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_json_parses() -> None:
             pytest.fail(f"{block.where}: {error}")
 
 
-def test_commands_exist(cli: Commands, targets: frozenset[str]) -> None:
+def test_commands_exist(cli: dict[str, Commands], targets: frozenset[str]) -> None:
     problems = []
     for block in of_kind("console", "console test"):
         commands = list(commands_of(block))
@@ -179,7 +180,7 @@ def test_a_block_that_is_not_covered_is_told(kind: str, text: str, told: str) ->
         ("echo 'open", "is not a command line"),
     ],
 )
-def test_a_wrong_command_is_told(command: str, told: str, cli: Commands, targets: frozenset[str]) -> None:
+def test_a_wrong_command_is_told(command: str, told: str, cli: dict[str, Commands], targets: frozenset[str]) -> None:
     (problem,) = problems_of_command(command, cli, targets)
     assert told in problem
 
@@ -196,7 +197,7 @@ def test_a_wrong_command_is_told(command: str, told: str, cli: Commands, targets
         "until uici targets; do sleep 1; done",
     ],
 )
-def test_a_right_command_is_accepted(command: str, cli: Commands, targets: frozenset[str]) -> None:
+def test_a_right_command_is_accepted(command: str, cli: dict[str, Commands], targets: frozenset[str]) -> None:
     assert problems_of_command(command, cli, targets) == []
 
 

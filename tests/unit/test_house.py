@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.components import REPOSITORY
 
-PACKAGES = ("uici", "executors")
+PACKAGES = ("uici", "executors", "council")
 ROOMS = (
     "access",
     "catalogue",

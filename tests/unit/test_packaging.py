@@ -94,8 +94,8 @@ def test_the_wheel_holds_what_it_must_and_nothing_else(wheel: Path) -> None:
         (info,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
         metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
         licence = archive.read(f"{info}/licenses/LICENSE").decode()
-    assert {name.partition("/")[0] for name in names} == {"uici", "executors", info}
-    assert {"uici/py.typed", "executors/py.typed"} <= names
+    assert {name.partition("/")[0] for name in names} == {"uici", "executors", "council", info}
+    assert {"uici/py.typed", "executors/py.typed", "council/py.typed"} <= names
     assert "Apache License" in licence
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -108,7 +108,7 @@ def test_the_wheel_holds_what_it_must_and_nothing_else(wheel: Path) -> None:
     assert data <= names
     sources = {
         path.relative_to(REPOSITORY).as_posix()
-        for package in ("uici", "executors")
+        for package in ("uici", "executors", "council")
         for path in (REPOSITORY / package).rglob("*.py")
     }
     assert sources <= names
