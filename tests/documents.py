@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,9 @@ def problems_of_walk(block: Block, folder: Path) -> list[str]:
             printed, _ = shell.communicate()
             printed += "(ended after 150 s)"
         finally:
+            # A walk that went wrong has not come to where it ends its servers.
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGTERM)
             end_supervisors(folder)
     outputs = re.findall(r"(.*?)@@(\d+)\n", printed, re.DOTALL)
     problems: list[str] = []
