@@ -25,6 +25,7 @@ from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import Catalogue
 from uici.catalogue.tree import Tree
 from uici.model.alert import Alert
+from uici.model.call import Call
 from uici.store.schema import alerts, events
 from uici.translation.verb_tests import VerbProver
 
@@ -82,6 +83,36 @@ def test_a_healing_takes_few_transactions(tmp_path: Path) -> None:
     # What is looked at, judged and written between the taking up and the end; beside the ticker and who asks meanwhile.
     # Of them twelve for the audit log: its head read, its entries added, its head moved in four transactions.
     assert len(counted.of_the_run) <= 62, counted.of_the_run
+
+
+def test_a_sweep_asks_the_engine_once_for_all_that_is_at_work(tmp_path: Path) -> None:
+    world, hold, begun = World(), threading.Event(), threading.Semaphore(0)
+
+    def stay(moment: str, environment: str, call: Call) -> None:
+        if moment == "perform" and call.mutates:
+            begun.release()
+            hold.wait(rig.DEADLINE)
+
+    world.hook = stay
+    names = ["web", "api", "db"]
+    config = rig.site(tmp_path / "site", *names, strategies=AT_ONCE, platform="runs: {sweep_seconds: 60}\n")
+    asked: list[str] = []
+
+    def count(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            asked.append(statement)
+
+    with rig.running(config, world) as application:
+        accepted = [rig.send(application, rig.alert(name)) for name in names]
+        try:
+            assert all(begun.acquire(timeout=rig.DEADLINE) for _ in names)
+            event.listen(sqlalchemy.Engine, "before_cursor_execute", count)
+            application.engine._recovery.rescue_lost()
+        finally:
+            event.remove(sqlalchemy.Engine, "before_cursor_execute", count)
+            hold.set()
+        assert [rig.closed(application, each)["outcome"] for each in accepted] == ["healed"] * 3
+    assert len([statement for statement in asked if ENGINES_OWN in statement]) == 1, asked
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from dbos import DBOS
+from dbos import DBOS, WorkflowStatus
 from sqlalchemy import Row, select
 
 from uici.model.alert import AlertOutcome
@@ -67,13 +67,19 @@ class Recovery:
                 .order_by(runs.c.state, runs.c.due_at)
                 .limit(_AT_ONCE)
             ).all()
+        # What waits and is not at work here waits for a thread.
+        keys = [f"{row.id}:{row.part}" for row in rows]
+        at_work_here = {key for key in keys if self._at_work(key)}
+        looked_at = [
+            (key, row)
+            for key, row in zip(keys, rows, strict=True)
+            if row.state == RunState.ACTIVE or key in at_work_here
+        ]
+        known = _statuses([key for key, _ in looked_at])
         unbegun = {}
-        for row in rows:
-            key = f"{row.id}:{row.part}"
-            at_work = self._at_work(key)
-            if row.state == RunState.WAITING and not at_work:
-                continue  # it waits for a thread
-            status = DBOS.get_workflow_status(key)
+        for key, row in looked_at:
+            at_work = key in at_work_here
+            status = known.get(key)
             if status is None and not at_work:
                 unbegun[key] = since = self._unbegun.get(key, time.monotonic())
                 # Another process may be between taking it up and beginning it.
@@ -129,6 +135,14 @@ class Recovery:
                 )
             )
         self._services.wake()
+
+
+def _statuses(keys: list[str]) -> dict[str, WorkflowStatus]:
+    """What the engine knows of these parts, asked once for all: each question is several ways to the database."""
+    if not keys:
+        return {}
+    found = DBOS.list_workflows(workflow_ids=keys, load_input=False, load_output=False)
+    return {status.workflow_id: status for status in found}
 
 
 def beginning(row: Row[Any]) -> JsonObject:
