@@ -26,8 +26,8 @@ from tests.real.components import PROBES
 from tests.real.postgres import Postgres, postgres
 from uici.model.base import JsonObject
 
-_ALERTS, _TARGETS = 260, 60
-_DOCKER_ALERTS, _DOCKER_TARGETS = 70, 12
+_ALERTS, _TARGETS, _PACE = 320, 240, 4.0
+_DOCKER_ALERTS, _DOCKER_TARGETS, _DOCKER_PACE = 60, 40, 1.0
 
 
 def main() -> None:
@@ -76,10 +76,11 @@ def summary(seed: int, verdicts: list[JsonObject]) -> JsonObject:
         "attempts": _added(verdicts, "attempts"),
         "answers": _added(verdicts, "answers"),
         "faults": dict(sorted(faults.items())),
+        "freezes": _added(verdicts, "freezes"),
         "bounds": {"freeze_seconds": BOUNDS.freeze_seconds, "takeover_seconds": BOUNDS.takeover_seconds},
         "measured": {
             name: longest(verdict["measured"][name] for verdict in verdicts)
-            for name in ("freeze_seconds", "takeover_seconds")
+            for name in sorted({name for verdict in verdicts for name in verdict["measured"]})
         },
         "violations": [{"seed": verdict["seed"], **item} for verdict in verdicts for item in verdict["violations"]],
         "failures": [{"seed": verdict["seed"], "what": item} for verdict in verdicts for item in verdict["failures"]],
@@ -139,10 +140,10 @@ def _database(runs: int) -> Any:
 def _round(place: Path, seed: int, until: float, database: Postgres, *, docker: bool) -> JsonObject:
     if docker:
         with docker_ground(place, _DOCKER_TARGETS) as engine:
-            return run(place, Round(seed, _DOCKER_ALERTS, _DOCKER_TARGETS, pace=1.0, until=until), engine, database)
+            return run(place, Round(seed, _DOCKER_ALERTS, _DOCKER_TARGETS, _DOCKER_PACE, until), engine, database)
     services = MemoryServices(place, seed)
     try:
-        return run(place, Round(seed, _ALERTS, _TARGETS, until=until), services, database)
+        return run(place, Round(seed, _ALERTS, _TARGETS, _PACE, until), services, database)
     finally:
         services.close()
 

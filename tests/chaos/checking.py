@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.chaos.history import Absence, Call, Held, History, longest
+from tests.chaos.history import Absence, Call, Freeze, Held, History, longest
 from uici.model.alert import AlertOutcome
 from uici.runs.data import RunState
 from uici.runs.records import DONE, NOT_DONE, PROVED
@@ -18,9 +19,11 @@ class Bounds:
     """Within what the promises hold."""
 
     freeze_seconds: float
-    """A mutation may begin so long after the freeze's 200: it was announced before."""
+    """A mutation may begin so long after the freeze's 200, pauses aside: it was announced before."""
     takeover_seconds: float
-    """What a dead worker held is another's, or free, so long after another could look without a break."""
+    """What a dead worker held is another's, or free, after so long as one other counts in its looks."""
+    look_seconds: float
+    """Between two looks no more than that is counted."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,10 @@ def one_mutation_at_a_time(history: History, bounds: Bounds) -> Found:
 
 def the_freeze_is_honoured(history: History, bounds: Bounds) -> Found:
     """No mutation begins later than the bound after the freeze's 200."""
-    for begin, late in _after_freezes(history):
-        if late > bounds.freeze_seconds:
-            yield f"a mutation began at {begin:.3f}, {late:.3f} s after the freeze was answered"
+    for freeze, begin in _after_freezes(history):
+        late, paused = begin - freeze.answered, _paused(history, freeze.answered, begin)
+        if late > bounds.freeze_seconds + paused:
+            yield f"a mutation began at {begin:.3f}, {late:.3f} s after the freeze, of which {paused:.3f} s are pauses"
 
 
 def no_lock_outlives_its_holder(history: History, bounds: Bounds) -> Found:
@@ -144,9 +148,11 @@ def no_lock_outlives_its_holder(history: History, bounds: Bounds) -> Found:
     for held in history.held:
         if held.slot and held.state == RunState.ENDED:
             yield f"at {held.at:.3f} the ended {held.run} held a slot"
-    for held, seconds in _after_absences(history):
-        if seconds > bounds.takeover_seconds:
-            yield f"at {held.at:.3f} {held.run} was still of {held.worker}, which was gone for {seconds:.1f} s"
+    for held, absence in _after_absences(history):
+        counted = _counted(history, bounds, absence.begin, held.at)
+        if counted > bounds.takeover_seconds:
+            gone = f"gone for {held.at - absence.begin:.1f} s, of which another counted {counted:.1f}"
+            yield f"at {held.at:.3f} {held.run} was still of {held.worker}, which was {gone}"
     for target in history.slots_held:
         yield f"the slot of {target} is held at the end"
 
@@ -163,12 +169,42 @@ RULES: dict[str, Rule] = {
 }
 
 
-def measured(history: History) -> dict[str, float]:
-    """How near the history came to its bounds."""
+def measured(history: History, bounds: Bounds) -> dict[str, float]:
+    """How near the history came to its bounds, and how busy the machine was."""
+    absent = list(_after_absences(history))
+    pauses = [pause.end - pause.begin for pause in history.pauses]
+    looks = [after - before for looks in history.looks.values() for before, after in pairwise(looks)]
     return {
-        "freeze_seconds": round(longest(late for _, late in _after_freezes(history)), 3),
-        "takeover_seconds": round(longest(seconds for _, seconds in _after_absences(history)), 3),
+        "freeze_seconds": _rounded(begin - freeze.answered for freeze, begin in _after_freezes(history)),
+        "takeover_seconds": _rounded(_counted(history, bounds, absence.begin, held.at) for held, absence in absent),
+        "takeover_by_the_clock_seconds": _rounded(held.at - absence.begin for held, absence in absent),
+        "longest_pause_seconds": _rounded(pauses),
+        "longest_between_looks_seconds": _rounded(looks),
     }
+
+
+def freezes_met(history: History) -> dict[str, int]:
+    """How often all was frozen, how often while changes were on their way, and how many of these there were."""
+    met = [[call for call in history.calls if _on_its_way(call, freeze)] for freeze in history.freezes]
+    return {
+        "freezes": len(met),
+        "freezes_with_calls_on_their_way": sum(bool(calls) for calls in met),
+        "calls_on_their_way": sum(len(calls) for calls in met),
+        "begun_after_the_answer": len(list(_after_freezes(history))),
+    }
+
+
+def _on_its_way(call: Call, freeze: Freeze) -> bool:
+    """Whether it was at the platform when the freeze was answered, or came there after that."""
+    return call.begin < freeze.lifted and (call.end is None or call.end > freeze.answered)
+
+
+def _rounded(values: Iterable[float]) -> float:
+    return round(longest(values), 3)
+
+
+def _paused(history: History, begin: float, end: float) -> float:
+    return sum(max(0.0, min(pause.end, end) - max(pause.begin, begin)) for pause in history.pauses)
 
 
 def _by_key(history: History) -> dict[str, list[Call]]:
@@ -179,16 +215,16 @@ def _by_key(history: History) -> dict[str, list[Call]]:
     return found
 
 
-def _after_freezes(history: History) -> Iterator[tuple[float, float]]:
-    """Mutations that began while all was frozen, with how long after the answer."""
+def _after_freezes(history: History) -> Iterator[tuple[Freeze, float]]:
+    """Mutations that began while all was frozen."""
     for call in history.calls:
         for freeze in history.freezes:
             if freeze.answered < call.begin < freeze.lifted:
-                yield call.begin, call.begin - freeze.answered
+                yield freeze, call.begin
 
 
-def _after_absences(history: History) -> Iterator[tuple[Held, float]]:
-    """Runs that were of an absent worker, with how long somebody could have taken them over by then."""
+def _after_absences(history: History) -> Iterator[tuple[Held, Absence]]:
+    """Runs that were of a worker while that was absent."""
     of_worker: dict[str, list[Absence]] = defaultdict(list)
     for absence in history.absences:
         of_worker[absence.worker].append(absence)
@@ -197,9 +233,15 @@ def _after_absences(history: History) -> Iterator[tuple[Held, float]]:
             continue
         for absence in of_worker.get(held.worker, ()):
             if absence.begin <= held.at and (absence.end is None or held.at <= absence.end):
-                yield held, _could_look(history, absence.begin, held.at)
+                yield held, absence
 
 
-def _could_look(history: History, since: float, at: float) -> float:
-    """For how long one and the same replica could look without a break, up to that moment."""
-    return longest(at - max(watch.begin, since) for watch in history.watches if watch.begin <= at <= watch.end)
+def _counted(history: History, bounds: Bounds, since: float, at: float) -> float:
+    """For how long a replica takes another for silent, at the most of all: a pause between looks counts little."""
+    return longest(
+        sum(
+            min(after - before, bounds.look_seconds)
+            for before, after in pairwise(looks[bisect_left(looks, since) : bisect_right(looks, at)])
+        )
+        for looks in history.looks.values()
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import re
 import tempfile
 import time
@@ -24,9 +25,15 @@ from uici.model.base import JsonObject
 
 _RESTART = re.compile(rb"^POST /[^ ]*/containers/([^/ ]+)/restart")
 _CHUNK = 65_536
-_VERIFY = {"within": 5, "stable_for": 0.2, "confirm_within": 0, "interval": 0.2}
-# A restart helps, unless the service is bad.
-_SERVE = "echo x >>/log/starts; [ -e /log/bad ] || : >/log/health; exec /bin/serve"
+_VERIFY = {"within": 4, "stable_for": 0.5, "confirm_within": 0, "interval": 1}
+# It ends when somebody writes into the pipe. A restart helps, unless the service is bad.
+_SERVE = """echo x >>/log/starts
+[ -e /log/bad ] && exit 1
+trap 'exit 0' TERM
+cat /log/end &
+wait $!
+exit 1
+"""
 
 
 class RecordedWire:
@@ -36,6 +43,7 @@ class RecordedWire:
         self._engine = engine
         self._stream = stream
         self._ids = itertools.count()
+        self.under_way: set[int] = set()
         network.do(self._listen(socket))
 
     async def _listen(self, socket: Path) -> None:
@@ -54,6 +62,7 @@ class RecordedWire:
             while chunk := await reader.read(_CHUNK):
                 if (found := _RESTART.match(chunk)) is not None:
                     open_.append(next(self._ids))
+                    self.under_way.add(open_[-1])
                     name = found[1].decode()
                     self._stream.add(id=open_[-1], at=time.monotonic(), target=name, name="restart", key=None)
                 behind_writer.write(chunk)
@@ -67,15 +76,19 @@ class RecordedWire:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(_CHUNK):
                 if open_ and chunk.startswith(b"HTTP/1."):
-                    self._stream.add(id=open_.pop(), at=time.monotonic(), did=b" 204 " in chunk[:16] or None)
+                    self._end(open_.pop(), b" 204 " in chunk[:16] or None)
                 with contextlib.suppress(OSError):
                     writer.write(chunk)
                     await writer.drain()
         # The engine is gone: it does nothing more, and nobody knows what it did.
         for id_ in open_:
-            self._stream.add(id=id_, at=time.monotonic(), did=None)
+            self._end(id_, None)
         open_.clear()
         writer.transport.abort()
+
+    def _end(self, id_: int, did: bool | None) -> None:
+        self.under_way.discard(id_)
+        self._stream.add(id=id_, at=time.monotonic(), did=did)
 
 
 class DockerServices:
@@ -83,9 +96,12 @@ class DockerServices:
 
     platform = "docker"
 
-    def __init__(self, engine: DockerEngine, folder: Path, socket: Path, names: list[str], stream: Path) -> None:
+    def __init__(
+        self, engine: DockerEngine, wire: RecordedWire, folder: Path, socket: Path, names: list[str], stream: Path
+    ) -> None:
         self.faults = {"engine killed": 3, "engine paused": 2, "engine restarted": 1}
         self._engine = engine
+        self._wire = wire
         self._folder = folder
         self._socket = socket
         self._stream = stream
@@ -115,7 +131,11 @@ class DockerServices:
     def spoil(self, target: str, bad: bool) -> None:
         log = self._folder / target
         (log / "bad").touch() if bad else (log / "bad").unlink(missing_ok=True)
-        (log / "health").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # nobody reads: it does not run
+            os.close(os.open(log / "end", os.O_WRONLY | os.O_NONBLOCK))
+
+    def busy(self) -> bool:
+        return bool(self._wire.under_way)
 
     def harm(self, kind: str, seconds: float) -> None:
         if kind == "engine paused":
@@ -140,6 +160,7 @@ class DockerServices:
     def _make(self, name: str) -> None:
         log = self._folder / name
         log.mkdir(parents=True)
+        os.mkfifo(log / "end")
         made = self._client.create_container(
             f"{IMAGE}:good",
             ["sh", "-c", _SERVE],
@@ -148,7 +169,6 @@ class DockerServices:
             host_config=self._client.create_host_config(
                 network_mode="none", binds={str(log): {"bind": "/log", "mode": "rw"}}
             ),
-            healthcheck={"test": ["CMD", "ls", "/log/health"], "interval": 500_000_000, "retries": 1},
         )
         self._client.start(name)
         self._names[made["Id"]] = name
@@ -169,9 +189,9 @@ def docker_ground(folder: Path, targets: int) -> Iterator[DockerServices]:
         with DockerEngine(home) as engine:
             engine.make_images()
             socket = home / "wire.sock"
-            RecordedWire(network, socket, home / "docker.sock", stream)
+            wire = RecordedWire(network, socket, home / "docker.sock", stream)
             names = [f"t{number}" for number in range(targets)]
-            services = DockerServices(engine, folder / "services", socket, names, folder / "platform.jsonl")
+            services = DockerServices(engine, wire, folder / "services", socket, names, folder / "platform.jsonl")
             try:
                 yield services
             finally:

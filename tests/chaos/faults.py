@@ -18,6 +18,10 @@ from tests.real.postgres import Postgres
 
 SLOW_COMMIT_MICROSECONDS = 100_000
 """PostgreSQL waits so long before it flushes a commit: a slow disk, as the longest `commit_delay` makes it."""
+_PATIENCE_SECONDS = 3.0
+"""How long a freeze waits for a change to be under way."""
+_LONGEST_FREEZE_SECONDS = 6.0
+"""Longer than the latest sending; what begins while all is frozen is refused, and then is no run to look at."""
 _KINDS = {
     "replica killed": 5,
     "replica stopped": 4,
@@ -31,7 +35,7 @@ _KINDS = {
     "connections ended": 2,
     "disk slow": 1,
     "clock jumps": 2,
-    "frozen": 3,
+    "frozen": 6,
 }
 """Kind -> how often, beside the others."""
 
@@ -64,9 +68,14 @@ class Injector:
     """Does what a plan says. Faults of different kinds may fall together; nobody suffers two at once."""
 
     def __init__(
-        self, fleet: Fleet, database: Postgres, headers: dict[str, str], more: dict[str, Callable[[float], None]]
+        self,
+        fleet: Fleet,
+        database: Postgres,
+        headers: dict[str, str],
+        more: dict[str, Callable[[float], None]],
+        busy: Callable[[], bool],
     ) -> None:
-        """`more` are the faults of the platform, by kind."""
+        """`more` are the faults of the platform, by kind; `busy` tells whether it is changing something."""
         self.counts: Counter[str] = Counter()
         self.freezes: list[Freeze] = []
         self.failures: list[str] = []
@@ -77,6 +86,7 @@ class Injector:
         self._turns = {f"replica {index}": threading.Lock() for index in range(len(fleet.replicas))}
         self._turns |= {name: threading.Lock() for name in ("database", "freeze", "platform")}
         self._more = more
+        self._busy = busy
         self._threads: list[threading.Thread] = []
         self._offset = 86_400
 
@@ -128,10 +138,9 @@ class Injector:
                 return
             self.counts[fault.kind] += 1
             if who == "network":
-                with self._fleet.disturbing(index):
-                    replica.network.suffer(what)
-                    time.sleep(fault.seconds)
-                    replica.network.heal()
+                replica.network.suffer(what)
+                time.sleep(fault.seconds)
+                replica.network.heal()
             elif who == "clock":
                 self._offset += 1800
                 if not replica.set_clock(f"+{self._offset}s"):
@@ -146,7 +155,7 @@ class Injector:
                     self.failures.append(f"replica {index} ended with {status} on SIGTERM")
 
     def _on_database(self, fault: Fault) -> None:
-        with self._turn("database") as mine, self._fleet.disturbing(*range(len(self._fleet.replicas))):
+        with self._turn("database") as mine:
             if not mine:
                 return
             self.counts[fault.kind] += 1
@@ -172,13 +181,17 @@ class Injector:
             connection.execute("SELECT pg_reload_conf()")
 
     def _freeze(self, fault: Fault) -> None:
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        while not self._busy() and time.monotonic() < patience:
+            time.sleep(0.02)
+        asked = time.monotonic()
         answered = self._ask(fault.replica, frozen=True)
         self.counts[fault.kind] += answered is not None
-        time.sleep(fault.seconds)
+        time.sleep(min(fault.seconds, _LONGEST_FREEZE_SECONDS))
         lifted = time.monotonic()
         self.lift()
         if answered is not None:
-            self.freezes.append(Freeze(answered, lifted))
+            self.freezes.append(Freeze(asked, answered, lifted))
 
     def lift(self) -> None:
         """End a freeze, however long that takes."""

@@ -9,10 +9,13 @@ import dataclasses
 import json
 import os
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+_PULSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Freeze:
-    """From the 200 of the freeze until its lifting was asked for."""
+    """From the question for it, and its 200, until its lifting was asked for."""
 
+    asked: float
     answered: float
     lifted: float
 
@@ -59,10 +63,9 @@ class Absence:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """A replica was ready all the time, with a way to the database, so that it could take over."""
+class Pause:
+    """In all that time the suite itself did not get the processor, or the disk, that it wanted."""
 
-    replica: int
     begin: float
     end: float
 
@@ -75,6 +78,7 @@ class Held:
     run: str
     state: str
     worker: str | None
+    """Whose it is: as the engine says where a process has its part, else as its row says."""
     slot: bool
 
 
@@ -134,7 +138,9 @@ class History:
     accepted: list[Accepted] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
     absences: list[Absence] = field(default_factory=list)
-    watches: list[Watch] = field(default_factory=list)
+    looks: dict[str, list[float]] = field(default_factory=dict)
+    """When each worker had looked which of the others are alive."""
+    pauses: list[Pause] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
     alerts: list[AlertRow] = field(default_factory=list)
     incidents: list[IncidentRow] = field(default_factory=list)
@@ -185,6 +191,42 @@ def _call(begun: dict[str, Any], ended: dict[str, Any] | None) -> Call:
         end=ended["at"] if ended else None,
         did=ended["did"] if ended else None,
     )
+
+
+def worker_of(id_: str) -> str:
+    """The process behind a worker's id, as `<host>-<pid>`."""
+    return id_.rpartition("-")[0]
+
+
+def looks_of(file: Path) -> dict[str, list[float]]:
+    """When each worker had looked at the others, from the file in which all of them write that down."""
+    found: dict[str, list[float]] = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        worker, at = line.split()
+        found.setdefault(worker, []).append(float(at))
+    return found
+
+
+class Pulse:
+    """Wants to do something every moment, and writes down when it could not."""
+
+    def __init__(self) -> None:
+        self.pauses: list[Pause] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="chaos-pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        last = time.monotonic()
+        while not self._stopping.wait(_PULSE_SECONDS):
+            now = time.monotonic()
+            if now - last > 2 * _PULSE_SECONDS:
+                self.pauses.append(Pause(last, now))
+            last = now
 
 
 def longest(values: Iterable[float]) -> float:

@@ -12,13 +12,16 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
-from tests.chaos.history import AlertRow, Attempt, Held, History, IncidentRow, RunRow
+from tests.chaos.history import AlertRow, Attempt, Held, History, IncidentRow, RunRow, worker_of
 from tests.real.postgres import Postgres
 
 _LOOK_SECONDS = 0.3
+# A run that was of a dead worker may have been taken up by one that died before it wrote so.
 _HELD = (
-    "SELECT r.id, r.state, r.worker, s.run_id IS NOT NULL AS slot "
-    "FROM runs r LEFT JOIN slots s ON s.run_id = r.id WHERE r.state = 'active' OR s.run_id IS NOT NULL"
+    "SELECT r.id, r.state, CASE WHEN w.status = 'PENDING' THEN w.executor_id ELSE r.worker END, s.run_id IS NOT NULL "
+    "FROM runs r LEFT JOIN slots s ON s.run_id = r.id "
+    "LEFT JOIN dbos.workflow_status w ON w.workflow_uuid = r.id || ':' || r.part "
+    "WHERE r.state = 'active' OR s.run_id IS NOT NULL"
 )
 _OPEN = (
     "SELECT (SELECT count(*) FROM alerts WHERE outcome IS NULL) + (SELECT count(*) FROM runs WHERE state <> 'ended') "
@@ -60,12 +63,7 @@ class Looker:
         # Before the question: an answer that comes late tells of a moment that is later still.
         at = time.monotonic()
         for id_, state, worker, slot in self._connection.execute(_HELD).fetchall():
-            self.held.append(Held(at, id_, state, worker_of(worker), slot))
-
-
-def worker_of(id_: str | None) -> str | None:
-    """The process behind a worker's id, as `<host>-<pid>`."""
-    return None if id_ is None else id_.rpartition("-")[0]
+            self.held.append(Held(at, id_, state, worker and worker_of(worker), slot))
 
 
 def unfinished(database: Postgres, name: str) -> int:

@@ -23,18 +23,19 @@ from typing import Any
 import httpx
 
 from executors.local import LocalExecutor
-from tests.chaos.history import Stream
+from tests.chaos.history import Stream, worker_of
 from tests.doubles.memory_executor import BAD, World
 from uici.model.base import JsonObject
 from uici.model.call import Call, CallError, FailureKind, Happened
 from uici.model.identity import SelfIdentity
 from uici.ports import Executor, ExecutorContext
+from uici.runs.workers import Workers
 
 PLATFORM = "UICI_TEST_CHAOS_PLATFORM"
 """Its URL, for the replicas."""
 _REFUSED, _LOST, _SLOW = 0.05, 0.05, 0.10
-_USUAL_SECONDS, _SLOW_SECONDS = 0.05, 1.5
-"""The slowest is well below the time in flight that the calls declare."""
+_USUAL_SECONDS, _SLOW_SECONDS = 0.5, 2.5
+"""So long that faults fall into them; the slowest is well below the time in flight that the calls declare."""
 
 
 class Platform:
@@ -49,6 +50,11 @@ class Platform:
         self._ids = itertools.count()
         self._sent: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._under_way = 0
+
+    def busy(self) -> bool:
+        """Whether a change is under way now."""
+        return self._under_way > 0
 
     def perform(self, call: Call) -> JsonObject | None:
         """Carry it out; None where the answer is to be lost. Raises CallError."""
@@ -58,7 +64,15 @@ class Platform:
         with self._lock:
             id_, self._sent[target] = next(self._ids), self._sent[target] + 1
             drawn = random.Random(f"{self._seed}:{target}:{self._sent[target]}")
+            self._under_way += 1
         self._stream.add(id=id_, at=time.monotonic(), target=target, name=call.name, key=call.key)
+        try:
+            return self._change(call, id_, drawn)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _change(self, call: Call, id_: int, drawn: random.Random) -> JsonObject | None:
         fate = drawn.random()
         time.sleep(drawn.random() * (_SLOW_SECONDS if drawn.random() < _SLOW else _USUAL_SECONDS))
         if fate < _REFUSED:
@@ -116,24 +130,38 @@ class RemoteExecutor(LocalExecutor):
         return document
 
 
-def replica() -> None:
-    """Be a `uici` whose platform `local` is the platform of chaos."""
+def replica(argv: list[str], looks: Path) -> None:
+    """Be a `uici` whose platform `local` is the platform of chaos, and that writes its looks at the others down."""
     from uici.bootstrap import application
     from uici.catalogue.executors import discover_executors
+    from uici.cli import main as uici
 
-    if "FAKETIME_TIMESTAMP_FILE" in os.environ:
+    if "LD_PRELOAD" in os.environ:
         # libfaketime 0.9.10 makes clock_nanosleep, which Python sleeps by, fail; waiting for a lock it leaves alone.
         vars(time)["sleep"] = lambda seconds: threading.Event().wait(seconds) and None
     vars(application)["discover_executors"] = lambda: {**discover_executors(), "local": RemoteExecutor}
-
-    from uici.cli import main as uici
-
+    _write_looks(looks)
+    sys.argv = ["uici", *argv]
     uici()
+
+
+def _write_looks(file: Path) -> None:
+    """Have each look that this process takes at the others, once it has ended well, written down as a line."""
+    look = Workers.alive
+    output = file.open("a")  # lines so short are whole, whoever else adds to them
+
+    def written(workers: Workers) -> set[str]:
+        seen = look(workers)
+        output.write(f"{worker_of(workers.id)} {time.monotonic()}\n")
+        output.flush()
+        return seen
+
+    type.__setattr__(Workers, "alive", written)
 
 
 def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
     routes: dict[str, Callable[[JsonObject], Any]] = {
-        "/here": lambda body: {},
+        "/busy": lambda body: platform.busy(),
         "/perform": lambda body: platform.perform(Call.model_validate(body["call"])),
         "/before": lambda body: platform.before(Call.model_validate(body["call"])),
         "/happened": lambda body: platform.happened(Call.model_validate(body["call"]), body["before"]),
@@ -174,9 +202,16 @@ class _Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serve until killed, or until whoever has the other end of standard input is gone."""
     port, file, seed = sys.argv[1:]
-    _Server(("127.0.0.1", int(port)), _handler(Platform(Path(file), int(seed)))).serve_forever()
+    server = _Server(("127.0.0.1", int(port)), _handler(Platform(Path(file), int(seed))))
+
+    def end() -> None:
+        sys.stdin.read()
+        server.shutdown()
+
+    threading.Thread(target=end, daemon=True).start()
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,12 +13,13 @@ from pathlib import Path
 
 import httpx
 
-from tests.chaos.history import Absence, Watch
+from tests.chaos import platform
+from tests.chaos.history import Absence
+from tests.chaos.nursery import Forked
 from tests.chaos.proxy import Proxy
-from tests.real.components import REPOSITORY, faketime_library, free_port
+from tests.real.components import faketime_library, free_port
 from tests.waiting import until
 
-_ENTRY = "from tests.chaos.platform import replica; replica()"
 _START_SECONDS = 240.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.4
@@ -40,10 +38,10 @@ class Replica:
         self._state = state
         self._environment = dict(environment)
         self._clock = config.parent / f"replica-{index}.clock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Forked:
         assert self._process is not None
         return self._process
 
@@ -55,15 +53,10 @@ class Replica:
     def start(self) -> None:
         """Start it; does not wait until it is ready."""
         argv = ["serve", "--config", str(self._config), "--state", self._state, "--listen", f"127.0.0.1:{self.port}"]
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _ENTRY, *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **self._environment, **self._faketime()},
-                cwd=self._config.parent,
-            )
+        looks = self._config.parent / "looks"
+        self._process = Forked(
+            platform.replica, argv, looks, log=self.log, environment=self._environment, clock=self._clock
+        )
 
     def set_clock(self, offset: str) -> bool:
         """Have its clock differ from the machine's; whether that can be done."""
@@ -73,41 +66,31 @@ class Replica:
         return faketime_library() is not None
 
     def runs(self) -> bool:
-        return self.process.poll() is None
+        return self.process.status is None
 
     def tail(self) -> str:
         """The end of what it has logged."""
         return self.log.read_text(errors="replace")[-4000:]
 
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def _faketime(self) -> dict[str, str]:
-        library = faketime_library()
-        if library is None or not self._clock.exists():
-            return {}
-        return {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_RESET": "1",
-            "NO_FAKE_STAT": "1",
-        }
+    def end(self, number: signal.Signals, seconds: float | None = None) -> int | None:
+        """Its status after that signal; killed, and None, where it does not end within that time."""
+        self.process.signal(number)
+        status = self.process.wait(seconds)
+        if status is None:
+            self.process.signal(signal.SIGKILL)
+            self.process.wait()
+        return status
 
 
 class Fleet:
-    """All replicas. What ends is started again; who could take over when is written down."""
+    """All replicas. What ends is started again; who was absent when is written down."""
 
     def __init__(self, replicas: list[Replica]) -> None:
         self.replicas = replicas
         self.absences: list[Absence] = []
-        self.watches: list[Watch] = []
         self.ended: list[tuple[int, int]] = []
         """Replicas that ended without having been told to, and how."""
         self._lock = threading.Lock()
-        self._disturbed = [0 for _ in replicas]
-        self._able_since: list[float | None] = [None for _ in replicas]
         self._expected_down = [False for _ in replicas]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="chaos-fleet", daemon=True)
@@ -132,27 +115,12 @@ class Fleet:
         for replica in self.replicas:
             until(partial(self.ready, replica), f"replica {replica.index} to be ready", replica.tail, seconds=seconds)
 
-    @contextmanager
-    def disturbing(self, *indices: int) -> Iterator[None]:
-        """These may not be able to take anything over until the block ends."""
-        with self._lock:
-            for index in indices:
-                self._disturbed[index] += 1
-                self._close(index)
-        try:
-            yield
-        finally:
-            with self._lock:
-                for index in indices:
-                    self._disturbed[index] -= 1
-
     def kill(self, index: int, down_seconds: float) -> None:
         """As the kernel does, and start it again after a while."""
         replica = self.replicas[index]
-        with self.disturbing(index), self._down(index):
+        with self._down(index):
             worker, at = replica.worker, time.monotonic()
-            replica.signal(signal.SIGKILL)
-            replica.process.wait()
+            replica.end(signal.SIGKILL)
             self.absences.append(Absence(worker, at, None))
             time.sleep(down_seconds)
             replica.start()
@@ -160,42 +128,29 @@ class Fleet:
     def restart(self, index: int) -> int | None:
         """As a rolling upgrade does; its exit status, None where it had to be killed."""
         replica = self.replicas[index]
-        with self.disturbing(index), self._down(index):
-            status = self._terminate(replica)
+        with self._down(index):
+            status = replica.end(signal.SIGTERM, _STOP_SECONDS)
             replica.start()
         return status
 
     def freeze_process(self, index: int, seconds: float) -> None:
         """Stop it in its midst for a while: the zombie, when that is longer than the takeover."""
         replica = self.replicas[index]
-        with self.disturbing(index):
-            worker, at = replica.worker, time.monotonic()
-            replica.signal(signal.SIGSTOP)
-            time.sleep(seconds)
-            # The end first: from now on it may hold something again.
-            self.absences.append(Absence(worker, at, time.monotonic()))
-            replica.signal(signal.SIGCONT)
+        worker, at = replica.worker, time.monotonic()
+        replica.process.signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        # The end first: from now on it may hold something again.
+        self.absences.append(Absence(worker, at, time.monotonic()))
+        replica.process.signal(signal.SIGCONT)
 
     def stop(self) -> list[int | None]:
         """End all in order; their exit statuses."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        for index in range(len(self.replicas)):
-            with self.disturbing(index):
-                pass
-        statuses = [self._terminate(replica) for replica in self.replicas]
+        statuses = [replica.end(signal.SIGTERM, _STOP_SECONDS) for replica in self.replicas]
         self._http.close()
         return statuses
-
-    def _terminate(self, replica: Replica) -> int | None:
-        replica.process.terminate()
-        try:
-            return replica.process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            replica.process.kill()
-            replica.process.wait()
-            return None
 
     @contextmanager
     def _down(self, index: int) -> Iterator[None]:
@@ -210,24 +165,8 @@ class Fleet:
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
             for index, replica in enumerate(self.replicas):
-                ready = self.ready(replica)
                 with self._lock:
-                    self._note(index, replica, ready)
-
-    def _note(self, index: int, replica: Replica, ready: bool) -> None:
-        if self._expected_down[index]:
-            return
-        if not replica.runs():
-            self._close(index)
-            self.absences.append(Absence(replica.worker, time.monotonic(), None))
-            self.ended.append((index, replica.process.returncode))
-            replica.start()
-        elif not ready:
-            self._close(index)
-        elif self._able_since[index] is None and not self._disturbed[index]:
-            self._able_since[index] = time.monotonic()
-
-    def _close(self, index: int) -> None:
-        since, self._able_since[index] = self._able_since[index], None
-        if since is not None:
-            self.watches.append(Watch(index, since, time.monotonic()))
+                    if not self._expected_down[index] and not replica.runs():
+                        self.absences.append(Absence(replica.worker, time.monotonic(), None))
+                        self.ended.append((index, replica.process.status or 0))
+                        replica.start()

@@ -21,6 +21,9 @@ from uici.model.base import JsonObject
 ALERT = "Down"
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 _THREADS = 8
+_AGAIN_SECONDS = 1.0
+_OFTEN = 0.15
+"""Which part of all alerts falls on a twentieth of the services."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def plan(seed: int, count: int, targets: int, pace: float) -> list[Occurrence]:
         Occurrence(
             after=drawn.expovariate(pace),
             number=number,
-            target=drawn.randrange(targets),
+            # Some services fail again and again, most of them once or twice.
+            target=drawn.randrange(targets if drawn.random() > _OFTEN else max(1, targets // 20)),
             bad=drawn.random() < 0.2,
             copies=tuple(drawn.uniform(0, 5) for _ in range(drawn.choice((0, 1, 2)))),
             resolved_after=drawn.uniform(-0.5, 6) if drawn.random() < 0.3 else None,
@@ -130,7 +134,7 @@ class Senders:
         number = first
         while not self._once(number, document):
             number += 1
-            if self._stopping.wait(0.3):
+            if self._stopping.wait(_AGAIN_SECONDS):
                 raise TimeoutError(f"{document['fingerprint']} of {document['startsAt']} was never accepted")
 
     def _once(self, number: int, document: JsonObject) -> bool:

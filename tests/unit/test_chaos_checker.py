@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import faults, senders
-from tests.chaos.checking import RULES, Bounds, measured, violations
+from tests.chaos.checking import RULES, Bounds, freezes_met, measured, violations
 from tests.chaos.history import (
     Absence,
     Accepted,
@@ -20,13 +20,14 @@ from tests.chaos.history import (
     Held,
     History,
     IncidentRow,
+    Pause,
     RunRow,
     Stream,
-    Watch,
     calls_of,
+    looks_of,
 )
 
-BOUNDS = Bounds(freeze_seconds=3.0, takeover_seconds=10.0)
+BOUNDS = Bounds(freeze_seconds=3.0, takeover_seconds=10.0, look_seconds=1.0)
 STARTS = "2026-01-01T00:00:00+00:00"
 CALL = Call("web", "local.restart", 10.0, 11.0, True, "run1:do:cid:0:0")
 
@@ -36,9 +37,9 @@ def good() -> History:
     return History(
         calls=[replace(CALL, begin=5.0, end=5.5, did=False), CALL],
         accepted=[Accepted(1.0, 0, "f", STARTS), Accepted(1.5, 1, "f", STARTS)],
-        freezes=[Freeze(20.0, 30.0)],
+        freezes=[Freeze(19.5, 20.0, 30.0)],
         absences=[Absence("host-7", 4.0, None)],
-        watches=[Watch(1, 0.0, 40.0)],
+        looks={"host-8": [moment / 2 for moment in range(80)]},
         held=[Held(8.0, "run1", "active", "host-7", True), Held(12.0, "run1", "active", "host-8", True)],
         alerts=[AlertRow("f", STARTS, "inc1", "healed")],
         incidents=[IncidentRow("inc1", "closed", "healed", "healed")],
@@ -110,6 +111,16 @@ def done_without_a_start(history: History) -> None:
     history.starts["web"] = 0
 
 
+def sent_on_docker_without_announcement(history: History) -> None:
+    history.starts["web"] = 1
+    history.calls = [replace(call, key=None) for call in (*history.calls, replace(CALL, begin=15.0, end=16.0))]
+
+
+def two_at_once_on_docker(history: History) -> None:
+    history.starts["web"] = 1
+    history.calls = [replace(CALL, key=None, did=None), replace(CALL, key=None, begin=10.9, end=12.0)]
+
+
 def two_at_once(history: History) -> None:
     history.calls.append(replace(CALL, begin=10.5, end=10.8, key="run2:do:cid:0:0"))
     history.attempts.append(Attempt("run2", "do:cid:0:0", 0, "web", "done"))
@@ -130,12 +141,12 @@ def a_slot_of_an_ended_run(history: History) -> None:
 
 
 def a_slot_of_a_dead_worker(history: History) -> None:
-    history.held.append(Held(14.5, "run1", "active", "host-7", True))
+    history.held.append(Held(15.0, "run1", "active", "host-7", True))
 
 
 def a_slot_of_a_stopped_worker(history: History) -> None:
     history.absences[0] = Absence("host-7", 4.0, 16.0)
-    history.held.append(Held(14.5, "run1", "active", "host-7", False))
+    history.held.append(Held(15.0, "run1", "active", "host-7", False))
 
 
 def a_slot_at_the_end(history: History) -> None:
@@ -158,6 +169,8 @@ BROKEN: dict[Callable[[History], None], str] = {
     believed_not_to_be_done: "what_is_believed_is_true",
     started_once_too_often: "starts_are_accounted_for",
     done_without_a_start: "starts_are_accounted_for",
+    sent_on_docker_without_announcement: "starts_are_accounted_for",
+    two_at_once_on_docker: "one_mutation_at_a_time",
     two_at_once: "one_mutation_at_a_time",
     one_that_never_ended_and_another: "one_mutation_at_a_time",
     begun_in_spite_of_the_freeze: "the_freeze_is_honoured",
@@ -184,29 +197,71 @@ def test_every_rule_is_broken_once() -> None:
 
 
 def unobserved(history: History) -> None:
-    history.watches[0] = Watch(1, 0.0, 9.0)
+    history.looks.clear()
 
 
-def watched_with_a_break(history: History) -> None:
-    history.watches = [Watch(1, 0.0, 9.0), Watch(1, 9.5, 40.0), Watch(2, 8.0, 40.0)]
+def seldom_observed(history: History) -> None:
+    history.looks["host-8"] = [0.0, 5.0, 10.0, 15.0]
+
+
+def observed_by_two_in_turn(history: History) -> None:
+    history.looks = {"host-8": [4.0, 5.0, 6.0, 7.0, 8.0, 9.0], "host-9": [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]}
 
 
 def come_back(history: History) -> None:
     history.absences[0] = Absence("host-7", 4.0, 6.0)
 
 
-@pytest.mark.parametrize("excuse", [unobserved, watched_with_a_break, come_back], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "excuse", [unobserved, seldom_observed, observed_by_two_in_turn, come_back], ids=lambda each: each.__name__
+)
 def test_a_lock_is_only_late_while_somebody_could_take_it(excuse: Callable[[History], None]) -> None:
     history = good()
-    history.held.append(Held(14.5, "run1", "active", "host-7", True))
+    history.held.append(Held(15.0, "run1", "active", "host-7", True))
     excuse(history)
     assert violations(history, BOUNDS) == []
+
+
+def test_a_freeze_allows_for_no_more_than_the_pauses_after_it() -> None:
+    history = good()
+    begun_in_spite_of_the_freeze(history)
+    history.pauses = [Pause(19.0, 20.4), Pause(23.4, 25.0)]
+    assert violations(history, BOUNDS) == []
+    history.pauses = [Pause(19.0, 20.3), Pause(23.4, 25.0)]
+    assert [item.rule for item in violations(history, BOUNDS)] == ["the_freeze_is_honoured"]
+
+
+def test_what_the_freezes_met_is_counted() -> None:
+    history = good()
+    # At the platform when the freeze was answered, begun after that, ended before, and begun after it was lifted.
+    times = [(19.9, 20.1), (21.0, None), (19.0, 19.9), (30.5, 31.0)]
+    history.calls = [replace(CALL, begin=begin, end=end) for begin, end in times]
+    history.freezes.append(Freeze(1.0, 2.0, 3.0))
+    assert freezes_met(history) == {
+        "freezes": 2,
+        "freezes_with_calls_on_their_way": 1,
+        "calls_on_their_way": 2,
+        "begun_after_the_answer": 1,
+    }
 
 
 def test_how_near_it_came_is_measured() -> None:
     history = good()
     begun_in_spite_of_the_freeze(history)
-    assert measured(history) == {"freeze_seconds": 3.5, "takeover_seconds": 4.0}
+    history.pauses.append(Pause(1.0, 1.5))
+    assert measured(history, BOUNDS) == {
+        "freeze_seconds": 3.5,
+        "takeover_seconds": 4.0,
+        "takeover_by_the_clock_seconds": 4.0,
+        "longest_pause_seconds": 0.5,
+        "longest_between_looks_seconds": 0.5,
+    }
+
+
+def test_the_looks_of_all_are_read_from_one_file(tmp_path: Path) -> None:
+    assert looks_of(tmp_path / "looks") == {}
+    (tmp_path / "looks").write_text("host-7 1.5\nhost-8 1.75\nhost-7 2.0\n")
+    assert looks_of(tmp_path / "looks") == {"host-7": [1.5, 2.0], "host-8": [1.75]}
 
 
 def test_the_platforms_stream_is_read_as_calls(tmp_path: Path) -> None:
