@@ -20,6 +20,7 @@ SLOW_COMMIT_MICROSECONDS = 100_000
 """PostgreSQL waits so long before it flushes a commit: a slow disk, as the longest `commit_delay` makes it."""
 _PATIENCE_SECONDS = 3.0
 """How long a freeze waits for a change to be under way."""
+_ANSWER_SECONDS = 30.0
 _LONGEST_FREEZE_SECONDS = 6.0
 """Longer than the latest sending; what begins while all is frozen is refused, and then is no run to look at."""
 _KINDS = {
@@ -149,10 +150,12 @@ class Injector:
                 self._fleet.kill(index, min(fault.seconds, 3.0))
             elif what == "stopped":
                 self._fleet.freeze_process(index, fault.seconds)
-            else:
+            elif self._fleet.ready(replica):  # one that still starts is ended by the signal itself
                 status = self._fleet.restart(index)
                 if status != 0:
                     self.failures.append(f"replica {index} ended with {status} on SIGTERM")
+            else:
+                self.counts[fault.kind] -= 1
 
     def _on_database(self, fault: Fault) -> None:
         with self._turn("database") as mine:
@@ -184,8 +187,10 @@ class Injector:
         patience = time.monotonic() + _PATIENCE_SECONDS
         while not self._busy() and time.monotonic() < patience:
             time.sleep(0.02)
-        asked = time.monotonic()
-        answered = self._ask(fault.replica, frozen=True)
+        asked, index = time.monotonic(), fault.replica
+        # Unanswered, it may be in force or not; asked once more, it is.
+        while (answered := self._ask(index, frozen=True)) is None and time.monotonic() - asked < _ANSWER_SECONDS:
+            index = (index + 1) % len(self._fleet.replicas)
         self.counts[fault.kind] += answered is not None
         time.sleep(min(fault.seconds, _LONGEST_FREEZE_SECONDS))
         lifted = time.monotonic()
@@ -210,7 +215,7 @@ class Injector:
                 url,
                 json={"frozen": frozen, "reason": "chaos"},
                 headers=self._headers,
-                timeout=10,
+                timeout=_ANSWER_SECONDS,
                 trust_env=False,
             )
         except httpx.HTTPError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -29,7 +28,6 @@ _FAKETIME = {
     "NO_FAKE_STAT": "1",
 }
 _CLOCK = "FAKETIME_TIMESTAMP_FILE"
-_PR_SET_PDEATHSIG = 1
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -82,7 +80,7 @@ def _prepare(clock: Path) -> None:
 
 
 def _begin(log: Path, environment: Mapping[str, str], work: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_the_suite, daemon=True).start()
     with log.open("ab") as output:
         for number in (1, 2):
             os.dup2(output.fileno(), number)
@@ -90,3 +88,10 @@ def _begin(log: Path, environment: Mapping[str, str], work: Callable[..., None],
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # they are what the interpreter made
     os.environ.update(environment)
     work(*arguments)
+
+
+def _end_with_the_suite() -> None:
+    suite = multiprocessing.parent_process()
+    assert suite is not None
+    suite.join()
+    os.kill(os.getpid(), signal.SIGKILL)
