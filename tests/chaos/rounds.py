@@ -121,6 +121,8 @@ class MemoryServices:
 
     def close(self) -> None:
         """End the process, and with it the services."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.kill()
         self._process.wait()
         self._http.close()
