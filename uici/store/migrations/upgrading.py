@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, inspect, select
 
 from uici.model.errors import Problem, ProblemKind
@@ -106,6 +104,10 @@ def _migrate(
             where=where,
             hint="start the older version of uici again, or give another state",
         )
+    # Here, because a state is seldom older: who starts with one of today need not load it.
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
     with _alone(reading, path, way):
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
         if path is not None:

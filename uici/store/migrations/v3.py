@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic.operations import Operations
+from typing import TYPE_CHECKING
 
 from uici.store.migrations.v3_access import add_access
 from uici.store.migrations.v3_audit import add_audit
@@ -10,6 +10,9 @@ from uici.store.migrations.v3_storms import add_brakes, add_dependents
 from uici.store.migrations.v3_sums import add_sums
 from uici.store.migrations.v3_workers import add_workers
 from uici.store.migrations.versions import Migration
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
 
 
 def upgrade(op: Operations) -> None:
