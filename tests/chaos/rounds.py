@@ -189,6 +189,7 @@ def run(folder: Path, round_: Round, ground: Ground, database: Postgres) -> Json
         more = {kind: _harming(ground, kind) for kind in ground.faults}
         injector = Injector(fleet, database, admin, more, ground.busy)
         sending = Senders(fleet, sender, targets, ground.spoil)
+        ending.callback(sending.stop)
         occurrences = senders.plan(round_.seed, round_.alerts, round_.targets, round_.pace)
         _play(round_, sending, occurrences, injector, ground)
         injector.lift()

@@ -98,6 +98,10 @@ class Senders:
             time.sleep(max(0.0, due - time.monotonic()))
             self._timers.append(self._pool.submit(what))
 
+    def stop(self) -> None:
+        """Try nothing again, so that whoever stops the suite waits for no sender."""
+        self._stopping.set()
+
     def finish(self) -> None:
         """Wait until everything that was begun is accepted."""
         for timer in self._timers:
