@@ -15,14 +15,17 @@ _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 def site(
     folder: Path, targets: int, *, autonomy: str = "auto", state: str | None = None, **platform: JsonObject
 ) -> Path:
-    """One strategy that restarts, verified by one look; the limits are as wide as they go. `platform`: more of it."""
+    """One strategy that restarts, verified by one look; the limits are as wide as they go, so that on a busy machine
+    all is accepted and it shows in the figures. `platform`: more of it.
+    """
+    settings = {"self": {"names": ["uici"]}, "intake": {"wait_seconds": 60}, **platform}
     verify = {"within": 5, "stable_for": 0, "confirm_within": 0, "interval": 0.05}
     remedy = {"name": "restart", "steps": ["restart_service"], "verify": verify}
     strategy = {"match": ['alertname=~"Down.*"'], "diagnose": ["get_service_status"], "remedies": [remedy]}
     programs = {name: {"program": name, "command": ["/bin/true"]} for name in names(targets)}
     return write_site(
         folder,
-        platform={"self": {"names": ["uici"]}, **platform} | ({"state": state} if state is not None else {}),
+        platform=settings | ({"state": state} if state is not None else {}),
         targets={"targets": {name: {"bindings": {"local": program}} for name, program in programs.items()}},
         strategies={"strategies": {"down": strategy}},
         policies={

@@ -35,6 +35,10 @@ def _site(folder: Path, yard: Yard, web: Web) -> Server:
     return Server(
         write_site(
             folder / "site",
+            platform={
+                "self": {"names": ["uici"]},
+                "intake": {"wait_seconds": 60},
+            },  # a busy machine refuses none
             environments={"default": "docker", "environments": {"docker": yard.environment()}},
             targets={"targets": {web.name: {"bindings": {"docker": web.binding()}}}},
             policies={"autonomy": "auto", "cooldown": {"seconds": 0}},

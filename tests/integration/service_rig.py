@@ -32,7 +32,7 @@ targets:
 """
 PLATFORM = f"""
 service: {{max_body_bytes: {MAX_BODY}, max_json_depth: 12}}
-intake: {{commit_seconds: 3.0, queue_notifications: 2}}
+intake: {{commit_seconds: 3.0, queue_notifications: 2, wait_seconds: 60}}
 access: {{rates: {{wrong_per_minute: 100000, requests_per_minute: 100000}}}}
 """
 
