@@ -20,6 +20,7 @@ _SECTIONS = (
     Section("routes", 1),
     Section("budget", 8),
     Section("memory", 8),
+    Section("learning", 8),
 )
 
 

@@ -13,9 +13,12 @@ from starlette.applications import Starlette
 
 from council.api.app import Api
 from council.api.door import Door, Visitor
-from council.asking import Ask, Backend
+from council.api.feedback import Feedback
+from council.asking import Backend
 from council.budget.ledger import Ledger
 from council.budget.purse import Purse
+from council.learning.judging import LearnedJudge
+from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
 from council.memory.recalling import RecallBackend
 from council.memory.texts import Language
@@ -30,14 +33,6 @@ from uici.model.masking import register_secret
 
 _log = structlog.get_logger(__name__)
 _KEY_BYTES = 32
-
-
-class DeclaredJudge:
-    """Before anything was learnt: what the backend says of itself, else what its stage declares."""
-
-    def probability(self, ask: Ask, stage: Stage, raw: float | None) -> float:
-        """As the protocol says."""
-        return stage.prior if raw is None else raw
 
 
 def state_folder(settings: AgentsFile, folder: Path | None) -> Path:
@@ -60,14 +55,24 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
         name: Member(backend, Breaker(settings.backends[name].breaker), settings.backends[name].price)
         for name, backend in backends.items()
     }
+    outcomes = Outcomes((folder or Path.cwd()) / settings.state)
+    judge = LearnedJudge(outcomes, settings.learning)
+    for stage in {stage.name for route in settings.routes.values() for stage in route.stages}:
+        judge.learn(stage)
     cascades = {}
     for name, route in settings.routes.items():
         pools = {stage.name: Pool(stage, members, purse) for stage in route.stages}
-        cascades[name] = Cascade(
-            route, pools, DeclaredJudge(), tells_logprobs=lambda stage: _tells_logprobs(stage, settings)
-        )
+        cascades[name] = Cascade(route, pools, judge, tells_logprobs=lambda stage: _tells_logprobs(stage, settings))
     embedder = backends[settings.embeddings] if settings.embeddings is not None else None
-    app = Api(settings, _door(settings, folder), cascades, embedder, facts, Metrics()).app()
+    app = Api(
+        settings,
+        _door(settings, folder),
+        cascades,
+        embedder,
+        facts,
+        Feedback(outcomes, judge, keeps_questions=settings.learning.keeps_questions),
+        Metrics(),
+    ).app()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -76,6 +81,7 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
             await backend.close()
         await purse.close()
         facts.close()
+        outcomes.close()
 
     app.router.lifespan_context = lifespan
     return app

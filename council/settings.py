@@ -100,6 +100,9 @@ class Stage(Frozen):
     prior: float = Field(
         default=0.5, ge=0, le=1, description="how probably right an answer is of which nothing else is known"
     )
+    skip_below: float | None = Field(
+        default=None, ge=0, le=1, description="left out when the question alone makes a right answer less probable"
+    )
     attempts: int = Field(default=3, ge=1, le=10, description="before the first content")
     backoff_seconds: float = Field(
         default=0.25, ge=0, le=60, description="at most before the first retry, then doubled"
@@ -173,6 +176,18 @@ class MemorySettings(Frozen):
         return value
 
 
+class LearningSettings(Frozen):
+    """How outcomes change what is expected of a stage."""
+
+    least_outcomes: int = Field(default=50, ge=20, description="before them a stage is taken as it declares itself")
+    isotonic_from: int = Field(default=1000, ge=100, description="fewer are fitted by a sigmoid")
+    most_outcomes: int = Field(default=20_000, ge=100, description="older ones no longer count")
+    keeps_questions: bool = Field(
+        default=False, description="keep what was asked beside its outcome, so that stages learn what they can answer"
+    )
+    learn_every: int = Field(default=20, ge=1, description="new outcomes until a stage is calibrated anew")
+
+
 class AgentsFile(Frozen):
     """All of agents.yml."""
 
@@ -186,3 +201,4 @@ class AgentsFile(Frozen):
     """Whose embeddings `/v1/embeddings` gives."""
     budget: Budget = Budget()
     memory: MemorySettings = MemorySettings()
+    learning: LearningSettings = LearningSettings()

@@ -50,8 +50,12 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 def whole(answer: Answer, tried: list[Tried]) -> Response:
     """A whole answer, with what each stage did in the member `council`."""
-    document = {**answer.document, "council": trace(tried)}
-    return Response(to_json(document), media_type="application/json", headers=HEADERS)
+    return json_response({**answer.document, "council": trace(tried)})
+
+
+def json_response(document: JsonObject, status: int = 200) -> Response:
+    """A document."""
+    return Response(to_json(document), status, media_type="application/json", headers=HEADERS)
 
 
 def refused(refusal: RefusalError) -> Response:

@@ -7,15 +7,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
-from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from council.api.answering import HEADERS, ClientLeftError, EventStream, events_of, refused, while_there, whole
+from council.api.answering import (
+    HEADERS,
+    ClientLeftError,
+    EventStream,
+    events_of,
+    json_response,
+    refused,
+    while_there,
+    whole,
+)
 from council.api.door import Door
+from council.api.feedback import Feedback
 from council.api.reading import SESSION, read_object, to_ask
 from council.api.remembering import Remembering
 from council.asking import Answer, Ask, Backend, BackendError, Kind
@@ -42,10 +51,12 @@ class Api:
         cascades: Mapping[str, Cascade],
         embedder: Backend | None,
         facts: Facts,
+        feedback: Feedback,
         metrics: Metrics,
     ) -> None:
         self._remembering = Remembering(settings, door, cascades, facts)
-        metrics.watch(facts)
+        self._feedback = feedback
+        metrics.watch(facts, feedback.judge)
         self._settings = settings
         self._door = door
         self._cascades = cascades
@@ -61,6 +72,7 @@ class Api:
             Route("/v1/completions", self._bounded(self.completions), methods=["POST"]),
             Route("/v1/embeddings", self._bounded(self.embeddings), methods=["POST"]),
             Route("/chat", self._bounded(self._remembering.chat), methods=["POST"]),
+            Route("/feedback", self.feedback, methods=["POST"]),
             Route("/memory", self._remembering.tell, methods=["POST"]),
             Route("/memory", self._remembering.listed, methods=["GET"]),
             Route("/memory", self._remembering.forget, methods=["DELETE"]),
@@ -93,12 +105,17 @@ class Api:
             answer = await while_there(request, self._embedder.embed(body))
         except BackendError as error:
             raise RefusalError(error.status or 502, error.code, str(error)) from None
-        return Response(to_json(answer.document), media_type="application/json", headers=HEADERS)
+        return json_response(answer.document)
+
+    async def feedback(self, request: Request) -> Response:
+        """`POST /feedback`: `{answer, right}`; whether the answer with this id was right."""
+        visitor = self._door.visitor(request)
+        return await self._feedback.told(await read_object(request, self._settings.service.max_body_bytes), visitor)
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`: the routes."""
         self._door.visitor(request)
-        return _json({"object": "list", "data": [self._model(name) for name in self._settings.routes]})
+        return json_response({"object": "list", "data": [self._model(name) for name in self._settings.routes]})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/NAME`."""
@@ -106,11 +123,11 @@ class Api:
         name = request.path_params["name"]
         if name not in self._settings.routes:
             raise RefusalError(404, "model_not_found", f"there is no route {name!r:.100}", parameter="model")
-        return _json(self._model(name))
+        return json_response(self._model(name))
 
     async def health(self, request: Request) -> Response:
         """`GET /health`: the process answers."""
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def figures(self, request: Request) -> Response:
         """`GET /metrics`, as Prometheus reads it."""
@@ -136,6 +153,7 @@ class Api:
         if not isinstance(outcome.given, Answer) or ask.stream:
             return EventStream(self._told(ask, outcome))
         self._metrics.told(ask.route, outcome)
+        self._feedback.gave(ask, outcome.given, outcome.tried)
         return whole(outcome.given, outcome.tried)
 
     async def _told(self, ask: Ask, outcome: Outcome) -> Any:
@@ -169,10 +187,6 @@ class Api:
 
     def _leave(self) -> None:
         self._busy -= 1
-
-
-def _json(document: JsonObject) -> Response:
-    return Response(to_json(document), media_type="application/json", headers=HEADERS)
 
 
 async def _on_refusal(request: Request, error: RefusalError) -> Response:

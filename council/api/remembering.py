@@ -7,11 +7,10 @@ import uuid
 from collections.abc import Mapping
 
 import structlog
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from council.api.answering import HEADERS, trace, while_there
+from council.api.answering import json_response, trace, while_there
 from council.api.door import Door
 from council.api.reading import SESSION, read_object, to_ask
 from council.asking import Answer, Ask
@@ -52,7 +51,7 @@ class Remembering:
             raise RefusalError(500, "internal_error", "the answer is a stream")
         await self.keep(ask)
         text = outcome.given.document["choices"][0]["message"]["content"]
-        return _json({"session": session, "answer": text, "council": trace(outcome.tried)})
+        return json_response({"session": session, "answer": text, "council": trace(outcome.tried)})
 
     async def keep(self, ask: Ask) -> None:
         """Remember what the user told in a session; what was asked or is known already is not."""
@@ -75,14 +74,14 @@ class Remembering:
         except NotKeptError as error:
             status = {"duplicate": 409, "quota": 429, "behind": 503}.get(error.code, 400)
             raise RefusalError(status, error.code, str(error), parameter="text") from None
-        return _json(_shown(fact), 201)
+        return json_response(_shown(fact), 201)
 
     async def listed(self, request: Request) -> Response:
         """`GET /memory?session=…`: what is kept, the newest first."""
         visitor = self._door.visitor(request)
         session = request.query_params.get("session")
         facts = await asyncio.to_thread(self._facts.listed, visitor.tenant, session, _MOST_LISTED)
-        return _json({"facts": [_shown(fact) for fact in facts]})
+        return json_response({"facts": [_shown(fact) for fact in facts]})
 
     async def forget(self, request: Request) -> Response:
         """`DELETE /memory/ID` or `DELETE /memory?session=…`, `?all=true`: forget it everywhere."""
@@ -93,7 +92,7 @@ class Remembering:
         count = await asyncio.to_thread(self._facts.forget, visitor.tenant, fact=fact, session=session)
         if fact is not None and not count:
             raise RefusalError(404, "no_such_fact", f"there is no fact {fact!r:.100}")
-        return _json({"forgotten": count})
+        return json_response({"forgotten": count})
 
 
 def _shown(fact: Fact) -> JsonObject:
@@ -104,7 +103,3 @@ def _shown(fact: Fact) -> JsonObject:
         "marked": fact.marked,
         "told_at": fact.told_at,
     }
-
-
-def _json(document: JsonObject, status: int = 200) -> Response:
-    return Response(to_json(document), status, media_type="application/json", headers=HEADERS)

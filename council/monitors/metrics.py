@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterable
 
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from council.learning.judging import LearnedJudge
 from council.memory.facts import Facts
 from council.routing.cascade import Outcome
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class _Calibrations(Collector):
+    """How far off each stage's calibration was on outcomes that it had not seen; absent before there is one."""
+
+    def __init__(self, judge: LearnedJudge) -> None:
+        self._judge = judge
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One figure for each stage that is calibrated."""
+        errors = GaugeMetricFamily(
+            "council_calibration_error", "Expected calibration error over held-out outcomes.", labels=["stage"]
+        )
+        for stage, fit in self._judge.fits.items():
+            errors.add_metric([stage], fit.error)
+        yield errors
 
 
 class Metrics:
@@ -44,8 +65,9 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, facts: Facts) -> None:
-        """Show how many facts are not written yet."""
+    def watch(self, facts: Facts, judge: LearnedJudge) -> None:
+        """Show what others know of themselves: facts that wait, and how far off each calibration is."""
+        self.registry.register(_Calibrations(judge))
         waiting = Gauge("council_facts_waiting", "Facts that are not on the disk yet.", registry=self.registry)
         waiting.set_function(lambda: facts.waiting)
 

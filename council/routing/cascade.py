@@ -35,6 +35,9 @@ class Judge(Protocol):
     def probability(self, ask: Ask, stage: Stage, raw: float | None) -> float:
         """From 0 to 1, of an answer of `stage` whose backend gave it the confidence `raw`, if it gave any."""
 
+    def expected(self, ask: Ask, stage: Stage) -> float | None:
+        """The same before `stage` is asked; None where nobody knows."""
+
 
 @dataclass(slots=True)
 class Tried:
@@ -172,6 +175,10 @@ class Cascade:
             reason = f"is for at most {when.most_input_tokens} tokens"
         elif when.matches is not None and not pattern(when.matches).found_in(ask.question):
             reason = "is for other questions"
+        elif stage.skip_below is not None and stage is not self._route.stages[-1]:
+            expected = self._judge.expected(ask, stage)
+            if expected is not None and expected < stage.skip_below:
+                reason = f"would be right with a probability of {expected:.2f}, below {stage.skip_below:g}"
         if reason:
             tried.append(Tried(stage.name, reason=f"left out: it {reason}"))
         return not reason

@@ -29,6 +29,7 @@ class Said:
     """One answer."""
 
     text: str = "hello"
+    id: str = "chatcmpl-1"
     status: int = 200
     error: Json | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -154,7 +155,7 @@ def _whole(body: Json, said: Said, chat: bool) -> Json:
     else:
         choice["text"] = said.text
     return {
-        "id": "chatcmpl-1",
+        "id": said.id,
         "object": "chat.completion" if chat else "text_completion",
         "created": 1,
         "model": body["model"],
@@ -165,7 +166,7 @@ def _whole(body: Json, said: Said, chat: bool) -> Json:
 
 def _chunks(body: Json, said: Said, chat: bool) -> Iterator[Json]:
     head = {
-        "id": "chatcmpl-1",
+        "id": said.id,
         "object": "chat.completion.chunk" if chat else "text_completion",
         "created": 1,
         "model": body["model"],
