@@ -62,6 +62,14 @@ def _check(settings: AgentsFile, document: Node, report: Report) -> None:
             _unknown_backend(settings, settings.embeddings, place, report)
         elif backend.embedding_model is None:
             report.add(place, "no_embeddings", f"the backend {settings.embeddings} has no embedding_model")
+    if settings.canary is not None:
+        for member, name in (("main", settings.canary.main), ("backend", settings.canary.backend)):
+            if name not in settings.backends:
+                _unknown_backend(settings, name, document.at("canary", member).position, report)
+    _check_routes(settings, document, report)
+
+
+def _check_routes(settings: AgentsFile, document: Node, report: Report) -> None:
     for name in settings.budget.routes:
         if name not in settings.routes:
             place = document.key_position("budget", "routes", name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,11 +12,15 @@ import uvicorn
 from starlette.applications import Starlette
 
 from council.api.app import Api
+from council.api.canary import CanaryRoutes
 from council.api.door import Door, Visitor
 from council.api.feedback import Feedback
 from council.asking import Backend
 from council.budget.ledger import Ledger
 from council.budget.purse import Purse
+from council.canary.canary import Canary
+from council.canary.keeping import Weights
+from council.canary.telling import Telling
 from council.learning.judging import LearnedJudge
 from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
@@ -59,29 +63,43 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
     judge = LearnedJudge(outcomes, settings.learning)
     for stage in {stage.name for route in settings.routes.values() for stage in route.stages}:
         judge.learn(stage)
+    weights = Weights((folder or Path.cwd()) / settings.state)
+    canary = Canary(settings.canary, weights) if settings.canary is not None else None
+    if canary is not None:
+        members[canary.settings.main].samples = canary.main
+        members[canary.settings.backend].samples = canary.canary
+        members[canary.settings.backend].pool = "canary"
     cascades = {}
     for name, route in settings.routes.items():
-        pools = {stage.name: Pool(stage, members, purse) for stage in route.stages}
+        pools = {stage.name: Pool(stage, members, purse, canary=canary) for stage in route.stages}
         cascades[name] = Cascade(route, pools, judge, tells_logprobs=lambda stage: _tells_logprobs(stage, settings))
     embedder = backends[settings.embeddings] if settings.embeddings is not None else None
+    door = _door(settings, folder)
     app = Api(
         settings,
-        _door(settings, folder),
+        door,
         cascades,
         embedder,
         facts,
         Feedback(outcomes, judge, keeps_questions=settings.learning.keeps_questions),
         Metrics(),
+        None if canary is None else CanaryRoutes(settings, door, canary, *_sides(canary, members, purse)),
     ).app()
+    telling = _telling(canary)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if telling is not None:
+            telling.start()
         yield
+        if telling is not None:
+            await telling.close()
         for backend in backends.values():
             await backend.close()
         await purse.close()
         facts.close()
         outcomes.close()
+        weights.close()
 
     app.router.lifespan_context = lifespan
     return app
@@ -108,6 +126,21 @@ def _backend(name: str, settings: AgentsFile, facts: Facts, language: Language) 
         return RecallBackend(name, facts, language)
     key = None if given.key is None else resolve(given.key, where=f"agents.yml: backends.{name}.key").reveal()
     return RemoteBackend(name, given, key)
+
+
+def _sides(canary: Canary, members: Mapping[str, Member], purse: Purse) -> tuple[Pool, Pool]:
+    """Main alone, and the canary alone."""
+    names = (canary.settings.main, canary.settings.backend)
+    main, other = (Pool(Stage(name="replay", backends={name: 1}), members, purse) for name in names)
+    return main, other
+
+
+def _telling(canary: Canary | None) -> Telling | None:
+    if canary is None or canary.settings.tell is None:
+        return None
+    told = canary.settings.tell
+    key = None if told.key is None else resolve(told.key, where="agents.yml: canary.tell.key").reveal()
+    return Telling(canary, told, key)
 
 
 def _tells_logprobs(stage: Stage, settings: AgentsFile) -> bool:

@@ -188,6 +188,50 @@ class LearningSettings(Frozen):
     learn_every: int = Field(default=20, ge=1, description="new outcomes until a stage is calibrated anew")
 
 
+class CanaryGates(Frozen):
+    """When a canary is taken back."""
+
+    most_drop: float = Field(default=0.03, ge=0, lt=1, description="of the share of right answers")
+    found_drop: float = Field(default=0.05, gt=0, lt=1, description="a true drop that has to be found")
+    power: float = Field(default=0.8, gt=0, lt=1, description="how probably it has to be found")
+    significance: float = Field(default=0.05, gt=0, lt=0.5, description="how probably chance alone may fail a canary")
+    least_discordance: float = Field(
+        default=0.05, gt=0, lt=1, description="the share of differing answers that is reckoned with at the least"
+    )
+    least_requests: int = Field(default=200, ge=20, description="of each side, for latency, errors and cost")
+    most_slower: float = Field(default=1.25, ge=1, description="its p95 as a multiple of main's")
+    most_errors: float = Field(default=0.01, ge=0, lt=1, description="its error rate above main's")
+    most_dearer: float = Field(default=1.5, ge=1, description="its cost of a request as a multiple of main's")
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> CanaryGates:
+        if self.found_drop <= self.most_drop:
+            raise ValueError("found_drop has to exceed most_drop: a drop that is allowed cannot be found")
+        return self
+
+
+class Told(Frozen):
+    """Where a verdict is pushed to: UICI's webhook, as Alertmanager would."""
+
+    url: str = Field(pattern=r"^https?://[^\s@]+$")
+    key: Secret | None = None
+    labels: dict[str, str] = Field(default_factory=dict, description="beside alertname and severity")
+    again_seconds: float = Field(default=5.0, gt=0, le=60)
+
+
+class Canary(Frozen):
+    """A new backend in the place of another one for a share of the requests."""
+
+    main: Name
+    backend: Name
+    steps: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.05, 0.25, 1.0), description="the shares that it is promoted to, one after the other"
+    )
+    gates: CanaryGates = CanaryGates()
+    look_seconds: float = Field(default=1.0, gt=0, le=30, description="until another process's weight is taken up")
+    tell: Told | None = None
+
+
 class AgentsFile(Frozen):
     """All of agents.yml."""
 
@@ -202,3 +246,4 @@ class AgentsFile(Frozen):
     budget: Budget = Budget()
     memory: MemorySettings = MemorySettings()
     learning: LearningSettings = LearningSettings()
+    canary: Canary | None = None

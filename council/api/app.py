@@ -23,6 +23,7 @@ from council.api.answering import (
     while_there,
     whole,
 )
+from council.api.canary import CanaryRoutes
 from council.api.door import Door
 from council.api.feedback import Feedback
 from council.api.reading import SESSION, read_object, to_ask
@@ -53,7 +54,9 @@ class Api:
         facts: Facts,
         feedback: Feedback,
         metrics: Metrics,
+        canary: CanaryRoutes | None,
     ) -> None:
+        self._canary = canary
         self._remembering = Remembering(settings, door, cascades, facts)
         self._feedback = feedback
         metrics.watch(facts, feedback.judge)
@@ -83,6 +86,13 @@ class Api:
             Route("/healthz", self.health, methods=["GET"]),
             Route("/metrics", self.figures, methods=["GET"]),
         ]
+        if self._canary is not None:
+            listed += [
+                Route("/canary", self._canary.shown, methods=["GET"]),
+                Route("/canary", self._canary.put, methods=["PUT"]),
+                Route("/canary/promote", self._canary.promote, methods=["POST"]),
+                Route("/canary/replay", self._bounded(self._canary.replay), methods=["POST"]),
+            ]
         return Starlette(routes=listed, exception_handlers=_HANDLERS)
 
     async def chat_completions(self, request: Request) -> Response:

@@ -6,13 +6,15 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Generic, TypeVar
 
 from council.asking import Answer, Ask, Backend, BackendError, Chunks, Usage
 from council.budget.ledger import Reservation
 from council.budget.purse import Purse
+from council.canary.canary import Canary
+from council.canary.samples import Samples
 from council.routing.breaker import Breaker
 from council.settings import Price, Stage
 from uici.model.base import JsonObject
@@ -29,6 +31,8 @@ class Member:
     price: Price
     pool: str = "main"
     """Whose budget: of the main backends, or of the canary."""
+    samples: Samples | None = None
+    """Where it is noted how it did, for a backend that has a canary and for the canary."""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,8 @@ class Won(Generic[T]):
     member: Member
     reservation: Reservation | None
     given: T
+    seconds: float
+    """Until its first content."""
 
 
 @dataclass(slots=True)
@@ -57,12 +63,14 @@ class Pool:
         members: Mapping[str, Member],
         purse: Purse,
         *,
+        canary: Canary | None = None,
         draw: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stage = stage
         self._members = members
         self._purse = purse
+        self._canary = canary
         self._closing: set[asyncio.Task[None]] = set()
         self._draw = draw or random.Random()  # noqa: S311 # jitter, and which of several backends
         self._clock = clock
@@ -71,16 +79,20 @@ class Pool:
         """One whole answer. Raises BackendError, BudgetError."""
         won = await self._won(ask, body, lambda backend: backend.answer(ask, body))
         usage = won.given.usage
-        return won, Paid(usage, self._purse.settle(won.reservation, won.member.price, usage))
+        paid = Paid(usage, self._purse.settle(won.reservation, won.member.price, usage))
+        if won.member.samples is not None:
+            won.member.samples.answered(won.seconds, paid.cost)
+        return won, paid
 
     async def stream(self, ask: Ask, body: JsonObject) -> tuple[Won[Chunks], Paid]:
         """A stream from its first content on. Raises BackendError, BudgetError."""
         won = await self._won(ask, body, lambda backend: backend.stream(ask, body))
         paid = Paid()
-        return Won(won.member, won.reservation, self._counted(won, paid)), paid
+        return replace(won, given=self._counted(won, paid)), paid
 
     async def _counted(self, won: Won[Chunks], paid: Paid) -> Chunks:
         """The chunks; at their end, however they end, what they cost is settled."""
+        broke = False
         try:
             async for chunk in won.given:
                 if chunk.get("usage"):
@@ -89,9 +101,15 @@ class Pool:
         except BackendError as error:
             if error.faulty:
                 won.member.breaker.failed()
+                broke = True
             raise
         finally:
             paid.cost = self._purse.settle(won.reservation, won.member.price, paid.usage)
+            if won.member.samples is not None:
+                if broke:
+                    won.member.samples.failed()
+                else:
+                    won.member.samples.answered(won.seconds, paid.cost)
             await won.given.aclose()
 
     async def _won(self, ask: Ask, body: JsonObject, how: Callable[[Backend], Awaitable[T]]) -> Won[T]:
@@ -107,6 +125,9 @@ class Pool:
         """Ask until somebody answers or all attempts are used up."""
         used: list[Member] = []
         member = self._chosen(used)
+        if member is not None and self._canary is not None:
+            await self._canary.look()
+            member = self._or_canary(member, ask, self._canary)
         while member is not None:
             used.append(member)
             try:
@@ -170,11 +191,14 @@ class Pool:
         if not member.breaker.enter():
             self._purse.release(reservation)
             raise self._all_left_alone()
+        began = self._clock()
         try:
             given = await how(member.backend)
         except BackendError as error:
             if error.faulty:
                 member.breaker.failed()
+                if member.samples is not None:
+                    member.samples.failed()
             else:
                 member.breaker.left(error.retry_seconds)
             if error.charged:
@@ -188,7 +212,7 @@ class Pool:
             self._purse.settle(reservation, member.price, None)
             raise
         member.breaker.succeeded()
-        return Won(member, reservation, given)
+        return Won(member, reservation, given, self._clock() - began)
 
     def _chosen(self, used: list[Member]) -> Member | None:
         """One that may be asked: drawn by weight among those not used before, else among all."""
@@ -201,6 +225,13 @@ class Pool:
             return None
         weights = [self._stage.backends[name] for name in names]
         return self._members[self._draw.choices(names, weights)[0]]
+
+    def _or_canary(self, member: Member, ask: Ask, canary: Canary) -> Member:
+        """The canary where it is its turn, and it is not left alone."""
+        other = self._members.get(canary.settings.backend)
+        if other is None or other.breaker.open or not canary.is_canarys(member.backend.name, ask.tenant, ask.session):
+            return member
+        return other
 
     def _all_left_alone(self) -> BackendError:
         waits = [self._members[name].breaker.wait_seconds for name in self._stage.backends]

@@ -77,5 +77,6 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
         }
         settings = AgentsFile.model_validate(document)
         port = stack.enter_context(serving(make_app(settings, folder)))
-        key = key_file(settings, folder).read_text().strip()
+        file = key_file(settings, folder)
+        key = file.read_text().strip() if file.exists() else ""
         yield Ground(settings, servers, f"http://127.0.0.1:{port}", key, stack)
