@@ -39,11 +39,13 @@ PARAMETERS: dict[str, Callable[[Rig], JsonObject]] = {
         "load_balancer": "ocid1.loadbalancer.oc1..aaaa", "backend_set": "web", "backend": "10.0.0.2:8080",
     },
     "set_restart_policy": lambda rig: {"policy": "always"},
+    "set_traffic_weight": lambda rig: {"weight": 0.25, "because": "a test"},
+    "rollback_canary": lambda rig: {"because": "a test"},
     "vacuum_postgres_table": lambda rig: {"table": "orders"},
 }  # fmt: skip
 DIAGNOSTICS = ("haproxy_test", "nginx_test", "replication")
 """Asked of the service first by verbs that would change it."""
-SERVICES = {"prometheus": {"url": "http://127.0.0.1:9"}, "alertmanager": {"url": "http://127.0.0.1:9"}}
+SERVICES = {name: {"url": "http://127.0.0.1:9"} for name in ("prometheus", "alertmanager", "traffic")}
 """Nobody listens there."""
 
 

@@ -51,9 +51,10 @@ class Ground:
 def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = None, **more: Any) -> Iterator[Ground]:
     """A council with one model server for each of `names`, each a stage by itself unless `stages` are given.
 
-    `more` are further members of agents.yml; those of `route` and of `backend` are added to the route and each backend.
+    `more` are further members of agents.yml; those of `route` and of `backend` are added to the route and each backend,
+    and `port` is where it listens.
     """
-    route, each = more.pop("route", {}), more.pop("backend", {})
+    route, each, port = more.pop("route", {}), more.pop("backend", {}), more.pop("port", 0)
     with ExitStack() as stack:
         servers = {name: stack.enter_context(model_server()) for name in names}
         backends = {
@@ -76,7 +77,7 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
             **more,
         }
         settings = AgentsFile.model_validate(document)
-        port = stack.enter_context(serving(make_app(settings, folder)))
+        port = stack.enter_context(serving(make_app(settings, folder), port))
         file = key_file(settings, folder)
         key = file.read_text().strip() if file.exists() else ""
         yield Ground(settings, servers, f"http://127.0.0.1:{port}", key, stack)

@@ -190,9 +190,9 @@ def _event(document: Json) -> bytes:
 
 
 @contextmanager
-def serving(app: Starlette) -> Iterator[int]:
-    """The application on a free port of its own, in a thread."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
+def serving(app: Starlette, port: int = 0) -> Iterator[int]:
+    """The application on a port, or a free one, in a thread."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

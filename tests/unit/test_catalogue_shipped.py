@@ -32,6 +32,7 @@ VERBS = {
     "deploy_version", "rollback_version", "wait", "escalate_to_human",
     "propose_change", "query_metrics", "silence_alert", "expire_silence",
     "list_services", "run_diagnostic", "capture_snapshot", "reclaim_disk",
+    "get_traffic_weight", "set_traffic_weight", "rollback_canary",
     "get_backend_state", "drain_backend", "undrain_backend", "set_backend_state",
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ TAKEN: dict[str | None, str] = {
     "heartbeat": "Watchdog DeadMansSwitch DeadMansSnitch AlertmanagerHeartbeat PrometheusDeadManSwitch "
     "PrometheusAlertmanagerE2eDeadManSwitch",
     "inhibitor": "InfoInhibitor",
+    "canary_failed": "CouncilCanaryFailed",
     "heartbeat_missing": "HeartbeatMissing",
     "certificate_expiry": "BlackboxSslCertificateWillExpireSoon BlackboxSslCertificateExpired CertificateExpiresSoon "
     "KubeClientCertificateExpiration KubeletClientCertificateExpiration KubeletServerCertificateExpiration "
@@ -190,6 +191,8 @@ def test_who_asks_for_people_says_what_they_should_do(site: Site) -> None:
         ("error_rate", {"hanging", "disk_full"}, None),
         ("latency", {"hanging", "unhealthy"}, "restart"),
         ("latency", {"healthy"}, None),
+        ("canary_failed", {"canary_fails", "healthy"}, "take_the_canary_back"),
+        ("canary_failed", {"healthy"}, None),
         ("queue_growing", {"not_running"}, "start"),
         ("queue_growing", {"hanging", "unhealthy"}, "restart"),
         ("queue_growing", {"healthy"}, None),

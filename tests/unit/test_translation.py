@@ -63,6 +63,8 @@ EXAMPLES: dict[str, JsonObject] = {
     "query_metrics": {"query": "up{}", "labels": {"job": "web"}},
     "silence_alert": {"matchers": {"alertname": "Down"}, "duration_seconds": 600, "comment": "known"},
     "expire_silence": {"silence": "0f3a6a6e-0000-4000-8000-000000000000"},
+    "set_traffic_weight": {"weight": 0.25, "because": "known"},
+    "rollback_canary": {"because": "known"},
     "kill_postgres_query": {"pid": "4711"},
     "reindex_postgres_index": {"index": "orders_pkey"},
     "reset_redis_replica": {"primary": "cache-1"},

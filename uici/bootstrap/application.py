@@ -223,7 +223,7 @@ def _learn_secrets(site: Site) -> None:
     """
     for environment in site.environments.values():
         wanted: JsonObject = {"connection": environment.connection}
-        for name in ("prometheus", "alertmanager"):
+        for name in ("prometheus", "alertmanager", "traffic"):
             server = getattr(environment, name)
             wanted[name] = server.model_dump(mode="json") if server is not None else None
         # A missing one is told where it is needed: that environment degrades alone.

@@ -14,11 +14,13 @@ PROPOSE = "propose_change"
 QUERY = "metrics.query"
 SILENCE = "silence.make"
 EXPIRE = "silence.expire"
+TRAFFIC = "traffic.get"
+SET_TRAFFIC = "traffic.set"
 
 OF_THE_RUN = frozenset({WAIT, ESCALATE, PROPOSE})
 """The run itself carries these out: they pass time or tell people, and nothing outside is asked."""
 
-READING = frozenset({QUERY})
+READING = frozenset({QUERY, TRAFFIC})
 """What a diagnosis may use: these calls find something out."""
 
 SHORTEST_SILENCE, LONGEST_SILENCE = 60, 86_400
@@ -133,6 +135,30 @@ BUILTIN_SPECS: Mapping[str, CallSpec] = MappingProxyType(
                 "End a silence that UICI made",
                 {"silence": "its id", "changed": "whether it was in force"},
                 {"silence": {"type": "string", "pattern": "^[A-Za-z0-9-]{8,64}$"}},
+                30.0,
+                changing=Risk.LOW,
+                in_flight=5.0,
+            ),
+            _spec(
+                TRAFFIC,
+                "Ask how requests are split between main and canary",
+                {
+                    "weight": "the canary's share, from 0 to 1",
+                    "measured_share": "what it was since the weight was set; null before any request",
+                    "verdict": "PASS, FAIL or INCONCLUSIVE",
+                    "reason": "what the gates that did not pass say",
+                },
+                {},
+                30.0,
+            ),
+            _spec(
+                SET_TRAFFIC,
+                "Set the canary's share of the requests",
+                {"weight": "the share in force", "changed": "whether it was another one before"},
+                {
+                    "weight": {"type": "number", "minimum": 0, "maximum": 1},
+                    "because": {"type": "string", "minLength": 1, "maxLength": 900},
+                },
                 30.0,
                 changing=Risk.LOW,
                 in_flight=5.0,

@@ -46,3 +46,7 @@ class Prometheus(MonitoringServer):
 
 class Alertmanager(MonitoringServer):
     """Where `silence_alert` and `expire_silence` act."""
+
+
+class TrafficServer(MonitoringServer):
+    """What splits requests between a service and its canary, as the council does: `set_traffic_weight` acts there."""

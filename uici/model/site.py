@@ -27,7 +27,7 @@ from uici.model.policies import (
     MassFailurePolicy,
     RiskPolicy,
 )
-from uici.model.servers import Alertmanager, Prometheus
+from uici.model.servers import Alertmanager, Prometheus, TrafficServer
 from uici.model.settings import PlatformFile
 
 
@@ -52,6 +52,7 @@ class Environment(Frozen):
     connection: JsonObject = Field(default_factory=dict, description="the executor's own settings")
     prometheus: Prometheus | None = None
     alertmanager: Alertmanager | None = None
+    traffic: TrafficServer | None = None
     autonomy: Autonomy | None = None
 
 

@@ -1,4 +1,4 @@
-"""The built-in calls that go to an environment's Prometheus and Alertmanager, with the means to prove them."""
+"""The built-in calls that go to an environment's Prometheus, Alertmanager or traffic splitter, and their proofs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from datetime import timedelta
 from typing import ClassVar
 
 from uici.model.base import JsonObject
-from uici.model.builtin import BUILTIN_SPECS, EXPIRE, QUERY, SILENCE
+from uici.model.builtin import BUILTIN_SPECS, EXPIRE, QUERY, SET_TRAFFIC, SILENCE, TRAFFIC
 from uici.model.call import Call, CallError, FailureKind, Happened
 from uici.model.identity import SelfGuardLayers, SelfIdentity
 from uici.model.site import Environment
 from uici.monitoring.alertmanager import AlertmanagerClient, Silence, SilenceMatcher
 from uici.monitoring.prometheus import PrometheusClient
 from uici.monitoring.selectors import narrowed
+from uici.monitoring.traffic import TrafficClient
 
 CREATED_BY = "uici"
 
@@ -44,6 +45,11 @@ class MonitoringCalls:
             return self._silence(call)
         if call.name == EXPIRE:
             return self._expire(call.arguments)
+        if call.name == TRAFFIC:
+            return self._traffic().traffic().model_dump(mode="json", exclude={"because"})
+        if call.name == SET_TRAFFIC:
+            because = f"{call.arguments['because']} [{_mark(call)}]"
+            return self._traffic().set_weight(call.arguments["weight"], because)
         raise _unknown(call)
 
     def before(self, call: Call) -> JsonObject:
@@ -57,6 +63,11 @@ class MonitoringCalls:
         if call.name == EXPIRE:
             found = self._alertmanager().silence(call.arguments["silence"])
             return Happened.YES if found is None or found.state == "expired" else Happened.NO
+        if call.name == SET_TRAFFIC:
+            now = self._traffic().traffic()
+            # Where it was so already, no setting bears the mark of the call; then it is as it should be anyway.
+            marked = any(because.endswith(f"[{_mark(call)}]") for because in now.because)
+            return Happened.YES if marked or now.weight == call.arguments["weight"] else Happened.NO
         raise _unknown(call)
 
     def rehearse(self, call: Call) -> None:
@@ -152,6 +163,11 @@ class MonitoringCalls:
         if self._environment.alertmanager is None:
             raise self._nowhere("alertmanager")
         return AlertmanagerClient(self._environment.alertmanager)
+
+    def _traffic(self) -> TrafficClient:
+        if self._environment.traffic is None:
+            raise self._nowhere("traffic")
+        return TrafficClient(self._environment.traffic)
 
     def _nowhere(self, what: str) -> CallError:
         return CallError(
