@@ -30,7 +30,10 @@ def test_a_failed_canary_is_taken_back_once_by_uici_which_says_why(tmp_path: Pat
     environments = {ENVIRONMENT: {"platform": "local", "traffic": traffic}}
     targets = {"council-canary": program("council-canary", match=['service="council-canary"'])}
     with local_ground(
-        tmp_path, targets, environments={"environments": environments}, policies={"autonomy": "auto", "cooldown": {"seconds": 0}}
+        tmp_path,
+        targets,
+        environments={"environments": environments},
+        policies={"autonomy": "auto", "cooldown": {"seconds": 0}},
     ) as ground:
         ground.start("council-canary")
         webhook = tmp_path / "webhook-token"
