@@ -62,6 +62,7 @@ class LocalDemo:
 
     def kill(self, service: str) -> None:
         """End the service's process as a crash would."""
+        psutil.process_iter.cache_clear()  # whoever has the id of a process that it remembers would not be killed
         for process in psutil.process_iter(["cmdline"]):
             line = process.info["cmdline"] or []
             if str(_SERVICE) in line and str(self._ports[service]) in line:

@@ -12,7 +12,7 @@ from tests.real.components import REPOSITORY
 
 TREES = {
     path.relative_to(REPOSITORY).as_posix(): ast.parse(path.read_text())
-    for package in ("uici", "executors")
+    for package in ("uici", "executors", "council")
     for path in sorted((REPOSITORY / package).rglob("*.py"))
 }
 SECRET = re.compile(r"(^|_)(token|password|passphrase|secret|signature|hmac|mac|hash|hashed)$", re.IGNORECASE)
@@ -24,6 +24,9 @@ FORBIDDEN_CALLS = frozenset(
 )
 # Who may speak HTTP or open connections, and to whom. None of it goes to an address that an alert names.
 SPEAKERS = {
+    "council/canary/telling.py": "UICI's webhook of agents.yml",
+    "council/routing/remote.py": "the backends of agents.yml",
+    "executors/docker/state_server.py": "the name of the state's server, resolved",
     "executors/docker/stream.py": "the Docker engine of environments.yml",
     "executors/docker/transport.py": "the Docker engine of environments.yml",
     "executors/docker/tunnel.py": "the Docker engine of environments.yml, over ssh",

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
+from council.configuration import FILE as AGENTS
 from tests.real.components import REPOSITORY, free_port
 from uici.cli.app import app
 
-FILES = sorted(path.name for path in (REPOSITORY / "infrastructure" / "config").glob("*.yml"))
+SHIPPED = (REPOSITORY / "infrastructure" / "config").glob("*.yml")
+FILES = sorted(path.name for path in SHIPPED if path.name != AGENTS)  # that is read by the council
 VERB = "operations/say_hello.yml"
 _LINE = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+): (?P<code>[a-z_]+): (?P<text>.+)")
 

@@ -76,6 +76,8 @@ def end_supervisors(folder: Path) -> None:
     Services outlive UICI on purpose; the tests do not. Found by its command line, since one that is just starting
     again has no file with its process id.
     """
+    # What it remembers of an id that has become another's would not be killed: that is taken for a process of its own.
+    psutil.process_iter.cache_clear()
     family: list[psutil.Process] = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from council.configuration import FILE as AGENTS
 from tests.unit.sites import NOW
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
@@ -238,7 +239,7 @@ def test_every_shipped_rung_asks_only_for_findings_that_its_diagnosis_can_make(s
 
 
 def test_the_shipped_folders_hold_what_the_catalogue_reads() -> None:
-    assert {path.name for path in shipped_config().glob("*.yml")} == set(FILES)
+    assert {path.name for path in shipped_config().glob("*.yml")} == {*FILES, AGENTS}
     assert list(shipped_operations().glob("*.yml"))
 
 

@@ -521,9 +521,9 @@ def test_the_cid_is_the_digest_of_the_whole_plan(site: Site) -> None:
 # --- without a platform ---------------------------------------------------------------------------------------------
 
 
-def test_of_the_builtin_calls_only_those_of_silences_change_something() -> None:
+def test_of_the_builtin_calls_only_those_of_silences_and_traffic_change_something() -> None:
     changing = {name: classify_builtin(name, {})[1] for name in BUILTIN_SPECS if classify_builtin(name, {})[0]}
-    assert changing == {"silence.make": Risk.HIGH, "silence.expire": Risk.LOW}
+    assert changing == {"silence.make": Risk.HIGH, "silence.expire": Risk.LOW, "traffic.set": Risk.LOW}
     assert all(BUILTIN_SPECS[name].provable for name in changing)
     with pytest.raises(CallError):
         classify_builtin("reboot", {})
