@@ -26,7 +26,7 @@ from tests.contract.demands import Demands
 from tests.contract.rig import ALL_LAYERS, CANARY, NOBODY
 from tests.real.components import worker
 from tests.real.haproxy import HAProxy, haproxy
-from tests.real.process import end_supervisors
+from tests.real.process import end_supervisors, processes
 from tests.real.web import web
 from tests.waiting import until
 from uici.model.base import JsonObject
@@ -124,7 +124,7 @@ def sleepers(diagnostic: str) -> list[int]:
     """Processes that a diagnostic of `diagnostics` started and that live."""
     return [
         process.pid
-        for process in psutil.process_iter(["cmdline", "status"])
+        for process in processes("cmdline", "status")
         if SLEEPS[diagnostic] in (process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 

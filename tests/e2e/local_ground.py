@@ -15,7 +15,7 @@ import psutil
 
 from tests.e2e.server import Server, write_site
 from tests.real.components import worker
-from tests.real.process import end_supervisors
+from tests.real.process import end_supervisors, processes
 from tests.waiting import until
 from uici.model.base import JsonObject
 
@@ -41,7 +41,7 @@ class LocalGround:
     def process(self, target: str) -> psutil.Process | None:
         """The live process of a target."""
         command = self.targets[target]["bindings"][ENVIRONMENT]["command"]
-        for process in psutil.process_iter(["cmdline", "status"]):
+        for process in processes("cmdline", "status"):
             if process.info["cmdline"] == command and process.info["status"] != psutil.STATUS_ZOMBIE:
                 return process
         return None

@@ -70,16 +70,23 @@ def _wait_ready(process: subprocess.Popen[bytes], ready_url: str, log: Path) -> 
     raise ServerStartError(f"{ready_url} not ready within {START_SECONDS:g} s ({last}):\n{tail(log)}")
 
 
+def processes(*attributes: str) -> Iterator[psutil.Process]:
+    """All processes as they are now, with `info` of these attributes.
+
+    psutil remembers a process by its id, and would not kill another one that has the id by now.
+    """
+    psutil.process_iter.cache_clear()
+    return psutil.process_iter(attributes)
+
+
 def end_supervisors(folder: Path) -> None:
     """Kill every supervisord whose configuration lies below `folder`, and all that it runs.
 
     Services outlive UICI on purpose; the tests do not. Found by its command line, since one that is just starting
     again has no file with its process id.
     """
-    # What it remembers of an id that has become another's would not be killed: that is taken for a process of its own.
-    psutil.process_iter.cache_clear()
     family: list[psutil.Process] = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in processes("cmdline"):
         words = process.info["cmdline"] or ()
         if any(word.startswith(f"{folder}/") and word.endswith("/supervisord.conf") for word in words):
             with contextlib.suppress(psutil.NoSuchProcess):
