@@ -74,4 +74,4 @@ def test_a_failed_canary_is_taken_back_once_by_uici_which_says_why(tmp_path: Pat
                 (incident,) = ground.uici.get("/incidents")["incidents"]
                 run = ground.uici.ended(incident["run"])
                 assert run["outcome"] == "healed", ground.uici.explain(run["id"])
-                assert [call["name"] for call in run["calls"]] == ["traffic.set"]
+                assert [call["call"] for call in run["calls"]] == ["traffic.set"]
