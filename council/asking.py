@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+import uuid
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -108,11 +110,6 @@ class Usage:
         read, written = (count if isinstance(count, int) and count >= 0 else None for count in counts)
         return cls(read, written)
 
-    @property
-    def known(self) -> bool:
-        """Whether both numbers are there."""
-        return self.input_tokens is not None and self.output_tokens is not None
-
 
 @dataclass(slots=True)
 class Answer:
@@ -187,6 +184,30 @@ def has_content(chunk: JsonObject) -> bool:
         if any(value for name, value in delta.items() if name != "role"):
             return True
     return False
+
+
+async def as_chunks(ask: Ask, answer: Answer) -> Chunks:
+    """A whole answer as the chunks that a stream would have had."""
+    document = answer.document
+    head = {
+        "id": document.get("id") or f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion.chunk" if ask.kind == "chat" else "text_completion",
+        "created": document.get("created") or int(time.time()),
+        "model": document.get("model") or ask.route,
+    }
+    for choice in document["choices"]:
+        index, reason = choice.get("index", 0), choice.get("finish_reason") or "stop"
+        if ask.kind == "chat":
+            message = choice["message"]
+            # A stream numbers the calls of tools, since their arguments may come in pieces.
+            calls = [{"index": number, **call} for number, call in enumerate(message.get("tool_calls") or ())]
+            delta = {**message, **({"tool_calls": calls} if calls else {})}
+            yield {**head, "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
+            yield {**head, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
+        else:
+            yield {**head, "choices": [{"index": index, "text": choice.get("text", ""), "finish_reason": reason}]}
+    if document.get("usage"):
+        yield {**head, "choices": [], "usage": document["usage"]}
 
 
 def _texts(content: JsonValue) -> Iterable[str]:

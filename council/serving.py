@@ -39,31 +39,26 @@ _log = structlog.get_logger(__name__)
 _KEY_BYTES = 32
 
 
-def state_folder(settings: AgentsFile, folder: Path | None) -> Path:
-    """Where the state lies: relative to the configuration's folder, else to the current one."""
-    return ((folder or Path.cwd()) / settings.state).parent
-
-
 def key_file(settings: AgentsFile, folder: Path | None) -> Path:
     """Where the key lies that is made when none is configured."""
-    return state_folder(settings, folder) / "council.key"
+    return _place(settings.state, folder).with_name("council.key")
 
 
 def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
     """The application. Raises Problem for a secret that cannot be had, OSError for a state that cannot be written."""
-    purse = Purse(Ledger((folder or Path.cwd()) / settings.state, settings.budget))
+    purse = Purse(Ledger(_place(settings.state, folder), settings.budget))
     language = Language(settings.memory.language, settings.memory.empty_words, settings.memory.kinds)
-    facts = Facts((folder or Path.cwd()) / settings.memory.state, settings.memory, language)
+    facts = Facts(_place(settings.memory.state, folder), settings.memory, language)
     backends = {name: _backend(name, settings, facts, language) for name in settings.backends}
     members = {
         name: Member(backend, Breaker(settings.backends[name].breaker), settings.backends[name].price)
         for name, backend in backends.items()
     }
-    outcomes = Outcomes((folder or Path.cwd()) / settings.state)
+    outcomes = Outcomes(_place(settings.state, folder))
     judge = LearnedJudge(outcomes, settings.learning)
     for stage in {stage.name for route in settings.routes.values() for stage in route.stages}:
         judge.learn(stage)
-    weights = Weights((folder or Path.cwd()) / settings.state)
+    weights = Weights(_place(settings.state, folder))
     canary = Canary(settings.canary, weights) if settings.canary is not None else None
     if canary is not None:
         members[canary.settings.main].samples = canary.main
@@ -118,6 +113,11 @@ def serve(settings: AgentsFile, folder: Path | None, *, listen: str | None = Non
         server_header=False,
         timeout_graceful_shutdown=int(settings.service.shutdown_seconds),
     )
+
+
+def _place(file: str, folder: Path | None) -> Path:
+    """Where a file of the state lies: relative to the configuration's folder, else to the current one."""
+    return (folder or Path.cwd()) / file
 
 
 def _backend(name: str, settings: AgentsFile, facts: Facts, language: Language) -> Backend:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -14,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from council.asking import Answer, Ask, BackendError, Chunks
+from council.asking import Answer, Ask, BackendError, as_chunks
 from council.errors import RefusalError
 from council.routing.cascade import Outcome, Tried
 from uici.model.base import JsonObject
@@ -112,7 +110,7 @@ class EventStream(Response):
 
 async def events_of(ask: Ask, outcome: Outcome) -> AsyncGenerator[bytes, None]:
     """The events of a stream. A failure becomes one event with an error; neither an answer nor `[DONE]` follows it."""
-    chunks = _as_chunks(ask, outcome.given) if isinstance(outcome.given, Answer) else outcome.given
+    chunks = as_chunks(ask, outcome.given) if isinstance(outcome.given, Answer) else outcome.given
     wants_usage = bool((ask.body.get("stream_options") or {}).get("include_usage"))
     ended: set[int] = set()
     held: list[JsonObject] = []
@@ -141,30 +139,6 @@ async def events_of(ask: Ask, outcome: Outcome) -> AsyncGenerator[bytes, None]:
 
 def _event(document: JsonObject) -> bytes:
     return b"data: " + to_json(document) + b"\n\n"
-
-
-async def _as_chunks(ask: Ask, answer: Answer) -> Chunks:
-    """A whole answer as the chunks that a stream would have had."""
-    document = answer.document
-    head = {
-        "id": document.get("id") or f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion.chunk" if ask.kind == "chat" else "text_completion",
-        "created": document.get("created") or int(time.time()),
-        "model": document.get("model") or ask.route,
-    }
-    for choice in document["choices"]:
-        index, reason = choice.get("index", 0), choice.get("finish_reason") or "stop"
-        if ask.kind == "chat":
-            message = choice["message"]
-            # A stream numbers the calls of tools, since their arguments may come in pieces.
-            calls = [{"index": number, **call} for number, call in enumerate(message.get("tool_calls") or ())]
-            delta = {**message, **({"tool_calls": calls} if calls else {})}
-            yield {**head, "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
-            yield {**head, "choices": [{"index": index, "delta": {}, "finish_reason": reason}]}
-        else:
-            yield {**head, "choices": [{"index": index, "text": choice.get("text", ""), "finish_reason": reason}]}
-    if document.get("usage"):
-        yield {**head, "choices": [], "usage": document["usage"]}
 
 
 async def _left(receive: Receive) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -36,7 +35,6 @@ from council.routing.cascade import Cascade, Outcome
 from council.settings import AgentsFile
 from uici.model.base import JsonObject
 
-_log = structlog.get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 _CLIENT_LEFT = 499
 """What nginx writes down of clients that did not wait; nobody receives it."""

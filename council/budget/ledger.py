@@ -7,7 +7,6 @@ the backend never said, counts as spent at its worst: money that may have been s
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 import uuid
@@ -18,10 +17,10 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 
 from council.settings import Budget, Price
+from council.state import immediate, opened
 
 _NANO = Decimal(1_000_000_000)
 """Counted in whole thousand-millionths of a dollar: sums of fractions would not come out even."""
-_BUSY_SECONDS = 10.0
 _KEPT_DAYS = 92
 _TABLES = """
 CREATE TABLE IF NOT EXISTS spending (
@@ -83,13 +82,7 @@ class Ledger:
         self._budget = budget
         self._clock = clock
         self._lock = threading.Lock()
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._db = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        file.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        # A reservation that a power cut forgets would be money given out twice.
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_TABLES)
+        self._db = opened(file, _TABLES)
 
     def reserve(self, route: str, tenant: str, pool: str, amount: int) -> Reservation | Exhausted:
         """Hold `amount`, if each limit that applies has so much left. `pool` tells main and canary apart.
@@ -98,7 +91,7 @@ class Ledger:
         """
         now = self._clock()
         day = _day(now)
-        with self._lock, _Immediate(self._db):
+        with self._lock, immediate(self._db):
             self._lapse(now)
             for name, limit, chosen in self._limits(route, tenant, pool):
                 left = _nano(limit) - self._held(day, chosen)
@@ -113,7 +106,7 @@ class Ledger:
 
     def settle(self, reservation: Reservation, amount: int | None) -> None:
         """End a reservation with what was spent, however much; None where nobody can say, which counts as all of it."""
-        with self._lock, _Immediate(self._db):
+        with self._lock, immediate(self._db):
             # One that has lapsed was counted already.
             row = self._db.execute(
                 "DELETE FROM reservations WHERE id = ? RETURNING day, route, tenant, pool, amount", (reservation.id,)
@@ -126,7 +119,7 @@ class Ledger:
         """What was spent on a day (UTC, `YYYY-MM-DD`; today), by route, tenant and pool."""
         now = self._clock()
         day = day or _day(now)
-        with self._lock, _Immediate(self._db):
+        with self._lock, immediate(self._db):
             self._lapse(now)
             rows = self._db.execute(
                 "SELECT route, tenant, pool, sum(requests), sum(spent), sum(at_worst), sum(held) FROM ("
@@ -180,19 +173,6 @@ class Ledger:
             " requests = requests + 1, spent = spent + excluded.spent, at_worst = at_worst + excluded.at_worst",
             (*place, spent, at_worst),
         )
-
-
-class _Immediate:
-    """A transaction that is the only writer from its first statement on."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
 def _nano(amount: Decimal) -> int:

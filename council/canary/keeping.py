@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-_BUSY_SECONDS = 10.0
+from council.state import immediate, opened
+
 _TABLE = """
 CREATE TABLE IF NOT EXISTS canary (
   number INTEGER PRIMARY KEY AUTOINCREMENT, weight REAL NOT NULL, set_at REAL NOT NULL, set_by TEXT NOT NULL,
@@ -39,10 +39,7 @@ class Weights:
     def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_TABLE)
+        self._db = opened(file, _TABLE)
 
     def now(self) -> Setting:
         """What is in force."""
@@ -58,28 +55,19 @@ class Weights:
 
     def put(self, weight: float, actor: str, because: str) -> tuple[Setting, bool]:
         """Set the weight. The setting, and whether it is a new one: the same weight again changes nothing."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                row = self._db.execute(
-                    "SELECT number, weight, set_at, set_by, because FROM canary ORDER BY number DESC LIMIT 1"
-                ).fetchone()
-                known = Setting(*row) if row else _NONE
-                if known.weight != weight:
-                    now = self._clock()
-                    number = self._db.execute(
-                        "INSERT INTO canary (weight, set_at, set_by, because) VALUES (?, ?, ?, ?)",
-                        (weight, now, actor, because),
-                    ).lastrowid
-                    known = Setting(number or 0, weight, now, actor, because)
-                    fresh = True
-                else:
-                    fresh = False
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-        return known, fresh
+        with self._lock, immediate(self._db):
+            row = self._db.execute(
+                "SELECT number, weight, set_at, set_by, because FROM canary ORDER BY number DESC LIMIT 1"
+            ).fetchone()
+            known = Setting(*row) if row else _NONE
+            if known.weight == weight:
+                return known, False
+            now = self._clock()
+            number = self._db.execute(
+                "INSERT INTO canary (weight, set_at, set_by, because) VALUES (?, ?, ?, ?)",
+                (weight, now, actor, because),
+            ).lastrowid
+            return Setting(number or 0, weight, now, actor, because), True
 
     def close(self) -> None:
         """Close the file."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections import OrderedDict
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from council.learning.calibrating import Outcome
+from council.state import opened
 
-_BUSY_SECONDS = 10.0
 _MOST_RECENT = 10_000
 """Answers of which is remembered what they were, until somebody judges them."""
 _TABLE = """
@@ -42,9 +41,7 @@ class Outcomes:
         self._clock = clock
         self._lock = threading.Lock()
         self._recent: OrderedDict[str, Given] = OrderedDict()
-        self._db = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.executescript(_TABLE)
+        self._db = opened(file, _TABLE)
 
     def gave(self, answer: str, given: Given) -> None:
         """Remember an answer for as long as it is among the last ones."""

@@ -18,10 +18,10 @@ import structlog
 
 from council.memory.texts import Language
 from council.settings import MemorySettings
+from council.state import immediate, opened
 from uici.model.patterns import pattern
 
 _log = structlog.get_logger(__name__)
-_BUSY_SECONDS = 10.0
 _DAY_SECONDS = 86_400.0
 _CANDIDATES = 8
 _TABLES = """
@@ -74,14 +74,8 @@ class Facts:
         self._closed = False
         self._counts: dict[str, int] = {}
         """Kept facts of each tenant that told something."""
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._db = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        file.chmod(0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        # A commit is on the disk when the window says so, not when the system finds time.
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._db = opened(file, _TABLES)
         self._db.execute("PRAGMA secure_delete=ON")
-        self._db.executescript(_TABLES)
         self._writer = threading.Thread(target=self._write_behind, name="facts", daemon=True)
         self._writer.start()
 
@@ -154,16 +148,15 @@ class Facts:
         """Delete one fact, a session's, or all of a tenant, archived ones too, everywhere. How many there were."""
         with self._lock:
             self.flush()
-            self._db.execute("BEGIN IMMEDIATE")
-            rows = self._db.execute(
-                "DELETE FROM facts WHERE tenant = ? AND (? IS NULL OR id = ?) AND (? IS NULL OR session = ?)"
-                " RETURNING number",
-                (tenant, fact, fact, session, session),
-            ).fetchall()
-            self._db.executemany("DELETE FROM fact_index WHERE rowid = ?", rows)
-            # Else the index would keep the words until it is merged some day.
-            self._db.execute("INSERT INTO fact_index (fact_index) VALUES ('optimize')")
-            self._db.execute("COMMIT")
+            with immediate(self._db):
+                rows = self._db.execute(
+                    "DELETE FROM facts WHERE tenant = ? AND (? IS NULL OR id = ?) AND (? IS NULL OR session = ?)"
+                    " RETURNING number",
+                    (tenant, fact, fact, session, session),
+                ).fetchall()
+                self._db.executemany("DELETE FROM fact_index WHERE rowid = ?", rows)
+                # Else the index would keep the words until it is merged some day.
+                self._db.execute("INSERT INTO fact_index (fact_index) VALUES ('optimize')")
             self._counts.clear()
             # What was deleted is not left behind in the log beside the file.
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -184,8 +177,7 @@ class Facts:
         with self._lock:
             if not self._waiting:
                 return
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with immediate(self._db):
                 for digest, fact in self._waiting.items():
                     number = self._db.execute(
                         "INSERT INTO facts (id, tenant, session, text, digest, marked, told_at)"
@@ -195,10 +187,6 @@ class Facts:
                     if number is not None:
                         stems = " ".join(self._language.stems(fact.text))
                         self._db.execute("INSERT INTO fact_index (rowid, stems) VALUES (?, ?)", (*number, stems))
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
             self._waiting.clear()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 
-from council.asking import Answer, Ask, BackendError, Chunks, Usage
+from council.asking import Answer, Ask, BackendError, Chunks, Usage, as_chunks
 from council.memory.facts import SHARED, Facts
 from council.memory.texts import Language, Question, sentences
 from uici.model.base import JsonObject
@@ -45,8 +45,7 @@ class RecallBackend:
 
     async def stream(self, ask: Ask, body: JsonObject) -> Chunks:
         """The same answer as one piece."""
-        answer = await self.answer(ask, body)
-        return _pieces(answer.document, ask)
+        return as_chunks(ask, await self.answer(ask, body))
 
     async def embed(self, body: JsonObject) -> Answer:
         """It has none. Raises BackendError."""
@@ -85,14 +84,3 @@ def is_question(text: str) -> bool:
 
 
 _ASKING = frozenset("what who whom whose which when where why how is are was were do does did can could".split())
-
-
-async def _pieces(document: JsonObject, ask: Ask) -> Chunks:
-    (choice,) = document["choices"]
-    chat = ask.kind == "chat"
-    head = {name: document[name] for name in ("id", "created", "model")}
-    head["object"] = "chat.completion.chunk" if chat else "text_completion"
-    piece = {"delta": choice["message"]} if chat else {"text": choice["text"]}
-    yield {**head, "choices": [{"index": 0, **piece, "finish_reason": None}]}
-    yield {**head, "choices": [{"index": 0, **({"delta": {}} if chat else {"text": ""}), "finish_reason": "stop"}]}
-    yield {**head, "choices": [], "usage": document["usage"]}

@@ -10,10 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Protocol
-
-import structlog
 
 from council.asking import Answer, Ask, BackendError, Chunks
 from council.budget.purse import UNPRICED, UNREADABLE, BudgetError
@@ -23,8 +20,6 @@ from council.routing.pool import Paid, Pool
 from council.settings import Route, Stage
 from uici.model.base import JsonObject
 from uici.model.patterns import pattern
-
-_log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 1.0
 
@@ -75,11 +70,6 @@ class Outcome:
 
     tried: list[Tried]
     given: Answer | Chunks
-
-    @property
-    def spent(self) -> Decimal:
-        """What all stages cost together, in dollars."""
-        return sum((each.paid.cost for each in self.tried), Decimal(0))
 
 
 @dataclass(slots=True)
