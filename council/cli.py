@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -34,9 +33,7 @@ def check(config: Config = None) -> None:
     folder = config_directory(config)
     settings = _loaded(folder)
     kinds = sorted({backend.kind for backend in settings.backends.values()})
-    print(  # noqa: T201 # what the command is for
-        f"{FILE} is good: {len(settings.routes)} routes, {len(settings.backends)} backends ({', '.join(kinds)})"
-    )
+    typer.echo(f"{FILE} is good: {len(settings.routes)} routes, {len(settings.backends)} backends ({', '.join(kinds)})")
 
 
 @app.command("serve")
@@ -49,7 +46,7 @@ def serving(
     settings = _loaded(folder)
     try:
         if not settings.callers:
-            print(f"its key lies in {key_file(settings, folder)}", file=sys.stderr, flush=True)  # noqa: T201
+            typer.echo(f"its key lies in {key_file(settings, folder)}", err=True)
         serve(settings, folder, listen=listen)
     except Problem as problem:
         _leave(str(problem))
@@ -60,7 +57,7 @@ def serving(
 @app.command("schema")
 def schema() -> None:
     """Print the JSON Schema of agents.yml, for editors."""
-    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))  # noqa: T201
+    typer.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 
 
 def _loaded(folder: Path | None) -> AgentsFile:
@@ -68,12 +65,12 @@ def _loaded(folder: Path | None) -> AgentsFile:
         return load(folder)
     except CatalogueError as error:
         for diagnostic in error.diagnostics:
-            print(diagnostic, file=sys.stderr)  # noqa: T201
+            typer.echo(diagnostic, err=True)
         raise typer.Exit(_NO) from None
 
 
 def _leave(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201
+    typer.echo(message, err=True)
     raise typer.Exit(_USAGE)
 
 
