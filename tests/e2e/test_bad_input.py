@@ -70,6 +70,7 @@ HARMLESS: JsonObject = {
     "state": "ready",
     "table": "orders",
     "version": "1.0",
+    "weight": 5,
 }
 """A value for each parameter that some verb requires."""
 

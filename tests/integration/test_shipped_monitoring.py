@@ -72,7 +72,7 @@ def test_every_rule_about_services_has_a_strategy() -> None:
         assert found is not None, rule["alert"]
         taken[rule["alert"]] = found[0]
     assert taken["Watchdog"] == "heartbeat"
-    # About machines, clusters, databases and the monitoring itself, of which these rules say nothing.
+    # About machines, clusters, databases, canaries and the monitoring itself, of which these rules say nothing.
     others = {
         "cluster",
         "capacity",
@@ -82,6 +82,7 @@ def test_every_rule_about_services_has_a_strategy() -> None:
         "volume",
         "database_load",
         "monitoring_degraded",
+        "canary_failed",
     }
     passive = {"inhibitor", "information", "heartbeat_missing", "machine", "high_cpu"} | others
     assert set(taken.values()) == set(shipped.strategies) - passive
