@@ -16,9 +16,9 @@ from tests.chaos.history import AlertRow, Attempt, Held, History, IncidentRow, R
 from tests.real.postgres import Postgres
 
 _LOOK_SECONDS = 0.3
-# A run that was of a dead worker may have been taken up by one that died before it wrote so.
+# A run that was of a dead worker may have been taken up by one that did not come to write so: it died, or could not.
 _HELD = (
-    "SELECT r.id, r.state, CASE WHEN w.status = 'PENDING' THEN w.executor_id ELSE r.worker END, s.run_id IS NOT NULL "
+    "SELECT r.id, r.state, coalesce(w.executor_id, r.worker), s.run_id IS NOT NULL "
     "FROM runs r LEFT JOIN slots s ON s.run_id = r.id "
     "LEFT JOIN dbos.workflow_status w ON w.workflow_uuid = r.id || ':' || r.part "
     "WHERE r.state = 'active' OR s.run_id IS NOT NULL"
