@@ -26,6 +26,8 @@ from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
 from council.memory.recalling import RecallBackend
 from council.memory.texts import Language
+from council.monitors.collecting import Backends, Budgets, Calibrations, CanaryFigures
+from council.monitors.gpus import Gpus
 from council.monitors.metrics import Metrics
 from council.routing.breaker import Breaker
 from council.routing.cascade import Cascade
@@ -46,7 +48,8 @@ def key_file(settings: AgentsFile, folder: Path | None) -> Path:
 
 def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
     """The application. Raises Problem for a secret that cannot be had, OSError for a state that cannot be written."""
-    purse = Purse(Ledger(_place(settings.state, folder), settings.budget))
+    ledger = Ledger(_place(settings.state, folder), settings.budget)
+    purse = Purse(ledger)
     language = Language(settings.memory.language, settings.memory.empty_words, settings.memory.kinds)
     facts = Facts(_place(settings.memory.state, folder), settings.memory, language)
     backends = {name: _backend(name, settings, facts, language) for name in settings.backends}
@@ -70,6 +73,10 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
         cascades[name] = Cascade(route, pools, judge, tells_logprobs=lambda stage: _tells_logprobs(stage, settings))
     embedder = backends[settings.embeddings] if settings.embeddings is not None else None
     door = _door(settings, folder)
+    metrics = Metrics()
+    metrics.watch(Calibrations(judge), Budgets(ledger, settings.budget), Backends(members), Gpus())
+    if canary is not None:
+        metrics.watch(CanaryFigures(canary))
     app = Api(
         settings,
         door,
@@ -77,7 +84,7 @@ def make_app(settings: AgentsFile, folder: Path | None) -> Starlette:
         embedder,
         facts,
         Feedback(outcomes, judge, keeps_questions=settings.learning.keeps_questions),
-        Metrics(),
+        metrics,
         None if canary is None else CanaryRoutes(settings, door, canary, *_sides(canary, members, purse)),
     ).app()
     telling = _telling(canary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -57,7 +58,7 @@ class Api:
         self._canary = canary
         self._remembering = Remembering(settings, door, cascades, facts)
         self._feedback = feedback
-        metrics.watch(facts, feedback.judge)
+        metrics.follow(facts_waiting=lambda: facts.waiting, requests_in_flight=lambda: self._busy)
         self._settings = settings
         self._door = door
         self._cascades = cascades
@@ -140,7 +141,7 @@ class Api:
     async def figures(self, request: Request) -> Response:
         """`GET /metrics`, as Prometheus reads it."""
         self._door.visitor(request)
-        content, kind = self._metrics.exposition()
+        content, kind = await asyncio.to_thread(self._metrics.exposition)
         return Response(content, media_type=None, headers={**HEADERS, "content-type": kind})
 
     def _model(self, name: str) -> JsonObject:

@@ -24,7 +24,7 @@ class Feedback:
     def __init__(self, outcomes: Outcomes, judge: LearnedJudge, *, keeps_questions: bool) -> None:
         self._outcomes = outcomes
         self._keeps_questions = keeps_questions
-        self.judge = judge
+        self._judge = judge
 
     def gave(self, ask: Ask, answer: Answer, tried: list[Tried]) -> None:
         """Note an answer that may be judged: one whose stage said how sure it is."""
@@ -45,6 +45,6 @@ class Feedback:
             raise RefusalError(
                 404, "no_such_answer", f"no answer {answer!r:.100} that a stage was sure of was given to you lately"
             ) from None
-        if self.judge.told(stage):
-            await asyncio.to_thread(self.judge.learn, stage)
+        if self._judge.told(stage):
+            await asyncio.to_thread(self._judge.learn, stage)
         return json_response({"stage": stage, "right": right})

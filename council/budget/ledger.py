@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,6 +84,7 @@ class Ledger:
         self._clock = clock
         self._lock = threading.Lock()
         self._db = opened(file, _TABLES)
+        self._refusals: Counter[str] = Counter()
 
     def reserve(self, route: str, tenant: str, pool: str, amount: int) -> Reservation | Exhausted:
         """Hold `amount`, if each limit that applies has so much left. `pool` tells main and canary apart.
@@ -96,6 +98,7 @@ class Ledger:
             for name, limit, chosen in self._limits(route, tenant, pool):
                 left = _nano(limit) - self._held(day, chosen)
                 if amount > left:
+                    self._refusals[name] += 1
                     return Exhausted(name, dollars(max(0, left)))
             reservation = Reservation(uuid.uuid4().hex, amount)
             self._db.execute(
@@ -132,6 +135,11 @@ class Ledger:
             (route, tenant, pool): Spending(requests, dollars(spent), dollars(at_worst), dollars(held))
             for route, tenant, pool, requests, spent, at_worst, held in rows
         }
+
+    def refusals(self) -> Mapping[str, int]:
+        """How often each limit had too little left, since this process began."""
+        with self._lock:
+            return dict(self._refusals)
 
     def close(self) -> None:
         """Close the file."""

@@ -33,6 +33,16 @@ class Canary:
         self._looked_at = float("-inf")
         self._take(weights.now())
 
+    @property
+    def weight(self) -> float:
+        """The share of requests that the canary should get, as this process knows it."""
+        return self._split.weight
+
+    @property
+    def share(self) -> float | None:
+        """The share that it got since its weight was set; None before any request."""
+        return self._split.measured
+
     def is_canarys(self, backend: str, tenant: str, session: str | None) -> bool:
         """Whether the next request that would go to `backend` goes to the canary in its place."""
         if backend != self.settings.main or not self._split.weight:

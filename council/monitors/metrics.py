@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.registry import Collector
 
-from council.learning.judging import LearnedJudge
-from council.memory.facts import Facts
+from council.asking import Answer
 from council.routing.cascade import Outcome
 
+# Rules compare with 2 and 30 seconds: infrastructure/monitoring/prometheus/council.rules.yml.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-
-
-class _Calibrations(Collector):
-    """How far off each stage's calibration was on outcomes that it had not seen; absent before there is one."""
-
-    def __init__(self, judge: LearnedJudge) -> None:
-        self._judge = judge
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One figure for each stage that is calibrated."""
-        errors = GaugeMetricFamily(
-            "council_calibration_error", "Expected calibration error over held-out outcomes.", labels=["stage"]
-        )
-        for stage, fit in self._judge.fits.items():
-            errors.add_metric([stage], fit.error)
-        yield errors
 
 
 class Metrics:
@@ -36,6 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._requests = Counter(
             "council_requests", "Requests by route and how they ended.", ("route", "result"), registry=self.registry
         )
@@ -44,6 +36,19 @@ class Metrics:
             "From a request to its answer, or to the first content of its stream.",
             ("route",),
             buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._first = Histogram(
+            "council_first_content_seconds",
+            "From a request to the first content of a stream that is passed on as it comes.",
+            ("route",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._broken = Counter(
+            "council_streams_broken",
+            "Streams that a backend broke off after their first content.",
+            ("route", "stage"),
             registry=self.registry,
         )
         self._stages = Counter(
@@ -65,11 +70,18 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, facts: Facts, judge: LearnedJudge) -> None:
-        """Show what others know of themselves: facts that wait, and how far off each calibration is."""
-        self.registry.register(_Calibrations(judge))
-        waiting = Gauge("council_facts_waiting", "Facts that are not on the disk yet.", registry=self.registry)
-        waiting.set_function(lambda: facts.waiting)
+    def watch(self, *collectors: Collector) -> None:
+        """Show what others know of themselves whenever somebody asks."""
+        for collector in collectors:
+            self.registry.register(collector)
+
+    def follow(self, *, facts_waiting: Callable[[], float], requests_in_flight: Callable[[], float]) -> None:
+        """Show two figures that change all the time."""
+        for name, text, now in (
+            ("council_facts_waiting", "Facts that are not on the disk yet.", facts_waiting),
+            ("council_requests_in_flight", "Requests that are being answered, streams included.", requests_in_flight),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(now)
 
     def refused(self, route: str, code: str) -> None:
         """A request without an answer."""
@@ -82,9 +94,13 @@ class Metrics:
 
     def told(self, route: str, outcome: Outcome) -> None:
         """What each stage did for an answer that has ended."""
+        if not isinstance(outcome.given, Answer):
+            self._first.labels(route).observe(sum(tried.seconds for tried in outcome.tried))
         for tried in outcome.tried:
             result = "accepted" if tried.accepted else "discarded" if tried.backend else "left_out"
             self._stages.labels(route, tried.stage, result).inc()
+            if tried.paid.broke:
+                self._broken.labels(route, tried.stage).inc()
             if tried.paid.cost:
                 self._cost.labels(route, tried.stage).inc(float(tried.paid.cost))
             usage = tried.paid.usage
@@ -93,5 +109,5 @@ class Metrics:
                 self._tokens.labels(route, tried.stage, "output").inc(usage.output_tokens or 0)
 
     def exposition(self) -> tuple[bytes, str]:
-        """All figures as Prometheus reads them, and their media type."""
+        """All figures as Prometheus reads them, and their media type. Blocks: the ledger and the GPUs are asked."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST

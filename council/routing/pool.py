@@ -52,6 +52,8 @@ class Paid:
 
     usage: Usage | None = None
     cost: Decimal = Decimal(0)
+    broke: bool = False
+    """Whether it is a stream that its backend broke off."""
 
 
 class Pool:
@@ -92,7 +94,6 @@ class Pool:
 
     async def _counted(self, won: Won[Chunks], paid: Paid) -> Chunks:
         """The chunks; at their end, however they end, what they cost is settled."""
-        broke = False
         try:
             async for chunk in won.given:
                 if chunk.get("usage"):
@@ -101,12 +102,12 @@ class Pool:
         except BackendError as error:
             if error.faulty:
                 won.member.breaker.failed()
-                broke = True
+                paid.broke = True
             raise
         finally:
             paid.cost = self._purse.settle(won.reservation, won.member.price, paid.usage)
             if won.member.samples is not None:
-                if broke:
+                if paid.broke:
                     won.member.samples.failed()
                 else:
                     won.member.samples.answered(won.seconds, paid.cost)
