@@ -85,6 +85,12 @@ CHOICES: dict[str, list[str]] = {
     "environments.yml": ["environments: {docker: null}\n", "environments: {cluster: {platform: kubernetes}}\n"],
     "targets.yml": ["targets: {t: {bindings: {local: {program: p, command: [a]}}}}\n", "targets: {t: {}}\n"],
     "targts.yml": ["targets: {}\n"],
+    "guides/mine.md": [
+        "---\ntitle: Mine\n---\nRead this.\n",
+        "---\ntitle: Mine\nfindings: [f]\nstrategies: [s]\ntargets: [t]\n---\nRead that.\n",
+        "---\n",
+        "",
+    ],
 }
 CHANGES = st.lists(
     st.sampled_from(sorted(CHOICES)).flatmap(
@@ -127,6 +133,7 @@ def test_loading_again_is_loading_everything(rounds: list[list[tuple[str, str | 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "operations").mkdir()
+        (folder / "guides").mkdir()
         catalogue, prover = Catalogue(Tree(folder), executors=EXECUTORS), VerbProver(EXECUTORS)
         assert again(catalogue) == all_of(folder)
         for changes in rounds:

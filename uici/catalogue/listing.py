@@ -40,6 +40,7 @@ def counted(site: Site) -> str:
         "operation": len(site.operations),
         "strategy": len(site.strategies),
         "finding": len(site.findings),
+        "guide": len(site.guides),
         "verb test": sum(len(tests) for tests in site.verb_tests.values()),
     }
     return ", ".join(f"{count} {one if count == 1 else _plural(one)}" for one, count in counts.items())

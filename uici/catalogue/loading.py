@@ -18,6 +18,7 @@ from uici.catalogue.diagnostics import CatalogueError, Diagnostic, Report
 from uici.catalogue.documents import Documents
 from uici.catalogue.draft import Draft, Lookup, Verb, covered
 from uici.catalogue.following import differing
+from uici.catalogue.guides import Guides
 from uici.catalogue.operation_checks import check_among_others, named_operations, same_to_others
 from uici.catalogue.place_checks import AUTO
 from uici.catalogue.reading import is_readable
@@ -59,6 +60,7 @@ class Catalogue:
         self._covered: Set[str] = frozenset()
         self._executors = executors
         self._documents = Documents(tree.directory, executors)
+        self._guides = Guides(tree)
         self._draft: Draft | None = None
         self._tabled: dict[str, Translations] = {}
         self._table: dict[str, Verb] = {}
@@ -153,6 +155,7 @@ class Catalogue:
         for problems in self._unsound.values():
             report.extend(problems)
         report.extend(self._rule_problems)
+        guides = self._guides.load(look.guides, draft, report)
         default, because = _default_environment(draft, report)
         if report:
             raise CatalogueError(report)
@@ -170,6 +173,7 @@ class Catalogue:
             strategies=draft.strategies,
             policies=draft.policies,
             verb_tests=tests,
+            guides=guides,
         )
 
     def _read_tables(self, draft: Draft) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 VARIABLE = "UICI_CONFIG_DIR"
 """Environment variable that names the site's configuration folder."""
 
+GUIDES = "guides"
+"""The folder of the guides, in a site's configuration as in what ships."""
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 

@@ -13,6 +13,7 @@ from uici.catalogue.overlaying import FILES, REMOVABLE
 from uici.model.base import JsonObject
 from uici.model.condition import TESTS
 from uici.model.errors import Problem, ProblemKind, did_you_mean
+from uici.model.guide import GuideHead
 from uici.model.settings import PlatformFile
 from uici.model.site import (
     EnvironmentsFile,
@@ -26,6 +27,7 @@ from uici.model.site import (
 )
 
 VERB_FILE = "operations/<verb>.yml"
+GUIDE_FILE = "guides/<name>.md"
 
 MODELS: Mapping[str, type[BaseModel]] = {
     "platform.yml": PlatformFile,
@@ -37,6 +39,7 @@ MODELS: Mapping[str, type[BaseModel]] = {
     "strategies.yml": StrategiesFile,
     "policies.yml": PoliciesFile,
     VERB_FILE: VerbFile,
+    GUIDE_FILE: GuideHead,
 }
 
 _NULL: Final[JsonObject] = {"type": "null"}
@@ -84,7 +87,8 @@ def schema_files() -> dict[str, str]:
 
 def schema_file_name(file_name: str) -> str:
     """The name of the file that holds the schema of the configuration file `file_name`."""
-    return "verb.schema.json" if file_name == VERB_FILE else file_name.removesuffix(".yml") + ".schema.json"
+    of_folders = {VERB_FILE: "verb", GUIDE_FILE: "guide"}
+    return of_folders.get(file_name, file_name.removesuffix(".yml")) + ".schema.json"
 
 
 def write_schemas(directory: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from uici.catalogue.following import differing
-from uici.catalogue.locations import shipped_config, shipped_operations, site_operations
+from uici.catalogue.locations import GUIDES, shipped_config, shipped_operations, site_operations
 from uici.catalogue.overlaying import FILES
 
 Stamp: TypeAlias = tuple[int, int, int, int]
@@ -28,10 +28,13 @@ class Look:
     """The shipped files and all YAML of the site's folder: a name that is nearly right is a problem, too."""
     verbs: Mapping[str, Stamp]
     """One file for each added verb, in the order in which they count."""
+    guides: Mapping[str, Stamp]
+    """One file for each guide."""
 
     def __iter__(self) -> Iterator[tuple[str, Stamp]]:
         yield from self.documents.items()
         yield from self.verbs.items()
+        yield from self.guides.items()
 
 
 class Tree:
@@ -57,17 +60,31 @@ class Tree:
             verbs.update(self._of_folder(folder, (".yml",)))
         known = {os.path.realpath(path) for path in verbs} if self._more else ()
         verbs.update({str(path): _stamp(str(path)) for path in self._more if os.path.realpath(path) not in known})
-        return Look(documents, verbs)
+        guides: dict[str, Stamp] = {}
+        for folder in self.guide_folders():
+            guides.update(self._of_folder(folder, (".md",)))
+        return Look(documents, verbs, guides)
 
     def verb_folders(self) -> tuple[Path, ...]:
         """The folders that hold verbs: the shipped one, then the site's."""
         own = site_operations(self.directory) if self.directory is not None else ()
         return (shipped_operations(), *own)
 
+    def guide_folders(self) -> tuple[Path, ...]:
+        """The folders that hold guides: the shipped one, then the site's where it has one."""
+        shipped = shipped_config() / GUIDES
+        own = self.directory / GUIDES if self.directory is not None else shipped
+        # Also what is no folder, or may not be looked at: loading says so.
+        return (shipped, own) if os.path.lexists(own) and own.resolve() != shipped.resolve() else (shipped,)
+
+    def is_own(self, guide: str) -> bool:
+        """Whether this file of a guide is the site's, not one that ships."""
+        return os.path.dirname(guide) != str(shipped_config() / GUIDES)
+
     def digest(self, look: Look) -> str:
         """Content hash of all files of `look`: their paths and what they hold. Reads only what changed since."""
         total = hashlib.sha256()
-        for number, stamps in enumerate((look.documents, look.verbs)):
+        for number, stamps in enumerate((look.documents, look.verbs, look.guides)):
             former, hashes = self._hashed.get(number, ({}, {}))
             changed = differing(stamps, former)
             if changed is None:

@@ -84,6 +84,7 @@ def check(context: typer.Context, config: ConfigOption = None) -> None:
         "operations": len(site.operations),
         "strategies": len(site.strategies),
         "findings": len(site.findings),
+        "guides": len(site.guides),
         "verb tests": sum(len(tests) for tests in site.verb_tests.values()),
     }
     options.show(summary, lambda out, _: out.print(f"{which_configuration(folder)} is good: {counted(site)}"))

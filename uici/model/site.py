@@ -6,6 +6,7 @@ in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from uici.model.alert import HEARTBEAT_MISSING, Alert
 from uici.model.base import Frozen, JsonObject
 from uici.model.condition import Condition
+from uici.model.guide import Guide, relevant
 from uici.model.learning import LearningPolicy, Prior
 from uici.model.matching import Matcher, all_match
 from uici.model.operation import NAME, REFERENCE, Operation, OperationBody, Translation
@@ -337,6 +339,7 @@ class Site(Frozen):
     strategies: dict[str, Strategy]
     policies: PoliciesFile
     verb_tests: dict[str, tuple[VerbTest, ...]] = Field(default_factory=dict)
+    guides: dict[str, Guide] = Field(default_factory=dict)
 
     def strategy_for(self, alert: Alert) -> tuple[str, Strategy] | None:
         """The first strategy whose matchers all match the alert's labels, with its name; None when there is none.
@@ -349,6 +352,16 @@ class Site(Frozen):
             if all_match(strategy.match, alert.labels):
                 return name, strategy
         return None
+
+    def guides_for(
+        self,
+        labels: Iterable[Mapping[str, str]] = (),
+        findings: Iterable[str] = (),
+        target: str | None = None,
+        strategy: str | None = None,
+    ) -> tuple[Guide, ...]:
+        """The guides for an incident, the most fitting first: `labels` are its alerts', the rest what is known yet."""
+        return relevant(self.guides.values(), labels, findings, target, strategy)
 
     def autonomy_of(self, target: str, environment: str) -> Autonomy | None:
         """The lowest autonomy that target, environment and site declare; None when the site's own is missing."""

@@ -229,7 +229,7 @@ class Configuration:
 def differences(before: Site, now: Site) -> JsonObject:
     """What was added, removed and changed, by section; at most some names of each, with the count of all."""
     found: JsonObject = {}
-    for section in ("environments", "targets", "operations", "findings", "strategies"):
+    for section in ("environments", "targets", "operations", "findings", "strategies", "guides"):
         changed = _section(getattr(before, section), getattr(now, section))
         if changed:
             found[section] = changed

@@ -58,6 +58,7 @@ def part_of(site: Site, environment: str, strategy: str | None, operations: Iter
             "strategies": {strategy: chosen} if strategy is not None and chosen is not None else {},
             "policies": PoliciesFile(),
             "verb_tests": {},
+            "guides": {},
         }
     )
 
