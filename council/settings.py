@@ -215,7 +215,10 @@ class Told(Frozen):
 
     url: str = Field(pattern=r"^https?://[^\s@]+$")
     key: Secret | None = None
-    labels: dict[str, str] = Field(default_factory=dict, description="beside alertname and severity")
+    labels: dict[str, str] = Field(
+        default_factory=lambda: {"uici_target": "council-canary"},
+        description="beside alertname and severity: they lead to the target that stands for the canary",
+    )
     again_seconds: float = Field(default=5.0, gt=0, le=60)
 
 

@@ -56,19 +56,19 @@ class Budgets(Collector):
             yield from self._amounts(spending)
         yield readable
         refused = CounterMetricFamily(
-            "council_budget_refusals", "Requests for which a limit had too little left.", labels=["scope", "name"]
+            "council_budget_refusals", "Requests for which a limit had too little left.", labels=_LABELS
         )
-        for limit, count in self._ledger.refusals().items():
-            scope, _, name = limit.partition(" ")
-            refused.add_metric([scope, name], count)
+        refusals = self._ledger.refusals()
+        for scope, name, _ in self._limits:
+            # From 0 on: of a series that begins with 1 Prometheus knows no increase.
+            refused.add_metric([scope, name], refusals.get(f"{scope} {name}".rstrip(), 0))
         yield refused
 
     def _amounts(self, spending: Mapping[tuple[str, str, str], Spending]) -> Iterable[Metric]:
-        labels = ["scope", "name"]
-        limits = GaugeMetricFamily("council_budget_limit_usd", "US dollars that a day (UTC) may cost.", labels=labels)
-        spent = GaugeMetricFamily("council_budget_spent_usd", "US dollars that today cost so far.", labels=labels)
+        limits = GaugeMetricFamily("council_budget_limit_usd", "US dollars that a day (UTC) may cost.", labels=_LABELS)
+        spent = GaugeMetricFamily("council_budget_spent_usd", "US dollars that today cost so far.", labels=_LABELS)
         held = GaugeMetricFamily(
-            "council_budget_reserved_usd", "US dollars held for requests that are under way.", labels=labels
+            "council_budget_reserved_usd", "US dollars held for requests that are under way.", labels=_LABELS
         )
         for scope, name, limit in self._limits:
             chosen = [each for key, each in spending.items() if scope == "day" or key[_PLACES[scope]] == name]
@@ -114,6 +114,7 @@ class CanaryFigures(Collector):
             yield figure
 
 
+_LABELS = ["scope", "whose"]
 _PLACES = {"route": 0, "tenant": 1, "pool": 2}
 """Where the ledger's keys say it."""
 

@@ -57,13 +57,13 @@ def test_each_budget_shows_its_limit_and_what_is_gone_and_whom_it_turned_away(tm
         assert refused.status_code == 429
         limits = {("day", ""): 5, ("route", "council"): 4, ("tenant", "local"): 3, ("pool", "main"): 0.5}
         for (scope, name), limit in limits.items():
-            labels = f'{{name="{name}",scope="{scope}"}}'
+            labels = f'{{scope="{scope}",whose="{name}"}}'
             assert ground.figure("council_budget_limit_usd" + labels) == limit
             assert ground.figure("council_budget_spent_usd" + labels) == pytest.approx(0.3)
-        assert ground.figure('council_budget_limit_usd{name="canary",scope="pool"}') == 2
-        assert ground.figure('council_budget_spent_usd{name="canary",scope="pool"}') == 0
-        assert ground.figure('council_budget_refusals_total{name="main",scope="pool"}') == 1
-        assert 'council_budget_refusals_total{name="council"' not in shown(ground)
+        assert ground.figure('council_budget_limit_usd{scope="pool",whose="canary"}') == 2
+        assert ground.figure('council_budget_spent_usd{scope="pool",whose="canary"}') == 0
+        assert ground.figure('council_budget_refusals_total{scope="pool",whose="main"}') == 1
+        assert '\ncouncil_budget_refusals_total{scope="route",whose="council"} 0.0' in shown(ground)
 
 
 def test_a_ledger_that_cannot_be_read_is_said_and_takes_no_other_figure_away(tmp_path: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
 
+from council.monitors.metrics import BUCKETS, Metrics
+from tests.council.ground import council
 from tests.doubles.memory_executor import World
 from tests.integration.runs_rig import running, site
 from tests.real.components import REPOSITORY
@@ -20,6 +23,7 @@ from uici.catalogue.loading import load_site
 FOLDER = REPOSITORY / "infrastructure" / "monitoring"
 OWN = FOLDER / "prometheus" / "uici.rules.yml"
 SERVICES = FOLDER / "prometheus" / "services.rules.yml"
+COUNCIL = FOLDER / "prometheus" / "council.rules.yml"
 ROUTES = FOLDER / "alertmanager" / "alertmanager.yml"
 
 
@@ -43,8 +47,14 @@ def receivers(**labels: str) -> set[str]:
 
 @pytest.mark.component("prometheus")
 def test_the_rules_are_sound_and_pass_their_own_tests() -> None:
-    run("promtool", "check", "rules", OWN, SERVICES)
-    run("promtool", "test", "rules", "rules.test.yml", cwd=FOLDER / "prometheus")
+    run("promtool", "check", "rules", OWN, SERVICES, COUNCIL)
+    run("promtool", "test", "rules", "rules.test.yml", "council.test.yml", cwd=FOLDER / "prometheus")
+
+
+def test_every_rule_about_the_council_and_what_it_stands_on_fires_in_a_test() -> None:
+    tested = (FOLDER / "prometheus" / "council.test.yml").read_text()
+    for rule in rules(COUNCIL):
+        assert re.search(rf'alertname(: |="){rule["alert"]}\b', tested), rule["alert"]
 
 
 def test_the_rules_about_uici_ask_for_metrics_that_it_has(tmp_path: Path) -> None:
@@ -54,6 +64,43 @@ def test_the_rules_about_uici_ask_for_metrics_that_it_has(tmp_path: Path) -> Non
     asked = {name for rule in rules(OWN) for name in re.findall(r"\buici_\w+\b", rule["expr"])}
     assert asked
     assert asked <= exported
+
+
+def test_the_rules_about_the_council_ask_for_metrics_that_it_has() -> None:
+    shown = _council_metrics()
+    asked = {name for rule in rules(COUNCIL) for name in re.findall(r"\bcouncil_\w+\b", rule["expr"])}
+    # Those of a GPU are shown where there is one: tests/council/test_figures.py.
+    gpus = {name for name in asked if name.startswith("council_gpu_")}
+    assert gpus == {"council_gpu_utilization_ratio", "council_gpu_memory_total_bytes"}
+    assert asked - gpus
+    assert asked - gpus <= shown
+
+
+def test_a_quantile_is_compared_with_an_edge_of_its_histogram_that_is_not_the_last() -> None:
+    shipped = BUCKETS[:-1]
+    compared = set()
+    for rule in rules(COUNCIL):
+        for quantile in re.finditer(r"histogram_quantile\(", rule["expr"]):
+            found = re.search(r"\((council_\w+)_bucket\b.*?\)\s*>\s*([0-9.]+)$", rule["expr"][quantile.start() :])
+            assert found is not None, f"{rule['alert']}: of what, and compared with which number?"
+            assert float(found[2]) in shipped, f"{rule['alert']}: {found[2]} is none of {shipped}"
+            compared.add(found[1])
+    histograms = {family.name for family in Metrics().registry.collect() if family.type == "histogram"}
+    assert compared == histograms, "each histogram is there for a rule"
+
+
+def _council_metrics() -> set[str]:
+    """Every name that a council with a canary can show, with the suffixes of its kind."""
+    with TemporaryDirectory() as folder:
+        canary = {"main": "old", "backend": "new"}
+        with council(Path(folder), "old", "new", canary=canary) as ground:
+            text = ground.http().get("/metrics").text
+    kinds = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    return {
+        name + suffix
+        for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
+        for suffix in kinds.get(kind, ("",))
+    }
 
 
 def test_every_rule_about_uici_says_so() -> None:
@@ -67,12 +114,15 @@ def test_every_rule_about_uici_says_so() -> None:
 def test_every_rule_about_services_has_a_strategy() -> None:
     shipped = load_site(None, executors=discover_executors())
     taken = {}
-    for rule in rules(SERVICES):
+    for rule in [*rules(SERVICES), *rules(COUNCIL)]:
         found = shipped.strategy_for(alert(alertname=rule["alert"], **rule["labels"]))
         assert found is not None, rule["alert"]
         taken[rule["alert"]] = found[0]
     assert taken["Watchdog"] == "heartbeat"
-    # About machines, clusters, databases, canaries and the monitoring itself, of which these rules say nothing.
+    # Strategies that never raise a budget, move what is only in memory, or ask a GPU: people are told.
+    for name in ("council_budget", "council_memory_behind", "gpu_gone", "redis_memory"):
+        assert shipped.strategies[name].action == "escalate"
+    # About machines, clusters and databases, of which these rules say nothing.
     others = {
         "cluster",
         "capacity",
@@ -81,8 +131,6 @@ def test_every_rule_about_services_has_a_strategy() -> None:
         "batch_job",
         "volume",
         "database_load",
-        "monitoring_degraded",
-        "canary_failed",
     }
     passive = {"inhibitor", "information", "heartbeat_missing", "machine", "high_cpu"} | others
     assert set(taken.values()) == set(shipped.strategies) - passive
@@ -102,8 +150,8 @@ def test_no_alert_about_uici_can_reach_it_and_every_other_does() -> None:
     # Where a rule forgot the label, the name of the alert or of the job keeps it out.
     assert receivers(alertname="UiciDown", severity="critical") == {"people"}
     assert receivers(alertname="InstanceDown", severity="critical", job="uici") == {"people"}
-    for rule in rules(SERVICES):
-        assert "uici" in receivers(alertname=rule["alert"], job="web", **rule["labels"]), rule["alert"]
+    for rule in [*rules(SERVICES), *rules(COUNCIL)]:
+        assert "uici" in receivers(alertname=rule["alert"], **{"job": "web", **rule["labels"]}), rule["alert"]
     assert receivers(alertname="ServiceDown", severity="critical", job="web") == {"uici", "people"}
     assert receivers(alertname="ServiceDown", severity="page", job="web") == {"uici", "pager"}
     assert receivers(alertname="ServiceHighCpu", severity="warning", job="web") == {"uici", "nobody"}

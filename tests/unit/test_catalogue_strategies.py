@@ -24,6 +24,16 @@ TAKEN: dict[str | None, str] = {
     "PrometheusAlertmanagerE2eDeadManSwitch",
     "inhibitor": "InfoInhibitor",
     "canary_failed": "CouncilCanaryFailed",
+    "council_budget": "CouncilBudgetNearlySpent CouncilBudgetSpent CouncilBudgetUnreadable",
+    "council_memory_behind": "CouncilMemoryBehind",
+    "council_calibration": "CouncilCalibrationOff",
+    "council_backend": "CouncilBackendLeftAlone",
+    "leaking": "CouncilMemoryLeak VllmMemoryLeak",
+    "model_stuck": "VllmStuck",
+    "model_on_cpu": "VllmOnCpu",
+    "model_overloaded": "VllmKvCacheNearlyFull VllmRequestsWaiting",
+    "gpu_gone": "GpuGone",
+    "redis_memory": "RedisMemoryNearlyFull",
     "heartbeat_missing": "HeartbeatMissing",
     "certificate_expiry": "BlackboxSslCertificateWillExpireSoon BlackboxSslCertificateExpired CertificateExpiresSoon "
     "KubeClientCertificateExpiration KubeletClientCertificateExpiration KubeletServerCertificateExpiration "
@@ -65,20 +75,20 @@ TAKEN: dict[str | None, str] = {
     "AlertmanagerFailedReload AlertmanagerConfigInconsistent",
     "unhealthy": "KubePodNotReady KubeDeploymentReplicasMismatch KubeStatefulSetReplicasMismatch "
     "KubeHpaReplicasMismatch BlackboxProbeFailed BlackboxProbeHttpFailure ServiceUnhealthy HealthCheckFailed "
-    "MongodbReplicaMemberUnhealthy",
+    "MongodbReplicaMemberUnhealthy CouncilHanging",
     "error_rate": "NginxHighHttp5xxErrorRate HaproxyHighHttp5xxErrorRateBackend TraefikHighHttp5xxErrorRateService "
     "IstioHigh5xxErrorRate HighErrorRate ErrorRateHigh HTTPErrorsHigh TooManyErrors ErrorBudgetBurn "
-    "ServiceHighErrorRate",
+    "ServiceHighErrorRate CouncilErrorRateHigh",
     "latency": "NginxLatencyHigh HighLatency BlackboxSlowProbe SlowResponse HighRequestLatency IstioHighRequestLatency "
     "IstioLatency99Percentile RequestDurationHigh PostgresqlSlowQueries ServiceHighLatency "
-    "PostgreSQLSlowQueries",
+    "PostgreSQLSlowQueries CouncilLatencyHigh",
     "queue_growing": "RabbitmqTooManyMessagesInQueue RabbitmqTooManyReadyMessages RabbitmqTooManyUnackMessages "
     "RabbitmqSlowQueueConsuming RabbitmqNoConsumer RabbitmqNoQueueConsumer KafkaConsumerGroupLag KafkaConsumersGroup "
     "SidekiqQueueSize QueueGrowing QueueSlowdown ServiceQueueGrowing",
     "service_down": "InstanceDown TargetDown PrometheusTargetMissing PrometheusJobMissing ContainerKilled "
     "ContainerAbsent PostgresqlDown MysqlDown RedisDown RabbitmqNodeDown MongodbDown "
     "ServiceDown service_down EndpointDown PrometheusDown AlertmanagerDown "
-    "PostgreSQLDown AlertmanagerClusterDown",
+    "PostgreSQLDown AlertmanagerClusterDown CouncilDown VllmDown",
     "cluster": "KubeVersionMismatch KubeClientErrors",
     "capacity": "KubeCPUOvercommit KubeMemoryOvercommit KubeCPUQuotaOvercommit KubeMemoryQuotaOvercommit "
     "KubeQuotaExceeded KubeQuotaFullyUsed KubeQuotaAlmostFull",
@@ -103,7 +113,8 @@ TAKEN: dict[str | None, str] = {
     "PrometheusTargetLimitHit PrometheusLabelLimitHit PrometheusScrapeBodySizeLimitHit "
     "PrometheusScrapeSampleLimitHit PrometheusTargetSyncFailure PrometheusHighQueryLoad "
     "AlertmanagerMembersInconsistent AlertmanagerFailedToSendAlerts "
-    "AlertmanagerClusterFailedToSendAlerts ConfigReloaderSidecarErrors",
+    "AlertmanagerClusterFailedToSendAlerts ConfigReloaderSidecarErrors PrometheusDropsNotifications "
+    "AlertmanagerFailsToNotify",
     None: "HighRequestRate Slowdown ScaleDown",
 }
 
@@ -193,6 +204,16 @@ def test_who_asks_for_people_says_what_they_should_do(site: Site) -> None:
         ("latency", {"healthy"}, None),
         ("canary_failed", {"canary_fails", "healthy"}, "take_the_canary_back"),
         ("canary_failed", {"healthy"}, None),
+        ("leaking", {"running", "healthy", "memory_growing"}, "restart_what_grows"),
+        ("leaking", {"running", "unhealthy", "hanging"}, "restart_what_grows"),
+        ("leaking", {"not_running", "oom_killed"}, "start_what_was_killed"),
+        ("leaking", {"running", "healthy"}, None),
+        ("model_stuck", {"running", "healthy", "makes_no_tokens"}, "restart_what_stands_still"),
+        ("model_stuck", {"running", "healthy"}, None),
+        ("model_on_cpu", {"running", "healthy", "gpus_idle"}, "restart_so_that_it_finds_the_gpu"),
+        ("model_on_cpu", {"running", "healthy"}, None),
+        ("model_overloaded", {"running", "healthy", "high_cpu"}, None),
+        ("model_overloaded", {"running", "hanging", "unhealthy"}, "restart_what_hangs"),
         ("queue_growing", {"not_running"}, "start"),
         ("queue_growing", {"hanging", "unhealthy"}, "restart"),
         ("queue_growing", {"healthy"}, None),
