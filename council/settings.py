@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from uici.model.base import Frozen
 from uici.model.patterns import pattern
-from uici.model.settings import Secret, address
+from uici.model.settings import ConnectionLimits, Secret, address
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Expression = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: pattern(text).text)]
@@ -24,6 +24,7 @@ class ListeningSettings(Frozen):
     max_body_bytes: int = Field(default=8_388_608, ge=1024, le=1_073_741_824)
     requests_at_once: int = Field(default=256, ge=1, le=65_536, description="beyond it: 503 with Retry-After")
     shutdown_seconds: float = Field(default=20.0, ge=0, le=3600)
+    connections: ConnectionLimits = ConnectionLimits()
 
 
 class Caller(Frozen):
@@ -240,6 +241,7 @@ class AgentsFile(Frozen):
 
     service: ListeningSettings = ListeningSettings()
     state: str = Field(default="state/council.db", min_length=1, description="relative to the configuration's folder")
+    reload_seconds: float = Field(default=2.0, gt=0, le=3600, description="how often it is looked whether this changed")
     callers: dict[Name, Caller] = Field(default_factory=dict)
     backends: dict[Name, Backend] = Field(default_factory=dict)
     routes: dict[Name, Route] = Field(default_factory=dict)

@@ -33,3 +33,9 @@ def immediate(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def check_writable(db: sqlite3.Connection) -> None:
+    """Write what says nothing, and commit it. Raises sqlite3.Error where nothing could be kept."""
+    with immediate(db):
+        db.execute("PRAGMA user_version = 1")

@@ -19,6 +19,8 @@ from uici.model.base import JsonObject
 from uici.model.masking import mask
 
 T = TypeVar("T")
+Shape = Callable[[JsonObject], JsonObject | None]
+"""What is sent of a chunk; None for nothing."""
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +110,12 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def events_of(ask: Ask, outcome: Outcome) -> AsyncGenerator[bytes, None]:
+def as_it_is(chunk: JsonObject) -> JsonObject:
+    """A chunk in the form of the OpenAI API."""
+    return chunk
+
+
+async def events_of(ask: Ask, outcome: Outcome, shape: Shape = as_it_is) -> AsyncGenerator[bytes, None]:
     """The events of a stream. A failure becomes one event with an error; neither an answer nor `[DONE]` follows it."""
     chunks = as_chunks(ask, outcome.given) if isinstance(outcome.given, Answer) else outcome.given
     wants_usage = bool((ask.body.get("stream_options") or {}).get("include_usage"))
@@ -121,12 +128,15 @@ async def events_of(ask: Ask, outcome: Outcome) -> AsyncGenerator[bytes, None]:
                 continue
             ended.update(choice.get("index", 0) for choice in choices if choice.get("finish_reason"))
             if len(ended) < ask.answers * ask.prompts:
-                yield _event(chunk)
+                if (shown := shape(chunk)) is not None:
+                    yield _event(shown)
             else:
                 # What a stream costs is known when it has ended; by then nobody waits for text.
                 held.append(chunk)
         for number, chunk in enumerate(held):
-            yield _event({**chunk, "council": trace(outcome.tried)} if number == 0 else chunk)
+            shown = shape({**chunk, "council": trace(outcome.tried)} if number == 0 else chunk)
+            if shown is not None:
+                yield _event(shown)
     except BackendError as error:
         _log.warning("stream_failed", route=ask.route, error=str(error))
         document = mask(RefusalError(502, error.code, str(error)).document())

@@ -1,23 +1,20 @@
-"""`/chat` and `/memory`: conversations that are remembered, and what is kept of them."""
+"""`/memory`: what is kept of conversations, and what is told, listed and forgotten by itself."""
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import Mapping
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from council.api.answering import json_response, trace, while_there
+from council.api.answering import json_response
 from council.api.door import Door
-from council.api.reading import SESSION, read_object, to_ask
-from council.asking import Answer, Ask
+from council.api.reading import read_object
+from council.asking import Ask
 from council.errors import RefusalError
 from council.memory.facts import SHARED, Fact, Facts, NotKeptError
 from council.memory.recalling import is_question
-from council.routing.cascade import Cascade
 from council.settings import AgentsFile
 from uici.model.base import JsonObject
 
@@ -28,30 +25,10 @@ _MOST_LISTED = 1000
 class Remembering:
     """The routes of what is remembered."""
 
-    def __init__(self, settings: AgentsFile, door: Door, cascades: Mapping[str, Cascade], facts: Facts) -> None:
+    def __init__(self, settings: AgentsFile, door: Door, facts: Facts) -> None:
         self._settings = settings
         self._door = door
-        self._cascades = cascades
         self._facts = facts
-
-    async def chat(self, request: Request) -> Response:
-        """`POST /chat`: one message of a conversation; `{message, session?, model?}`."""
-        visitor = self._door.visitor(request)
-        given = await read_object(request, self._settings.service.max_body_bytes)
-        message = given.get("message")
-        if not isinstance(message, str) or not message.strip():
-            raise RefusalError(400, "invalid_value", "message is a text", parameter="message")
-        session = given.get("session") or request.headers.get(SESSION) or uuid.uuid4().hex
-        body = {"messages": [{"role": "user", "content": message}]}
-        if given.get("model") is not None:
-            body["model"] = given["model"]
-        ask = to_ask("chat", body, self._settings, visitor.tenant, session)
-        outcome = await while_there(request, self._cascades[ask.route].ask(ask))
-        if not isinstance(outcome.given, Answer):  # only a client that asks for a stream gets one
-            raise RefusalError(500, "internal_error", "the answer is a stream")
-        await self.keep(ask)
-        text = outcome.given.document["choices"][0]["message"]["content"]
-        return json_response({"session": session, "answer": text, "council": trace(outcome.tried)})
 
     async def keep(self, ask: Ask) -> None:
         """Remember what the user told in a session; what was asked or is known already is not."""

@@ -18,7 +18,7 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 
 from council.settings import Budget, Price
-from council.state import immediate, opened
+from council.state import check_writable, immediate, opened
 
 _NANO = Decimal(1_000_000_000)
 """Counted in whole thousand-millionths of a dollar: sums of fractions would not come out even."""
@@ -140,6 +140,16 @@ class Ledger:
         """How often each limit had too little left, since this process began."""
         with self._lock:
             return dict(self._refusals)
+
+    def use(self, budget: Budget) -> None:
+        """Other limits, from now on."""
+        with self._lock:
+            self._budget = budget
+
+    def check(self) -> None:
+        """Raises sqlite3.Error when the file cannot be written."""
+        with self._lock:
+            check_writable(self._db)
 
     def close(self) -> None:
         """Close the file."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping
 from decimal import Decimal
 
 import structlog
 
 from council.asking import Ask, Usage
-from council.budget.ledger import Exhausted, Ledger, Reservation, cost, dollars
-from council.settings import Price
+from council.budget.ledger import Exhausted, Ledger, Reservation, Spending, cost, dollars
+from council.settings import Budget, Price
 from uici.model.base import JsonObject
 
 EXHAUSTED = "insufficient_quota"
@@ -67,6 +68,18 @@ class Purse:
         """End a reservation of which nothing was spent."""
         if reservation is not None:
             self._end(reservation, 0)
+
+    def use(self, budget: Budget) -> None:
+        """Other limits, from now on; what is reserved stays."""
+        self._ledger.use(budget)
+
+    def spending(self) -> Mapping[tuple[str, str, str], Spending]:
+        """What was spent today, by route, tenant and pool. Blocks."""
+        return self._ledger.spending()
+
+    def check(self) -> None:
+        """Raises sqlite3.Error when nothing could be reserved. Blocks."""
+        self._ledger.check()
 
     def _end(self, reservation: Reservation, amount: int | None) -> None:
         task = asyncio.get_running_loop().create_task(self._settled(reservation, amount))

@@ -18,7 +18,7 @@ import structlog
 
 from council.memory.texts import Language
 from council.settings import MemorySettings
-from council.state import immediate, opened
+from council.state import check_writable, immediate, opened
 from uici.model.patterns import pattern
 
 _log = structlog.get_logger(__name__)
@@ -188,6 +188,11 @@ class Facts:
                         stems = " ".join(self._language.stems(fact.text))
                         self._db.execute("INSERT INTO fact_index (rowid, stems) VALUES (?, ?)", (*number, stems))
             self._waiting.clear()
+
+    def check(self) -> None:
+        """Raises sqlite3.Error when nothing could be kept."""
+        with self._lock:
+            check_writable(self._db)
 
     def close(self) -> None:
         """Write what waits, and close the file."""

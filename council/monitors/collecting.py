@@ -41,7 +41,7 @@ class Budgets(Collector):
 
     def __init__(self, ledger: Ledger, budget: Budget) -> None:
         self._ledger = ledger
-        self._limits = list(_limits(budget))
+        self._limits = list(limits(budget))
 
     def collect(self) -> Iterable[Metric]:
         """All processes that share the state show the same amounts; refusals are those of this process."""
@@ -65,17 +65,17 @@ class Budgets(Collector):
         yield refused
 
     def _amounts(self, spending: Mapping[tuple[str, str, str], Spending]) -> Iterable[Metric]:
-        limits = GaugeMetricFamily("council_budget_limit_usd", "US dollars that a day (UTC) may cost.", labels=_LABELS)
+        most = GaugeMetricFamily("council_budget_limit_usd", "US dollars that a day (UTC) may cost.", labels=_LABELS)
         spent = GaugeMetricFamily("council_budget_spent_usd", "US dollars that today cost so far.", labels=_LABELS)
         held = GaugeMetricFamily(
             "council_budget_reserved_usd", "US dollars held for requests that are under way.", labels=_LABELS
         )
         for scope, name, limit in self._limits:
-            chosen = [each for key, each in spending.items() if scope == "day" or key[_PLACES[scope]] == name]
-            limits.add_metric([scope, name], float(limit))
+            chosen = meant(spending, scope, name)
+            most.add_metric([scope, name], float(limit))
             spent.add_metric([scope, name], float(sum(each.spent for each in chosen)))
             held.add_metric([scope, name], float(sum(each.reserved for each in chosen)))
-        return limits, spent, held
+        return most, spent, held
 
 
 class Backends(Collector):
@@ -119,7 +119,13 @@ _PLACES = {"route": 0, "tenant": 1, "pool": 2}
 """Where the ledger's keys say it."""
 
 
-def _limits(budget: Budget) -> Iterable[tuple[str, str, Decimal]]:
+def meant(spending: Mapping[tuple[str, str, str], Spending], scope: str, name: str) -> list[Spending]:
+    """What counts against a limit."""
+    return [each for key, each in spending.items() if scope == "day" or key[_PLACES[scope]] == name]
+
+
+def limits(budget: Budget) -> Iterable[tuple[str, str, Decimal]]:
+    """The limits of a day: what they are for, its name, and US dollars."""
     if budget.day is not None:
         yield "day", "", budget.day
     for scope, limits in (("route", budget.routes), ("tenant", budget.tenants), ("pool", budget.pools)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -13,6 +13,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from council.asking import Answer
@@ -22,12 +23,26 @@ from council.routing.cascade import Outcome
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
+class _Current(Collector):
+    """Those of the configuration in force."""
+
+    def __init__(self) -> None:
+        self.collectors: tuple[Collector, ...] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        """All figures of all of them."""
+        for collector in self.collectors:
+            yield from collector.collect()
+
+
 class Metrics:
     """What is counted."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._current = _Current()
+        self.registry.register(self._current)
         self._requests = Counter(
             "council_requests", "Requests by route and how they ended.", ("route", "result"), registry=self.registry
         )
@@ -70,10 +85,26 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._reloads = Counter(
+            "council_configuration_reloads",
+            "Changed configurations, by whether they were taken.",
+            ("result",),
+            registry=self.registry,
+        )
+        self._good = Gauge(
+            "council_configuration_good",
+            "1 while agents.yml as it lies there is in force; 0 while it is not, for what is wrong with it.",
+            registry=self.registry,
+        )
+
     def watch(self, *collectors: Collector) -> None:
         """Show what others know of themselves whenever somebody asks."""
         for collector in collectors:
             self.registry.register(collector)
+
+    def show(self, *collectors: Collector) -> None:
+        """The same of one configuration, in the place of those of the one before."""
+        self._current.collectors = collectors
 
     def follow(self, *, facts_waiting: Callable[[], float], requests_in_flight: Callable[[], float]) -> None:
         """Show two figures that change all the time."""
@@ -107,6 +138,14 @@ class Metrics:
             if usage is not None:
                 self._tokens.labels(route, tried.stage, "input").inc(usage.input_tokens or 0)
                 self._tokens.labels(route, tried.stage, "output").inc(usage.output_tokens or 0)
+
+    def reloaded(self, *, taken: bool) -> None:
+        """The configuration had changed."""
+        self._reloads.labels("taken" if taken else "refused").inc()
+
+    def configuration_good(self, *, good: bool) -> None:
+        """Whether the file that lies there is in force."""
+        self._good.set(good)
 
     def exposition(self) -> tuple[bytes, str]:
         """All figures as Prometheus reads them, and their media type. Blocks: the ledger and the GPUs are asked."""

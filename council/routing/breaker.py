@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from council.settings import BreakerSettings
 
@@ -31,6 +32,18 @@ class Breaker:
     def open(self) -> bool:
         """Whether it is left alone, or is being tried by a single request."""
         return self.wait_seconds > 0 or self._trying
+
+    @property
+    def state(self) -> Literal["closed", "open", "trying"]:
+        """`closed` where it is asked as usual, `open` where it is left alone, `trying` where one request finds out."""
+        if self.wait_seconds > 0:
+            return "open"
+        return "trying" if self._failures >= self._settings.failures else "closed"
+
+    @property
+    def failures(self) -> int:
+        """How many there were, one after the other."""
+        return self._failures
 
     def enter(self) -> bool:
         """Take leave to ask; each leave is followed by `succeeded`, `failed` or `left`."""

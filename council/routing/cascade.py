@@ -71,6 +71,11 @@ class Outcome:
     tried: list[Tried]
     given: Answer | Chunks
 
+    @property
+    def broke(self) -> bool:
+        """Whether its stream ended with an error."""
+        return any(each.paid.broke for each in self.tried)
+
 
 @dataclass(slots=True)
 class _Candidate:

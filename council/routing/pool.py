@@ -8,18 +8,27 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from council.asking import Answer, Ask, Backend, BackendError, Chunks, Usage
 from council.budget.ledger import Reservation
 from council.budget.purse import Purse
 from council.canary.canary import Canary
-from council.canary.samples import Samples
 from council.routing.breaker import Breaker
 from council.settings import Price, Stage
 from uici.model.base import JsonObject
 
 T = TypeVar("T", Answer, Chunks)
+
+
+class Watcher(Protocol):
+    """What notes how a backend does."""
+
+    def answered(self, seconds: float, cost: Decimal) -> None:
+        """A request that had its first content after so long, and cost so many dollars."""
+
+    def failed(self) -> None:
+        """A request that the backend is to blame for having no answer."""
 
 
 @dataclass(slots=True)
@@ -29,10 +38,10 @@ class Member:
     backend: Backend
     breaker: Breaker
     price: Price
-    pool: str = "main"
+    pool: Literal["main", "canary"] = "main"
     """Whose budget: of the main backends, or of the canary."""
-    samples: Samples | None = None
-    """Where it is noted how it did, for a backend that has a canary and for the canary."""
+    watchers: tuple[Watcher, ...] = ()
+    """Who notes how it did."""
 
 
 @dataclass(slots=True)
@@ -82,8 +91,8 @@ class Pool:
         won = await self._won(ask, body, lambda backend: backend.answer(ask, body))
         usage = won.given.usage
         paid = Paid(usage, self._purse.settle(won.reservation, won.member.price, usage))
-        if won.member.samples is not None:
-            won.member.samples.answered(won.seconds, paid.cost)
+        for watcher in won.member.watchers:
+            watcher.answered(won.seconds, paid.cost)
         return won, paid
 
     async def stream(self, ask: Ask, body: JsonObject) -> tuple[Won[Chunks], Paid]:
@@ -106,11 +115,11 @@ class Pool:
             raise
         finally:
             paid.cost = self._purse.settle(won.reservation, won.member.price, paid.usage)
-            if won.member.samples is not None:
+            for watcher in won.member.watchers:
                 if paid.broke:
-                    won.member.samples.failed()
+                    watcher.failed()
                 else:
-                    won.member.samples.answered(won.seconds, paid.cost)
+                    watcher.answered(won.seconds, paid.cost)
             await won.given.aclose()
 
     async def _won(self, ask: Ask, body: JsonObject, how: Callable[[Backend], Awaitable[T]]) -> Won[T]:
@@ -198,8 +207,8 @@ class Pool:
         except BackendError as error:
             if error.faulty:
                 member.breaker.failed()
-                if member.samples is not None:
-                    member.samples.failed()
+                for watcher in member.watchers:
+                    watcher.failed()
             else:
                 member.breaker.left(error.retry_seconds)
             if error.charged:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from tests.integration.service_rig import DEADLINE, Served
+from tests.integration.service_rig import DEADLINE
+
+
+class Reachable(Protocol):
+    """A server with an address."""
+
+    url: str
 
 
 @contextmanager
-def connected(served: Served, *pieces: bytes) -> Iterator[socket.socket]:
+def connected(served: Reachable, *pieces: bytes) -> Iterator[socket.socket]:
     """A connection on which `pieces` were sent."""
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE) as raw:
@@ -30,7 +37,7 @@ def rest(raw: socket.socket) -> bytes:
     return told
 
 
-def exchange(served: Served, *pieces: bytes) -> bytes:
+def exchange(served: Reachable, *pieces: bytes) -> bytes:
     """What the server answers to `pieces` before it closes the connection."""
     with connected(served, *pieces) as raw:
         return rest(raw)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import openai
 
-from council.serving import key_file, make_app
+from council.serving import http_protocol, key_file, make_app
 from council.settings import AgentsFile
 from tests.doubles.model_server import ModelServer, model_server, serving
 
@@ -77,7 +77,7 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
             **more,
         }
         settings = AgentsFile.model_validate(document)
-        port = stack.enter_context(serving(make_app(settings, folder), port))
+        port = stack.enter_context(serving(make_app(settings, folder), port, http_protocol(settings)))
         file = key_file(settings, folder)
         key = file.read_text().strip() if file.exists() else ""
         yield Ground(settings, servers, f"http://127.0.0.1:{port}", key, stack)

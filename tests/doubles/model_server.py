@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tests.waiting import until
 
@@ -190,9 +191,9 @@ def _event(document: Json) -> bytes:
 
 
 @contextmanager
-def serving(app: Starlette, port: int = 0) -> Iterator[int]:
+def serving(app: ASGIApp, port: int = 0, http: Any = "auto") -> Iterator[int]:
     """The application on a port, or a free one, in a thread."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, http=http)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

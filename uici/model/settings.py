@@ -26,18 +26,23 @@ def address(text: str) -> str:
     return text
 
 
-class ConnectionSettings(Frozen):
+class ConnectionLimits(Frozen):
     """What connections may cost; a client that stays below it notices none of it."""
 
     most: int = Field(
         default=500, ge=4, le=65_536, description="open at once; beyond it the one that asks nothing longest is closed"
     )
-    streams: int = Field(default=100, ge=1, le=65_536, description="event streams open at once; beyond it: 503")
     head_bytes: int = Field(default=32_768, ge=1024, le=1_048_576, description="a request's address and headers")
     head_seconds: float = Field(default=10.0, gt=0, le=600, description="how long a request's head may take to come")
     body_seconds: float = Field(default=60.0, gt=0, le=3600, description="how long its body may take to come")
     write_seconds: float = Field(default=60.0, gt=0, le=3600, description="how long an answer may wait to be read")
     look_seconds: float = Field(default=1.0, gt=0, le=60, description="how often it is looked whether any is too slow")
+
+
+class ConnectionSettings(ConnectionLimits):
+    """The same of a server with event streams."""
+
+    streams: int = Field(default=100, ge=1, le=65_536, description="event streams open at once; beyond it: 503")
 
 
 class ServiceSettings(Frozen):

@@ -16,13 +16,13 @@ from uici.access.oidc import Issuers
 from uici.access.rates import Rates
 from uici.access.roles import Principal
 from uici.access.signatures import Signatures
+from uici.connections.bounding import PEER_CERTIFICATE
 from uici.model.credentials import AccessSettings
 from uici.model.errors import Problem, ProblemKind
 from uici.model.settings import IntakeSettings
 from uici.service.body import read_body
 from uici.service.bounded import looked_up
 from uici.service.callers import Caller
-from uici.service.connections import PEER_CERTIFICATE
 from uici.service.problems import WEBHOOK_PATH
 
 if TYPE_CHECKING:
