@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.service_rig import DEADLINE, Served, alert, notification, serving
 from uici.access.roles import PERMISSIONS, Permission, Role
+from uici.catalogue.locations import GUIDES
 from uici.model.call import Risk
 from uici.model.scope import Scope
 from uici.service.app import create_app
@@ -48,6 +49,8 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ),
     ("GET", f"{API}/operations"): Entry(VIEW, Limit.NONE),
     ("GET", f"{API}/operations/{{name}}"): Entry(VIEW, Limit.NONE, f"{API}/operations/restart_service"),
+    ("GET", f"{API}/guides"): Entry(VIEW, Limit.FILTERED, f"{API}/guides?q=matrix"),
+    ("GET", f"{API}/guides/{{name}}"): Entry(VIEW, Limit.PLACE, f"{API}/guides/matrix"),
     ("GET", f"{API}/targets"): Entry(VIEW, Limit.FILTERED),
     ("GET", f"{API}/targets/{{name}}"): Entry(VIEW, Limit.PLACE, f"{API}/targets/web"),
     ("GET", f"{API}/fleet"): Entry(VIEW, Limit.FILTERED),
@@ -124,7 +127,10 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with serving(tmp_path_factory.mktemp("matrix"), strategies=STRATEGY) as served:
+    folder = tmp_path_factory.mktemp("matrix")
+    (folder / "config" / GUIDES).mkdir(parents=True)
+    (folder / "config" / GUIDES / "matrix.md").write_text("---\ntitle: For one target\ntargets: [web]\n---\n")
+    with serving(folder, strategies=STRATEGY) as served:
         (incident,) = served.alert(notification(alert("Matrix", service="web"))).json()["incidents"]
         run = served.as_admin("GET", f"{API}/incidents/{incident['id']}").json()["run"]
         veto = {"strategy": "matrix", "remedy": "restart", "target": "web", "reason": "it is looked at"}

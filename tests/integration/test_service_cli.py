@@ -58,6 +58,13 @@ def test_looking(served: Served) -> None:
     assert "unknown_state" in uici(served, "runs", "--state", "nothing").stderr
 
 
+def test_guides(served: Served) -> None:
+    assert "disk-full" in uici(served, "guides", "list", "-s", "inodes", role=Role.VIEWER).stdout
+    assert "restart-safely" not in uici(served, "guides", "list", "-s", "inodes").stdout
+    assert "# A disk is full" in uici(served, "guides", "show", "disk-full").stdout
+    assert "<h1>A disk is full" in answer(uici(served, "guides", "show", "disk-full", "-o", "json"))["html"]
+
+
 def test_incidents(served: Served) -> None:
     (incident,) = served.alert(notification(alert("ForTheTerminal"))).json()["incidents"]
     assert incident["id"] in uici(served, "incidents").stdout

@@ -1,5 +1,6 @@
 """Guides: read, checked, laid over what ships, followed, and found for an incident."""
 
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
 
 from council.cli import app as council_app
 from tests.documents import Commands, problems_of_command
@@ -219,6 +221,23 @@ def test_a_shipped_guide_is_for_something_and_its_commands_are_right(path: Path,
             operation = shipped.operations[words[2]]
             given = [words[index + 1].partition("=")[0] for index, word in enumerate(words) if word == "-p"]
             assert set(operation.required) <= set(given) <= operation.parameters.keys()
+
+
+@pytest.mark.usefixtures("lone_shell")
+def test_a_terminal_shows_the_guides_of_the_configuration(sites: Sites) -> None:
+    sites.load(odd="---\ntitle: Odd\ntags: [strange]\n---\nFirst <b>this</b>.\n\x1b[2J\n")
+
+    def uici(*arguments: str) -> str:
+        done = CliRunner().invoke(uici_app, ["guides", *arguments, "--config", str(sites.guides.parent)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert {"Odd", "disk-full"} <= set(uici("list").split())
+    assert "disk-full" not in uici("list", "--search", "strange")
+    assert "no guide has all these words" in uici("list", "-s", "strange disk")
+    shown = uici("show", "odd")
+    assert "First <b>this</b>.\n\\x1b[2J\n" in shown
+    assert json.loads(uici("show", "odd", "-o", "json"))["tags"] == ["strange"]
 
 
 def test_the_schema_helps_to_write_a_head() -> None:

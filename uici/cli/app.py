@@ -17,6 +17,7 @@ from uici.cli import (
     autonomy,
     configuration,
     doctor,
+    guides,
     learning,
     local,
     looking,
@@ -116,6 +117,7 @@ looking.register(app)
 doctor.register(app)
 rbac.register(app)
 operations.register(app)
+guides.register(app)
 watching.register(app)
 remote.register(app)
 learning.register(app)

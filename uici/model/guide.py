@@ -14,7 +14,7 @@ from uici.model.base import Frozen
 from uici.model.matching import Matcher, all_match
 from uici.model.scope import Pattern, matches
 
-MAX_BYTES = 128 * 1024
+MAX_BYTES = 64 * 1024
 """Of one file."""
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 

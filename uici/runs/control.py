@@ -39,6 +39,7 @@ from uici.runs.engine import Engine
 from uici.runs.fleet import fleet, one_target
 from uici.runs.four_eyes import refuse_requester
 from uici.runs.freezing import Freezes
+from uici.runs.guides import Guides
 from uici.runs.learning import Learning
 from uici.runs.places import listed_environments
 from uici.runs.refusals import Refusals
@@ -64,6 +65,7 @@ class Control:
         self.autonomy = AutonomyRecord(services)
         self.refusals = Refusals(services)
         self.freezes = Freezes(services)
+        self.guides = Guides(services)
         self._intake = intake
         self._engine = engine
         self.tokens = tokens
@@ -102,8 +104,8 @@ class Control:
         return reading.list_incidents(self._services.store, state, limit, before, scope)
 
     def incident(self, id_: str) -> JsonObject:
-        """One incident with its alerts, findings, runs and timeline."""
-        return reading.one_incident(self._services.store, self._services.events, id_)
+        """One incident with its alerts, findings, guides, runs and timeline."""
+        return self.guides.incident(id_)
 
     def bundle(self, id_: str) -> IO[bytes]:
         """Everything known of one incident as a zip file, which the caller closes."""

@@ -19,6 +19,7 @@ from uici.service import (
     audit,
     autonomy,
     configuration,
+    guides,
     health,
     learning,
     openapi,
@@ -128,7 +129,7 @@ def create_app(
     app.add_middleware(_OnlyText)
     app.add_middleware(_SecurityHeaders)
     problems.install(app)
-    for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, tokens, health):
+    for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, guides, tokens, health):
         app.include_router(module.router)
     openapi.describe(app)
     return app

@@ -163,7 +163,7 @@ def get_bundle(incident_id: str, caller: MayView, context: Shared) -> StreamingR
     "/incidents/{incident_id}", tags=["incidents"], summary="One incident", responses=problems(404), openapi_extra=TOKEN
 )
 def get_incident(incident_id: str, caller: MayView, context: Shared) -> JsonObject:
-    """One incident with its alerts, findings, runs and timeline."""
+    """One incident with its alerts, findings, guides, runs and timeline."""
     return caller.shown(context.control.incident(incident_id))
 
 

@@ -17,7 +17,7 @@ from uici.notify.messages import Tried, incident_message, outcome_message, run_m
 from uici.runs import dependence, outcomes, records, slots
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.services import Services
-from uici.runs.stages.opening import choose_strategy
+from uici.runs.stages.opening import choose_strategy, guides_for
 from uici.store.outbox import enqueue
 from uici.store.schema import alerts, approvals, incidents, plans, runs
 from uici.verification.judging import HealthTrack
@@ -216,7 +216,7 @@ def _message(
         findings=data.findings,
         tried=_tried(data),
         plan=steps,
-        what_to_do=_advice(services, data, its_alerts),
+        what_to_do=(*_advice(services, data, its_alerts), *_guides(services, data, its_alerts)),
         background=Background.of(its_alerts),
     )
 
@@ -227,6 +227,13 @@ def _advice(services: Services, data: RunData, its_alerts: list[Alert]) -> tuple
     chosen = choose_strategy(site, its_alerts)
     strategy = site.strategies.get(data.strategy or (chosen[0] if chosen is not None else ""))
     return strategy.advice if strategy is not None else ()
+
+
+def _guides(services: Services, data: RunData, its_alerts: list[Alert]) -> list[str]:
+    """Where to read on. Unlike the run the guides may be others by now: they advise people, who read them now."""
+    named = [finding.name for finding in data.findings]
+    found = guides_for(services.site(), its_alerts, named, data.target, data.strategy)
+    return [f"read the guide {each.title!r}: uici guides show {each.name}" for each in found]
 
 
 def _tried(data: RunData) -> list[Tried]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from uici.model.alert import Alert, AlertOutcome
 from uici.model.call import CallError, FailureKind
 from uici.model.errors import Problem
 from uici.model.filling import IncidentValues, MissingValueError
+from uici.model.guide import Guide
 from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.operation import BUILTIN
 from uici.model.site import Site, Strategy
@@ -30,6 +31,8 @@ UNREACHABLE = "platform_unreachable"
 LOOK_FAILED = "look_failed"
 """Reason code: no look succeeded, and none ever will: the platform, or the configuration, refuses."""
 
+_MOST_GUIDES = 5
+"""Of one incident; people read the first."""
 _ERRORS_TOLD = 2
 _SOON = timedelta(seconds=0.1)
 _DIAGNOSED = (
@@ -215,6 +218,16 @@ def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | N
     healing = [pair for pair in ordered if pair[1].action == "heal"]
     escalating = [pair for pair in ordered if pair[1].action == "escalate"]
     return next(iter(healing + escalating), None)
+
+
+def guides_for(
+    site: Site, its_alerts: list[Alert], findings: Iterable[str], target: str | None, strategy: str | None
+) -> tuple[Guide, ...]:
+    """The guides for an incident, the most fitting first; also where no strategy was chosen yet."""
+    chosen = choose_strategy(site, its_alerts) if strategy is None else None
+    return site.guides_for(
+        [alert.labels for alert in its_alerts], findings, target, chosen[0] if chosen is not None else strategy
+    )[:_MOST_GUIDES]
 
 
 def values_of(site: Site, strategy: str, firing: Sequence[Alert], environment: str, target_name: str) -> IncidentValues:
