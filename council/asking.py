@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -13,7 +13,7 @@ from uici.model.base import JsonObject, JsonValue
 
 Kind = Literal["chat", "completions"]
 
-_PER_MESSAGE_TOKENS = 8
+PER_MESSAGE_TOKENS = 8
 """What the templates of chat models put around one message; a generous bound of those in use."""
 
 
@@ -28,6 +28,8 @@ class Ask:
     session: str | None
     due: float
     """By when there has to be content, in seconds of `time.monotonic`."""
+    whole: JsonObject | None = None
+    """What the client sent, where its context was compressed."""
 
     @property
     def stream(self) -> bool:
@@ -40,7 +42,7 @@ class Ask:
         if self.kind == "completions":
             prompt = self.body.get("prompt")
             return [prompt] if isinstance(prompt, str) else [str(item) for item in prompt or ()]
-        found = [text for message in self.body["messages"] for text in _texts(message.get("content"))]
+        found = [text for message in self.body["messages"] for text in _all_texts(message)]
         for name in ("tools", "response_format"):
             if self.body.get(name) is not None:
                 found.append(str(self.body[name]))
@@ -53,7 +55,7 @@ class Ask:
             return "\n".join(self.texts)
         for message in reversed(self.body["messages"]):
             if message.get("role") == "user":
-                return "\n".join(_texts(message.get("content")))
+                return "\n".join(message_texts(message))
         return ""
 
     @property
@@ -61,7 +63,8 @@ class Ask:
         """What the user said before the question."""
         if self.kind == "completions":
             return []
-        said = [_texts(message.get("content")) for message in self.body["messages"] if message.get("role") == "user"]
+        messages = (self.whole or self.body)["messages"]
+        said = [message_texts(message) for message in messages if message.get("role") == "user"]
         return [text for texts in said[:-1] for text in texts]
 
     def input_bytes(self) -> int:
@@ -71,7 +74,7 @@ class Ask:
     def input_tokens(self, bytes_per_token: float) -> int:
         """An estimate; at one byte per token, an upper bound for every byte-level tokenizer."""
         count = len(self.body["messages"]) if self.kind == "chat" else 1
-        return math.ceil(self.input_bytes() / bytes_per_token) + _PER_MESSAGE_TOKENS * count
+        return math.ceil(self.input_bytes() / bytes_per_token) + PER_MESSAGE_TOKENS * count
 
     @property
     def has_more_than_text(self) -> bool:
@@ -175,6 +178,11 @@ class Backend(Protocol):
         """Let go of connections."""
 
 
+def message_bytes(message: JsonObject) -> int:
+    """How long everything in a message is that a model would read, calls of tools included."""
+    return sum(len(text.encode(errors="replace")) for text in _all_texts(message))
+
+
 def has_content(chunk: JsonObject) -> bool:
     """Whether a chunk holds anything of an answer: text, a refusal, a call of a tool, or the reason of its end."""
     for choice in chunk.get("choices") or ():
@@ -210,8 +218,15 @@ async def as_chunks(ask: Ask, answer: Answer) -> Chunks:
         yield {**head, "choices": [], "usage": document["usage"]}
 
 
-def _texts(content: JsonValue) -> Iterable[str]:
+def message_texts(message: JsonObject) -> Sequence[str]:
+    """What is said in a message."""
+    content = message.get("content")
     if isinstance(content, str):
         return (content,)
     parts = content if isinstance(content, list) else ()
     return tuple(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _all_texts(message: JsonObject) -> list[str]:
+    calls = [str(message[name]) for name in ("tool_calls", "function_call", "name") if message.get(name)]
+    return [*message_texts(message), *calls]

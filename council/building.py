@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from council.api.app import Api, Parts
 from council.api.canary import CanaryRoutes
 from council.api.completing import Completing
+from council.api.compressing import Compressing
 from council.api.door import Door, Visitor
 from council.api.feedback import Feedback
 from council.api.remembering import Remembering
@@ -134,6 +135,7 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     door = _door(settings, lasting.folder)
     remembering = Remembering(settings, door, lasting.facts)
     feedback = Feedback(lasting.outcomes, lasting.judge, keeps_questions=settings.learning.keeps_questions)
+    compressing = Compressing(settings, lasting.facts, lasting.language, _summarising(settings, members, lasting))
     status = StatusRoutes(
         settings,
         door,
@@ -149,7 +151,9 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     parts = Parts(
         settings=settings,
         door=door,
-        completing=Completing(settings, door, cascades, remembering, feedback, lasting.metrics, lasting.of_routes),
+        completing=Completing(
+            settings, door, cascades, remembering, feedback, lasting.metrics, lasting.of_routes, compressing
+        ),
         embedder=connected[settings.embeddings].backend if settings.embeddings is not None else None,
         remembering=remembering,
         feedback=feedback,
@@ -212,6 +216,16 @@ def _sides(canary: Canary, members: Mapping[str, Member], lasting: Lasting) -> t
     names = (canary.settings.main, canary.settings.backend)
     main, other = (Pool(Stage(name="replay", backends={name: 1}), members, lasting.purse) for name in names)
     return main, other
+
+
+def _summarising(settings: AgentsFile, members: Mapping[str, Member], lasting: Lasting) -> dict[str, Pool]:
+    """Who summarises for each route that has somebody for it."""
+    named = {name: route.compress.by for name, route in settings.routes.items() if route.compress is not None}
+    return {
+        name: Pool(Stage(name="context", backends={by: 1}), members, lasting.purse)
+        for name, by in named.items()
+        if by is not None
+    }
 
 
 def _tells_logprobs(stage: Stage, settings: AgentsFile) -> bool:

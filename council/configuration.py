@@ -75,6 +75,13 @@ def _check_routes(settings: AgentsFile, document: Node, report: Report) -> None:
             place = document.key_position("budget", "routes", name)
             report.add(place, "unknown_route", f"there is no route {name!r}", choices=settings.routes, given=name)
     for route_name, route in settings.routes.items():
+        by = None if route.compress is None else route.compress.by
+        if by is not None:
+            place = document.at("routes", route_name, "compress", "by").position
+            if by not in settings.backends:
+                _unknown_backend(settings, by, place, report)
+            elif settings.backends[by].kind == "recall":
+                report.add(place, "no_summaries", f"the backend {by} quotes what it was told; it cannot summarise")
         for number, stage in enumerate(route.stages):
             written = document.at("routes", route_name, "stages", number)
             for name in stage.backends:

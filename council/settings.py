@@ -119,6 +119,14 @@ class Stage(Frozen):
         return self
 
 
+class Compress(Frozen):
+    """How a conversation is made shorter, where it is too long."""
+
+    tokens: int = Field(ge=64, description="of a request's input, estimated as for most_input_tokens")
+    by: Name | None = Field(default=None, description="the backend that summarises; null: the sentences that say most")
+    facts: int = Field(default=8, ge=0, le=100, description="as many remembered facts are given with it, at most")
+
+
 class Route(Frozen):
     """What a request's `model` names."""
 
@@ -130,6 +138,13 @@ class Route(Frozen):
         default=3.0, ge=1, le=16, description="by which the input's tokens are estimated before a backend counts them"
     )
     deadline_seconds: float = Field(default=120.0, gt=0, le=3600, description="until the first content of a stream")
+    compress: Compress | None = Field(default=None, description="null: what is longer than the route takes is refused")
+
+    @model_validator(mode="after")
+    def _compresses(self) -> Route:
+        if self.compress is not None and self.compress.tokens > self.most_input_tokens:
+            raise ValueError("compress.tokens exceeds most_input_tokens: nothing would ever be compressed in time")
+        return self
 
     @model_validator(mode="after")
     def _stages_once(self) -> Route:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from council.asking import Answer, Ask, BackendError, as_chunks
 from council.errors import RefusalError
-from council.routing.cascade import Outcome, Tried
+from council.routing.cascade import Outcome
 from uici.model.base import JsonObject
 from uici.model.masking import mask
 
@@ -48,9 +48,9 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-def whole(answer: Answer, tried: list[Tried]) -> Response:
+def whole(answer: Answer, outcome: Outcome) -> Response:
     """A whole answer, with what each stage did in the member `council`."""
-    return json_response({**answer.document, "council": trace(tried)})
+    return json_response({**answer.document, "council": trace(outcome)})
 
 
 def json_response(document: JsonObject, status: int = 200) -> Response:
@@ -69,9 +69,10 @@ def refused(refusal: RefusalError) -> Response:
     return Response(content, refusal.status, media_type="application/json", headers=headers)
 
 
-def trace(tried: list[Tried]) -> JsonObject:
-    """What each stage did."""
-    return {"stages": [each.document() for each in tried]}
+def trace(outcome: Outcome) -> JsonObject:
+    """What each stage did, and how the conversation was compressed, if it was."""
+    context = {} if outcome.context is None else {"context": outcome.context}
+    return {"stages": [each.document() for each in outcome.tried], **context}
 
 
 class EventStream(Response):
@@ -134,7 +135,7 @@ async def events_of(ask: Ask, outcome: Outcome, shape: Shape = as_it_is) -> Asyn
                 # What a stream costs is known when it has ended; by then nobody waits for text.
                 held.append(chunk)
         for number, chunk in enumerate(held):
-            shown = shape({**chunk, "council": trace(outcome.tried)} if number == 0 else chunk)
+            shown = shape({**chunk, "council": trace(outcome)} if number == 0 else chunk)
             if shown is not None:
                 yield _event(shown)
     except BackendError as error:

@@ -22,6 +22,7 @@ from council.api.answering import (
     while_there,
     whole,
 )
+from council.api.compressing import Compressing
 from council.api.door import Door
 from council.api.feedback import Feedback
 from council.api.reading import SESSION, read_object, to_ask
@@ -55,6 +56,7 @@ class Completing:
         feedback: Feedback,
         metrics: Metrics,
         windows: Windows,
+        compressing: Compressing,
     ) -> None:
         """`windows` of the routes."""
         self._settings = settings
@@ -64,6 +66,7 @@ class Completing:
         self._feedback = feedback
         self._metrics = metrics
         self._windows = windows
+        self._compressing = compressing
 
     async def chat_completions(self, request: Request) -> Response:
         """`POST /v1/chat/completions`."""
@@ -82,7 +85,7 @@ class Completing:
             raise RefusalError(500, "internal_error", "the answer is a stream")
         self._told(ask, given)
         text = outcome.given.document["choices"][0]["message"]["content"]
-        return json_response({"session": session, "answer": text, "council": trace(outcome.tried)})
+        return json_response({"session": session, "answer": text, "council": trace(outcome)})
 
     async def chat_stream(self, request: Request) -> Response:
         """`POST /chat/stream`: the same in pieces, `{delta}`; the last before `[DONE]` is `{session, council}`."""
@@ -106,7 +109,7 @@ class Completing:
         if not isinstance(outcome.given, Answer) or ask.stream:
             return EventStream(self._events(ask, given))
         self._told(ask, given)
-        return whole(outcome.given, outcome.tried)
+        return whole(outcome.given, outcome)
 
     async def _message(self, request: Request, *, stream: bool) -> tuple[Ask, str]:
         """What `/chat` is asked, and in which session."""
@@ -126,7 +129,7 @@ class Completing:
     async def _asked(self, request: Request, ask: Ask) -> _Given:
         began = time.monotonic()
         try:
-            outcome = await while_there(request, self._cascades[ask.route].ask(ask))
+            outcome = await while_there(request, self._answered(ask))
         except RefusalError as refusal:
             self._metrics.refused(ask.route, refusal.code)
             if refusal.status >= 500:
@@ -136,6 +139,17 @@ class Completing:
         self._metrics.answered(ask.route, given.seconds)
         await self._remembering.keep(ask)
         return given
+
+    async def _answered(self, ask: Ask) -> Outcome:
+        context = await self._compressing.compressed(ask)
+        if context is None:
+            return await self._cascades[ask.route].ask(ask)
+        outcome = await self._cascades[ask.route].ask(context.ask)
+        outcome.context = context.document
+        if context.tried is not None:
+            outcome.tried.insert(0, context.tried)
+        self._metrics.compressed(ask.route, context.document["ratio"])
+        return outcome
 
     def _told(self, ask: Ask, given: _Given) -> None:
         """Note an answer that is whole now, or a stream that has ended."""

@@ -85,6 +85,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._ratios = Histogram(
+            "council_context_ratio",
+            "Tokens of a conversation after its compression, as a share of those before.",
+            ("route",),
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+            registry=self.registry,
+        )
         self._reloads = Counter(
             "council_configuration_reloads",
             "Changed configurations, by whether they were taken.",
@@ -138,6 +145,10 @@ class Metrics:
             if usage is not None:
                 self._tokens.labels(route, tried.stage, "input").inc(usage.input_tokens or 0)
                 self._tokens.labels(route, tried.stage, "output").inc(usage.output_tokens or 0)
+
+    def compressed(self, route: str, ratio: float) -> None:
+        """A conversation was made shorter."""
+        self._ratios.labels(route).observe(ratio)
 
     def reloaded(self, *, taken: bool) -> None:
         """The configuration had changed."""

@@ -70,6 +70,8 @@ class Outcome:
 
     tried: list[Tried]
     given: Answer | Chunks
+    context: JsonObject | None = None
+    """How the conversation was compressed, if it was."""
 
     @property
     def broke(self) -> bool:
