@@ -32,6 +32,7 @@ from council.canary.telling import Telling
 from council.learning.judging import LearnedJudge
 from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
+from council.memory.guides import Guides
 from council.memory.recalling import RecallBackend
 from council.memory.texts import Language
 from council.monitors.collecting import Backends, Budgets, Calibrations, CanaryFigures
@@ -55,13 +56,19 @@ class Lasting:
     """What all configurations of one process share."""
 
     def __init__(self, settings: AgentsFile, folder: Path | None) -> None:
-        """Raises OSError and sqlite3.Error for a state that cannot be opened."""
+        """Raises OSError and sqlite3.Error for a state that cannot be opened, CatalogueError for broken guides."""
         state = _place(settings.state, folder)
         self.folder = folder
         self.ledger = Ledger(state, settings.budget)
         self.purse = Purse(self.ledger)
         self.language = Language(settings.memory.language, settings.memory.empty_words, settings.memory.kinds)
-        self.facts = Facts(_place(settings.memory.state, folder), settings.memory, self.language)
+        self.guides = _guides(settings, folder, self.language)
+        self.facts = Facts(
+            _place(settings.memory.state, folder),
+            settings.memory,
+            self.language,
+            quoted=lambda text: self.guides is not None and self.guides.quotes(text),
+        )
         self.outcomes = Outcomes(state)
         self.judge = LearnedJudge(self.outcomes, settings.learning)
         self.weights = Weights(state)
@@ -76,6 +83,8 @@ class Lasting:
         """Write what waits, and close all files."""
         await self.purse.close()
         self.facts.close()
+        if self.guides is not None:
+            self.guides.close()
         self.outcomes.close()
         self.weights.close()
 
@@ -168,6 +177,18 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     return Generation(settings, Api(parts).app(), connected, watched, tuple(collectors))
 
 
+def guides_folder(settings: AgentsFile, folder: Path | None) -> Path | None:
+    """Where the guides lie that agent-0 quotes; None when it has none."""
+    return None if settings.guides is None else _place(settings.guides.folder, folder)
+
+
+def _guides(settings: AgentsFile, folder: Path | None, language: Language) -> Guides | None:
+    if settings.guides is None:
+        return None
+    given = settings.guides
+    return Guides(_place(given.state, folder), _place(given.folder, folder), language, settings.reload_seconds)
+
+
 def _place(file: str, folder: Path | None) -> Path:
     """Where a file of the state lies: relative to the configuration's folder, else to the current one."""
     return (folder or Path.cwd()) / file
@@ -181,7 +202,7 @@ def _connected(name: str, settings: AgentsFile, lasting: Lasting, before: Genera
         return known
     backend: Backend
     if given.kind == "recall":
-        backend = RecallBackend(name, lasting.facts, lasting.language)
+        backend = RecallBackend(name, lasting.facts, lasting.language, lasting.guides)
     else:
         backend = RemoteBackend(name, given, key)
     return Connected(given, key, backend, Breaker(given.breaker))

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from council.building import guides_folder
 from council.configuration import FILE, json_schema, load
+from council.memory.guides import read_folder
 from council.serving import key_file, serve
 from council.settings import AgentsFile
 from uici.catalogue.diagnostics import CatalogueError
@@ -62,7 +64,11 @@ def schema() -> None:
 
 def _loaded(folder: Path | None) -> AgentsFile:
     try:
-        return load(folder)
+        settings = load(folder)
+        guides = guides_folder(settings, folder)
+        if guides is not None:
+            read_folder(guides)
+        return settings
     except CatalogueError as error:
         for diagnostic in error.diagnostics:
             typer.echo(diagnostic, err=True)

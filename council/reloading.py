@@ -25,7 +25,7 @@ from uici.catalogue.diagnostics import CatalogueError
 from uici.model.errors import Problem
 from uici.model.masking import mask
 
-AT_START = ("state", "memory", "learning")
+AT_START = ("state", "memory", "guides", "learning")
 """Members that are taken up at a start only."""
 AT_START_OF_SERVICE = ("listen", "connections", "shutdown_seconds")
 """The same, of `service`."""

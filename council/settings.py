@@ -192,6 +192,13 @@ class MemorySettings(Frozen):
         return value
 
 
+class GuideSettings(Frozen):
+    """Guides that agent-0 quotes, beside what it was told."""
+
+    folder: str = Field(min_length=1, description="of Markdown files; relative to the configuration's folder")
+    state: str = Field(default="state/guides.db", min_length=1, description="their index, made of the files")
+
+
 class LearningSettings(Frozen):
     """How outcomes change what is expected of a stage."""
 
@@ -265,5 +272,6 @@ class AgentsFile(Frozen):
     """Whose embeddings `/v1/embeddings` gives."""
     budget: Budget = Budget()
     memory: MemorySettings = MemorySettings()
+    guides: GuideSettings | None = None
     learning: LearningSettings = LearningSettings()
     canary: Canary | None = None

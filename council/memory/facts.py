@@ -63,8 +63,15 @@ class Facts:
     """The store of record. Methods block; safe from several threads."""
 
     def __init__(
-        self, file: Path, settings: MemorySettings, language: Language, clock: Callable[[], float] = time.time
+        self,
+        file: Path,
+        settings: MemorySettings,
+        language: Language,
+        clock: Callable[[], float] = time.time,
+        quoted: Callable[[str], bool] = lambda text: False,
     ) -> None:
+        """`quoted` says whether a text is only what the council itself quotes from elsewhere."""
+        self._quoted = quoted
         self._settings = settings
         self._language = language
         self._clock = clock
@@ -94,6 +101,8 @@ class Facts:
         plain = " ".join(text.lower().split())
         digest, shared = _digest(tenant, session, plain), _digest(tenant, SHARED, plain)
         stems = frozenset(self._language.stems(text))
+        if self._quoted(text):
+            raise NotKeptError("duplicate", "this stands in a guide")
         with self._lock:
             if len(self._waiting) >= self._settings.most_waiting:
                 raise NotKeptError("behind", "more is told than can be written; try again")

@@ -8,6 +8,7 @@ import uuid
 
 from council.asking import Answer, Ask, BackendError, Chunks, Usage, as_chunks
 from council.memory.facts import SHARED, Facts
+from council.memory.guides import Guides
 from council.memory.texts import Language, Question, sentences
 from uici.model.base import JsonObject
 
@@ -19,8 +20,9 @@ _CANDIDATES = 20
 class RecallBackend:
     """A backend without any model. Costs nothing, and says nothing that nobody told."""
 
-    def __init__(self, name: str, facts: Facts, language: Language) -> None:
+    def __init__(self, name: str, facts: Facts, language: Language, guides: Guides | None = None) -> None:
         self.name = name
+        self._guides = guides
         self._facts = facts
         self._language = language
 
@@ -68,6 +70,10 @@ class RecallBackend:
             candidates += sentences(fact.text)
         best = max(candidates, key=lambda text: self._coverage(question, text), default="")
         confidence = self._coverage(question, best) if best else 0.0
+        quoted = self._guides.quoted(question) if self._guides is not None else None
+        # What somebody told of this very thing is nearer to them than what was written for all.
+        if quoted is not None and quoted.confidence > max(confidence, 0.5):
+            return quoted.answer, quoted.confidence
         return (best, confidence) if confidence > 0.5 else (UNKNOWN, 0.0)
 
     def _coverage(self, question: Question, text: str) -> float:

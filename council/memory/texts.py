@@ -34,6 +34,8 @@ class Language:
         # The stemmer keeps the word that it is at in itself.
         self._lock = threading.Lock()
         self._empty = frozenset(word.lower() for word in empty)
+        self.key = " ".join((name, *sorted(self._empty)))
+        """What an index of stems depends on."""
         self._kinds = {self._stem(word): frozenset(map(self._stem, values)) for word, values in kinds.items()}
 
     def stems(self, text: str) -> list[str]:

@@ -62,6 +62,19 @@ class Guides:
         return {name: reading.guide for name, reading in sorted((shipped | own).items()) if reading.guide is not None}
 
 
+def read_guides(paths: Iterable[str], report: Report) -> dict[str, Guide]:
+    """The guides in these files by name, each by itself: whether what their heads name exists is not looked at."""
+    found: dict[str, Guide] = {}
+    for path in sorted(paths):
+        name = os.path.basename(path).removesuffix(".md")
+        if not name.startswith("."):
+            reading = _read(Path(path), name)
+            report.extend(reading.diagnostics)
+            if reading.guide is not None:
+                found[name] = reading.guide
+    return found
+
+
 def _read(path: Path, name: str) -> _Reading:
     report = Report()
     head, text = empty(str(path)), ""

@@ -100,8 +100,8 @@ class Tree:
         return "sha256:" + total.hexdigest()
 
     def _of_folder(self, folder: Path, suffixes: tuple[str, ...]) -> dict[str, Stamp]:
-        """As `_listed`; what is as it was at the last look is the same object as then."""
-        found, known = _listed(folder, suffixes), self._listed.get(folder, {})
+        """As `listed`; what is as it was at the last look is the same object as then."""
+        found, known = listed(folder, suffixes), self._listed.get(folder, {})
         if found.keys() != known.keys():
             known = {path: found[path] for path in sorted(found)}
         else:
@@ -122,7 +122,8 @@ def _hash(path: str) -> bytes:
     return content.digest()
 
 
-def _listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Stamp]:
+def listed(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Stamp]:
+    """The files of a folder whose names end so, as they lie there now; none where it cannot be looked into."""
     found: dict[str, Stamp] = {}
     # As pathlib writes it: of the folder `.` the entry's own path would begin with `./`.
     before = str(folder / "x")[:-1]

@@ -1,0 +1,256 @@
+"""Guides that agent-0 quotes: sentences of Markdown files, found by their words, their headings and their titles.
+
+They are the site's, written for all, and kept apart from what users told: in a file of their own, which is made of the
+files again whenever these change. No user can change or forget them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from council.memory.texts import Language, Question, sentences
+from council.state import immediate, opened
+from uici.catalogue.diagnostics import CatalogueError, Report
+from uici.catalogue.guides import read_guides
+from uici.catalogue.reading import is_readable
+from uici.catalogue.tree import Stamp, listed
+from uici.model.base import canonical_json
+from uici.model.guide import Guide
+
+_log = structlog.get_logger(__name__)
+_CANDIDATES = 20
+_SETTLE_SECONDS = 0.05
+_LONGEST_COMMAND = 300
+_TABLES = """
+CREATE TABLE IF NOT EXISTS guide_source (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS guide_sections (
+  number INTEGER PRIMARY KEY, guide TEXT NOT NULL, title TEXT NOT NULL, heading TEXT NOT NULL, sentences TEXT NOT NULL
+);
+CREATE VIRTUAL TABLE IF NOT EXISTS guide_index USING fts5 (stems);
+"""
+
+
+class Sentence(NamedTuple):
+    """A sentence, and the command that it announces, whose words say nothing of what it is about."""
+
+    words: str
+    command: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.words} {self.command}" if self.command else self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands below one heading of a guide."""
+
+    guide: str
+    title: str
+    heading: str
+    sentences: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A sentence of a guide that answers a question."""
+
+    section: Section
+    sentence: Sentence
+    confidence: float
+
+    @property
+    def answer(self) -> str:
+        """The sentence as it was written, and where."""
+        return quote_of(self.section, self.sentence)
+
+
+class Guides:
+    """The index of a folder. Methods block; safe from several threads, and from several processes on one folder."""
+
+    def __init__(
+        self,
+        file: Path,
+        folder: Path,
+        language: Language,
+        look_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises CatalogueError with every problem of the files."""
+        self._folder = folder
+        self._look_seconds = look_seconds
+        self._language = language
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._judged = _look(folder)
+        self._looked_at = clock()
+        guides = read_folder(folder)
+        self._db = opened(file, _TABLES)
+        self._index(guides)
+
+    def quoted(self, question: Question) -> Quote | None:
+        """The sentence that answers best; None when none does.
+
+        What the title does not say already, the sentence and its headings have to say for the most part: a guide about
+        the payment service does not answer every question about that service.
+        """
+        best: Quote | None = None
+        best_rank = (0.0, 0.0)
+        for section in self._found([*question.subject, *question.kinds]):
+            title = frozenset(self._language.stems(section.title))
+            heading = frozenset(self._language.stems(section.heading))
+            rest = Question(question.subject - title, question.kinds)
+            for sentence in section.sentences:
+                own = frozenset(self._language.stems(sentence.words))
+                if not self._says(question, rest, own, own | heading):
+                    continue
+                rank = (self._language.coverage(question, own | heading | title), len(question.subject & own))
+                if rank > best_rank:
+                    best, best_rank = Quote(section, sentence, rank[0]), rank
+        return best
+
+    def quotes(self, text: str) -> bool:
+        """Whether a text is only what stands in a guide, or an answer made of it: nothing that somebody tells."""
+        plain = _plain(text)
+        return any(
+            plain in (_plain(sentence.words), _plain(str(sentence)), _plain(quote_of(section, sentence)))
+            for section in self._found(self._language.stems(text))
+            for sentence in section.sentences
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _says(self, question: Question, rest: Question, own: frozenset[str], near: frozenset[str]) -> bool:
+        # Of the kind that is asked for, the sentence itself must have one.
+        kinds = Question(question.subject, question.kinds)
+        if question.kinds and self._language.coverage(kinds, own | question.subject) < 1:
+            return False
+        if not rest.subject:
+            return bool(question.subject & own)
+        return len(rest.subject & near) / len(rest.subject) > 0.5
+
+    def _found(self, stems: Iterable[str]) -> list[Section]:
+        wanted = " OR ".join(f'"{stem}"' for stem in dict.fromkeys(stems))
+        if not wanted:
+            return []
+        with self._lock:
+            self._follow()
+            rows = self._db.execute(
+                "SELECT guide, title, heading, sentences FROM guide_index JOIN guide_sections"
+                " ON number = guide_index.rowid WHERE guide_index MATCH ? ORDER BY bm25(guide_index), number LIMIT ?",
+                (wanted, _CANDIDATES),
+            ).fetchall()
+        return [
+            Section(guide, title, heading, tuple(Sentence(*each) for each in json.loads(text)))
+            for guide, title, heading, text in rows
+        ]
+
+    def _follow(self) -> None:
+        """Take up what changed, once two looks in a row see the same: whoever writes a file may be half done."""
+        if self._clock() - self._looked_at < self._look_seconds:
+            return
+        self._looked_at = self._clock()
+        now = _look(self._folder)
+        if now == self._judged:
+            return
+        time.sleep(_SETTLE_SECONDS)
+        if _look(self._folder) != now:
+            return
+        self._judged = now
+        try:
+            self._index(read_folder(self._folder))
+        except CatalogueError as error:
+            first, count = str(error.diagnostics[0]), len(error.diagnostics)
+            _log.warning("guides_rejected", problems=count, first=first, folder=str(self._folder))
+
+    def _index(self, guides: Mapping[str, Guide]) -> None:
+        digest = self._digest(guides)
+        with immediate(self._db):
+            if self._db.execute("SELECT 1 FROM guide_source WHERE digest = ?", (digest,)).fetchone():
+                return  # another process was quicker, or nothing changed since the last start
+            self._db.execute("DELETE FROM guide_sections")
+            self._db.execute("DELETE FROM guide_index")
+            for section in (each for guide in guides.values() for each in sections_of(guide)):
+                (number,) = self._db.execute(
+                    "INSERT INTO guide_sections (guide, title, heading, sentences) VALUES (?, ?, ?, ?)"
+                    " RETURNING number",
+                    (section.guide, section.title, section.heading, json.dumps(section.sentences)),
+                ).fetchone()
+                stems = self._language.stems(
+                    " ".join((section.title, section.heading, *(each.words for each in section.sentences)))
+                )
+                self._db.execute("INSERT INTO guide_index (rowid, stems) VALUES (?, ?)", (number, " ".join(stems)))
+            self._db.execute("INSERT OR REPLACE INTO guide_source VALUES (1, ?)", (digest,))
+        _log.info("guides_indexed", guides=len(guides), folder=str(self._folder))
+
+    def _digest(self, guides: Mapping[str, Guide]) -> str:
+        """Of what the index is made of."""
+        documents = [guide.model_dump(mode="json") for guide in guides.values()]
+        return hashlib.sha256(canonical_json([self._language.key, documents]).encode()).hexdigest()
+
+
+def read_folder(folder: Path) -> dict[str, Guide]:
+    """The guides of a folder. Raises CatalogueError with every problem."""
+    report = Report()
+    is_readable(folder, report)
+    guides = read_guides(_look(folder), report)
+    if report:
+        raise CatalogueError(report)
+    return guides
+
+
+def sections_of(guide: Guide) -> list[Section]:
+    """The sections of a guide that say something, in their order."""
+    headings: list[tuple[int, str]] = []
+    sections: list[tuple[str, list[Sentence]]] = [("", [])]
+    level = 0
+    for token in MarkdownIt("commonmark").enable("table").parse(guide.text):
+        said = sections[-1][1]
+        if token.type == "heading_open":
+            level = int(token.tag[1:])
+        elif token.type == "inline" and level:
+            headings = [(above, text) for above, text in headings if above < level] + [(level, _text(token))]
+            sections.append((" / ".join(text for _, text in headings), []))
+            level = 0
+        elif token.type == "inline":
+            said += map(Sentence, sentences(_text(token)))
+        elif token.type in ("fence", "code_block") and said and said[-1].words.endswith(":"):
+            said[-1] = Sentence(said[-1].words, " ".join(token.content.split())[:_LONGEST_COMMAND])
+    return [Section(guide.name, guide.title, heading, tuple(said)) for heading, said in sections if said]
+
+
+def quote_of(section: Section, sentence: Sentence) -> str:
+    """How a sentence is quoted."""
+    return f"{sentence} (guide {section.guide}: {section.title})"
+
+
+def _text(token: Token) -> str:
+    """What is read of a line: its words, and code as such."""
+    parts = []
+    for child in token.children or ():
+        if child.type in ("softbreak", "hardbreak"):
+            parts.append(" ")
+        else:
+            parts.append(f"`{child.content}`" if child.type == "code_inline" else child.content)
+    return " ".join("".join(parts).split())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _look(folder: Path) -> dict[str, Stamp]:
+    return listed(folder, (".md",))
