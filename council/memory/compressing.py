@@ -132,6 +132,8 @@ def extract(question: str, messages: Sequence[JsonObject], most_bytes: int) -> s
         for sentence in sentences(text)
     )
     said = list(dict.fromkeys(lines))[-_MOST_SENTENCES:]
+    if not said:
+        return ""
     chosen: list[int] = []
     room = most_bytes
     for number in _by_worth(said, question):

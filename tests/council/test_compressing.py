@@ -95,6 +95,7 @@ def test_the_sentences_that_matter_are_kept() -> None:
     assert "The database password rotates on Tuesday." in text
     assert len(text.encode()) <= 300
     assert extract("?", [said("user", "!!! ... ???")], 300) == "user: !!!\nuser: ...\nuser: ???", "no words at all"
+    assert extract("Why?", [said("user", " ")], 300) == "", "nothing at all"
 
 
 LONG = [
