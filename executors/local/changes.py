@@ -265,6 +265,10 @@ class ProgramChanges:
         return self._observe(specification) if unknown else present
 
     def _start(self, instances: tuple[str, ...], deadline: float) -> None:
+        while any(one.unburied for one in observe(self._files, self._supervisor, instances, manage=False)):
+            if time.monotonic() > deadline:
+                raise _timeout("end", instances)
+            time.sleep(_POLL_SECONDS)
         for name in instances:
             self._acted = True
             with _allowing("already_started"):
@@ -297,7 +301,7 @@ class ProgramChanges:
         asked: set[str] = set()
         while instances:
             present = observe(self._files, self._supervisor, instances, manage=False)
-            running = [instance for instance in present if instance.running]
+            running = [instance for instance in present if instance.running or instance.unburied]
             if not running:
                 break
             for instance in running:

@@ -66,6 +66,14 @@ class Instance(Frozen):
         """Whether it has a process."""
         return self.pid is not None
 
+    @property
+    def unburied(self) -> bool:
+        """Whether its process has ended, and supervisord has not noticed: until then nothing takes its place.
+
+        It takes a moment, and longer for a process whose main thread has ended before its other threads.
+        """
+        return self.supervised and self.pid is None
+
     def document(self) -> JsonObject:
         """As get_service_status reports it."""
         return {

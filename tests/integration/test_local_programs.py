@@ -66,6 +66,36 @@ def test_an_unknown_version_names_the_choices(place: Place) -> None:
     assert "did you mean 'green'" in error.message
 
 
+def test_a_program_whose_threads_outlive_its_main_thread_is_restarted(place: Place) -> None:
+    """Its process looks ended before supervisord can start another one in its place."""
+    program = """
+import ctypes, os, signal, sys, threading, time
+over = threading.Event()
+def outlive():
+    over.wait()
+    time.sleep(0.7)
+    os._exit(0)
+threading.Thread(target=outlive).start()
+end_this_thread = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
+signal.signal(signal.SIGTERM, lambda *_: (over.set(), ctypes.CDLL(None).syscall(end_this_thread, 0)))
+open(sys.argv[1], "w").close()
+while True:
+    signal.pause()
+"""
+    ready = place.state / "ready"
+    binding = sleeper(command=[sys.executable, "-c", program, str(ready)], stop_seconds=10)
+    executor = place.executor()
+    call(executor, "program.start", target=binding)
+    for change in ("restart", "configure"):
+        until(ready.exists, "the program to listen to signals")
+        ready.unlink()
+        before = pid_of(executor, binding)
+        more: JsonObject = {"environment": {"COLOUR": "green"}} if change == "configure" else {}
+        call(executor, f"program.{change}", target=binding, **more)
+        assert pid_of(executor, binding) != before
+    assert environment_of(pid_of(executor, binding))["COLOUR"] == "green"
+
+
 def test_what_people_edit_wins_over_what_was_changed_before(place: Place) -> None:
     executor = place.executor()
     call(executor, "program.start", target=sleeper())
