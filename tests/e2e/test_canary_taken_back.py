@@ -28,7 +28,7 @@ def test_a_failed_canary_is_taken_back_once_by_uici_which_says_why(tmp_path: Pat
     port = free_port()
     traffic = {"url": f"http://127.0.0.1:{port}", "bearer_token": key}
     environments = {ENVIRONMENT: {"platform": "local", "traffic": traffic}}
-    targets = {"council-canary": program("council-canary", match=['service="council-canary"'])}
+    targets = {"council-canary": program("council-canary")}
     with local_ground(
         tmp_path,
         targets,
@@ -41,7 +41,6 @@ def test_a_failed_canary_is_taken_back_once_by_uici_which_says_why(tmp_path: Pat
         tell = {
             "url": f"{ground.uici.url}/webhooks/alertmanager",
             "key": f"${{file:{webhook}}}",
-            "labels": {"service": "council-canary"},
             "again_seconds": 0.2,
         }
         canary = {
