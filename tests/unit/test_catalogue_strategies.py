@@ -28,7 +28,7 @@ TAKEN: dict[str | None, str] = {
     "council_memory_behind": "CouncilMemoryBehind",
     "council_calibration": "CouncilCalibrationOff",
     "council_backend": "CouncilBackendLeftAlone",
-    "leaking": "CouncilMemoryLeak VllmMemoryLeak",
+    "leaking": "CouncilMemoryLeak",
     "model_stuck": "VllmStuck",
     "model_on_cpu": "VllmOnCpu",
     "model_overloaded": "VllmKvCacheNearlyFull VllmRequestsWaiting",
