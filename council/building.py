@@ -32,6 +32,7 @@ from council.canary.telling import Telling
 from council.learning.judging import LearnedJudge
 from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
+from council.memory.guide_index import GuideIndex, SqliteIndex
 from council.memory.guides import Guides
 from council.memory.recalling import RecallBackend
 from council.memory.texts import Language
@@ -46,6 +47,7 @@ from council.routing.remote import RemoteBackend
 from council.settings import AgentsFile, Stage
 from council.settings import Backend as BackendSettings
 from uici.access.secrets import resolve
+from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import register_secret
 
 _log = structlog.get_logger(__name__)
@@ -186,7 +188,35 @@ def _guides(settings: AgentsFile, folder: Path | None, language: Language) -> Gu
     if settings.guides is None:
         return None
     given = settings.guides
-    return Guides(_place(given.state, folder), _place(given.folder, folder), language, settings.reload_seconds)
+    index = SqliteIndex(_place(given.state, folder)) if given.redis is None else _redis_index(given.redis)
+    return Guides(index, _place(given.folder, folder), language, settings.reload_seconds)
+
+
+def _redis_index(reference: str) -> GuideIndex:
+    url = resolve(reference, where="agents.yml: guides.redis").reveal()
+    try:
+        from council.memory.guide_redis import RedisIndex
+
+        return RedisIndex(url)
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise Problem(
+            ProblemKind.UNPROCESSABLE,
+            "redis_missing",
+            "guides.redis needs the client of Redis, which is not installed",
+            where="agents.yml: guides.redis",
+            hint="pip install 'uici[redis]'",
+        ) from None
+    except ValueError:
+        # What redis-py says may quote a part of the URL, which holds a password.
+        raise Problem(
+            ProblemKind.UNPROCESSABLE,
+            "wrong_url",
+            "guides.redis is no URL of a Redis",
+            where="agents.yml: guides.redis",
+            hint="write redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, with a password percent-encoded",
+        ) from None
 
 
 def _place(file: str, folder: Path | None) -> Path:

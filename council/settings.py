@@ -197,6 +197,7 @@ class GuideSettings(Frozen):
 
     folder: str = Field(min_length=1, description="of Markdown files; relative to the configuration's folder")
     state: str = Field(default="state/guides.db", min_length=1, description="their index, made of the files")
+    redis: Secret | None = Field(default=None, description="URL of a Redis for the index instead, for several hosts")
 
 
 class LearningSettings(Frozen):

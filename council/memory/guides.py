@@ -7,20 +7,18 @@ files again whenever these change. No user can change or forget them.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from council.memory.guide_index import GuideIndex, IndexAwayError, IndexLostError, Section, Sentence
 from council.memory.texts import Language, Question, sentences
-from council.state import immediate, opened
 from uici.catalogue.diagnostics import CatalogueError, Report
 from uici.catalogue.guides import read_guides
 from uici.catalogue.reading import is_readable
@@ -31,34 +29,8 @@ from uici.model.guide import Guide
 _log = structlog.get_logger(__name__)
 _CANDIDATES = 20
 _SETTLE_SECONDS = 0.05
+_AWAY_SECONDS = 1.0
 _LONGEST_COMMAND = 300
-_TABLES = """
-CREATE TABLE IF NOT EXISTS guide_source (one INTEGER PRIMARY KEY CHECK (one = 1), digest TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS guide_sections (
-  number INTEGER PRIMARY KEY, guide TEXT NOT NULL, title TEXT NOT NULL, heading TEXT NOT NULL, sentences TEXT NOT NULL
-);
-CREATE VIRTUAL TABLE IF NOT EXISTS guide_index USING fts5 (stems);
-"""
-
-
-class Sentence(NamedTuple):
-    """A sentence, and the command that it announces, whose words say nothing of what it is about."""
-
-    words: str
-    command: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.words} {self.command}" if self.command else self.words
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """What stands below one heading of a guide."""
-
-    guide: str
-    title: str
-    heading: str
-    sentences: tuple[Sentence, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +48,31 @@ class Quote:
 
 
 class Guides:
-    """The index of a folder. Methods block; safe from several threads, and from several processes on one folder."""
+    """The guides of a folder. Methods block; safe from several threads, and from several processes on one index."""
 
     def __init__(
         self,
-        file: Path,
+        index: GuideIndex,
         folder: Path,
         language: Language,
         look_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises CatalogueError with every problem of the files."""
+        """Raises CatalogueError with every problem of the files. An index that is away may come."""
         self._folder = folder
-        self._look_seconds = look_seconds
+        self._index = index
         self._language = language
+        self._look_seconds = look_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._judged = _look(folder)
+        self._judged: Mapping[str, Stamp] | None = _look(folder)
         self._looked_at = clock()
-        guides = read_folder(folder)
-        self._db = opened(file, _TABLES)
-        self._index(guides)
+        self._away_until = self._looked_at
+        self._guides = read_folder(folder)
+        try:
+            self._write()
+        except IndexAwayError as error:
+            self._away(error)
 
     def quoted(self, question: Question) -> Quote | None:
         """The sentence that answers best; None when none does.
@@ -129,38 +105,37 @@ class Guides:
         )
 
     def close(self) -> None:
-        """Close the file."""
+        """Let go of the index."""
         with self._lock:
-            self._db.close()
+            self._index.close()
 
     def _says(self, question: Question, rest: Question, own: frozenset[str], near: frozenset[str]) -> bool:
         # Of the kind that is asked for, the sentence itself must have one.
-        kinds = Question(question.subject, question.kinds)
-        if question.kinds and self._language.coverage(kinds, own | question.subject) < 1:
+        if question.kinds and self._language.coverage(question, own | question.subject) < 1:
             return False
         if not rest.subject:
             return bool(question.subject & own)
         return len(rest.subject & near) / len(rest.subject) > 0.5
 
     def _found(self, stems: Iterable[str]) -> list[Section]:
-        wanted = " OR ".join(f'"{stem}"' for stem in dict.fromkeys(stems))
-        if not wanted:
-            return []
+        wanted = list(dict.fromkeys(stems))
         with self._lock:
-            self._follow()
-            rows = self._db.execute(
-                "SELECT guide, title, heading, sentences FROM guide_index JOIN guide_sections"
-                " ON number = guide_index.rowid WHERE guide_index MATCH ? ORDER BY bm25(guide_index), number LIMIT ?",
-                (wanted, _CANDIDATES),
-            ).fetchall()
-        return [
-            Section(guide, title, heading, tuple(Sentence(*each) for each in json.loads(text)))
-            for guide, title, heading, text in rows
-        ]
+            if not wanted or self._clock() < self._away_until:
+                return []
+            try:
+                self._follow()
+                try:
+                    return self._index.found(wanted, _CANDIDATES)
+                except IndexLostError:
+                    self._write()
+                    return self._index.found(wanted, _CANDIDATES)
+            except (IndexAwayError, IndexLostError) as error:
+                self._away(error)
+                return []
 
     def _follow(self) -> None:
         """Take up what changed, once two looks in a row see the same: whoever writes a file may be half done."""
-        if self._clock() - self._looked_at < self._look_seconds:
+        if self._judged is not None and self._clock() - self._looked_at < self._look_seconds:
             return
         self._looked_at = self._clock()
         now = _look(self._folder)
@@ -169,37 +144,32 @@ class Guides:
         time.sleep(_SETTLE_SECONDS)
         if _look(self._folder) != now:
             return
-        self._judged = now
         try:
-            self._index(read_folder(self._folder))
+            self._guides = read_folder(self._folder)
         except CatalogueError as error:
             first, count = str(error.diagnostics[0]), len(error.diagnostics)
             _log.warning("guides_rejected", problems=count, first=first, folder=str(self._folder))
+        self._write()
+        self._judged = now
 
-    def _index(self, guides: Mapping[str, Guide]) -> None:
-        digest = self._digest(guides)
-        with immediate(self._db):
-            if self._db.execute("SELECT 1 FROM guide_source WHERE digest = ?", (digest,)).fetchone():
-                return  # another process was quicker, or nothing changed since the last start
-            self._db.execute("DELETE FROM guide_sections")
-            self._db.execute("DELETE FROM guide_index")
-            for section in (each for guide in guides.values() for each in sections_of(guide)):
-                (number,) = self._db.execute(
-                    "INSERT INTO guide_sections (guide, title, heading, sentences) VALUES (?, ?, ?, ?)"
-                    " RETURNING number",
-                    (section.guide, section.title, section.heading, json.dumps(section.sentences)),
-                ).fetchone()
-                stems = self._language.stems(
-                    " ".join((section.title, section.heading, *(each.words for each in section.sentences)))
-                )
-                self._db.execute("INSERT INTO guide_index (rowid, stems) VALUES (?, ?)", (number, " ".join(stems)))
-            self._db.execute("INSERT OR REPLACE INTO guide_source VALUES (1, ?)", (digest,))
-        _log.info("guides_indexed", guides=len(guides), folder=str(self._folder))
+    def _write(self) -> None:
+        """Have the index hold the guides; another process may have been quicker."""
+        sections = [section for guide in self._guides.values() for section in sections_of(guide)]
+        documents = [guide.model_dump(mode="json") for guide in self._guides.values()]
+        digest = hashlib.sha256(canonical_json([self._language.key, documents]).encode()).hexdigest()
+        if self._index.replace(digest, ((section, self._stems(section)) for section in sections)):
+            _log.info("guides_indexed", guides=len(self._guides), folder=str(self._folder))
 
-    def _digest(self, guides: Mapping[str, Guide]) -> str:
-        """Of what the index is made of."""
-        documents = [guide.model_dump(mode="json") for guide in guides.values()]
-        return hashlib.sha256(canonical_json([self._language.key, documents]).encode()).hexdigest()
+    def _stems(self, section: Section) -> list[str]:
+        return self._language.stems(
+            " ".join((section.title, section.heading, *(sentence.words for sentence in section.sentences)))
+        )
+
+    def _away(self, error: Exception) -> None:
+        """Answer without guides for a while, and write the index again then."""
+        _log.warning("guides_away", error=str(error) or type(error).__name__)
+        self._away_until = self._clock() + max(self._look_seconds, _AWAY_SECONDS)
+        self._judged = None
 
 
 def read_folder(folder: Path) -> dict[str, Guide]:

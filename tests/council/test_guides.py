@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from council.cli import app
 from council.configuration import load
+from council.memory.guide_index import SqliteIndex
 from council.memory.guides import Guides, sections_of
 from council.memory.texts import Language
 from council.serving import key_file, make_app
@@ -102,7 +103,7 @@ def asked(guides: Guides, question: str) -> str:
 
 @pytest.fixture
 def guides(tmp_path: Path, folder: Folder) -> Iterator[Guides]:
-    made = Guides(tmp_path / "guides.db", folder.path, LANGUAGE, 0)
+    made = Guides(SqliteIndex(tmp_path / "guides.db"), folder.path, LANGUAGE, 0)
     yield made
     made.close()
 
@@ -177,7 +178,7 @@ def test_a_change_is_taken_up_with_the_next_question_and_a_broken_one_is_not(gui
 
 def test_several_processes_share_the_index_and_make_it_once(guides: Guides, folder: Folder, tmp_path: Path) -> None:
     with capture_logs() as logs:
-        other = Guides(tmp_path / "guides.db", folder.path, LANGUAGE, 0)
+        other = Guides(SqliteIndex(tmp_path / "guides.db"), folder.path, LANGUAGE, 0)
     assert not [each for each in logs if each["event"] == "guides_indexed"]
     folder.write("payment", PAYMENT.replace("Ada", "Grace"))
     with capture_logs() as logs:
@@ -189,7 +190,7 @@ def test_several_processes_share_the_index_and_make_it_once(guides: Guides, fold
     # With another language the stems are others.
     german = Language("german", (), {})
     with capture_logs() as logs:
-        Guides(tmp_path / "guides.db", folder.path, german, 0).close()
+        Guides(SqliteIndex(tmp_path / "guides.db"), folder.path, german, 0).close()
     assert [each["event"] for each in logs] == ["guides_indexed"]
 
 
