@@ -92,6 +92,7 @@ def test_the_guide_stands_beside_the_incident_and_in_what_people_are_told(served
 
 def test_guides_are_followed_and_a_broken_one_changes_nothing(served: Served, tmp_path: Path) -> None:
     file = tmp_path / "config" / GUIDES / "odd.md"
+    assert names(served, "?q=strange") == ["odd"]
     file.write_text(GUIDE.replace("strange", "unheard"))
     until(lambda: names(served, "?q=unheard") == ["odd"], "the change")
     assert names(served, "?q=strange") == []
