@@ -39,7 +39,11 @@ KINDS = ("yaml", "console", "console test", "json", "text")
 FOREIGN = frozenset(
     "apt-get cat cd cp curl docker echo export git jq kill kubectl ls mkdir pip printf python3 rm sleep sudo".split()
 )
-CHECKERS = {"alertmanager.yml": ("amtool", "check-config"), "prometheus.yml": ("promtool", "check", "config")}
+# What a file refers to lies on the reader's machine.
+CHECKERS = {
+    "alertmanager.yml": ("amtool", "check-config"),
+    "prometheus.yml": ("promtool", "check", "config", "--syntax-only"),
+}
 # Words of the shell before a command: a walk may wait in a loop.
 _SHELL = frozenset("until while do done".split())
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^`]*)$")

@@ -28,7 +28,10 @@ from tests.real.process import end_supervisors
 from tests.real.prometheus import Prometheus, prometheus, static_job
 from tests.waiting import until
 from uici.access.roles import Role
+from uici.catalogue.executors import discover_executors
+from uici.catalogue.loading import load_site
 from uici.model.base import JsonObject
+from uici.monitoring.selectors import narrowed
 
 pytestmark = [pytest.mark.component("prometheus"), pytest.mark.component("alertmanager")]
 
@@ -42,10 +45,10 @@ from pathlib import Path
 from council.cli import main
 
 def leak(asked=Path(sys.argv.pop(1)) / f"leak-{os.getpid()}", held=[]):
-    while len(held) < 400:
+    while len(held) < 800:
         time.sleep(0.05)
         if asked.exists():
-            held.append(b"x" * 2_000_000)
+            held.append(b"x" * 500_000)
 
 threading.Thread(target=leak, daemon=True).start()
 main()
@@ -58,6 +61,7 @@ class Scene:
 
     ground: LocalGround
     prometheus: Prometheus
+    alertmanager: Alertmanager
     http: httpx.Client
     home: Path
     seen: set[str] = field(default_factory=set)
@@ -158,7 +162,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         stack.enter_context(http)
         ground = LocalGround(uici, targets, [])
         ground.start(COUNCIL)
-        scene = Scene(ground, prom, http, home)
+        scene = Scene(ground, prom, am, http, home)
         until(scene.answers, "the first scrape", scene.explain)
         # Before the program was started its job was down; that is over.
         until(lambda: not prom.alerts(), "the end of the first alerts", scene.explain)
@@ -235,6 +239,28 @@ def test_no_alert_that_uici_is_down_leads_to_an_action_on_it(scene: Scene, about
     assert uici.process.poll() is None
     os.kill(process, 0)
     assert scene.ground.spawned("uici") == 0
+
+
+def test_the_rules_about_the_monitoring_ask_for_metrics_that_it_has(scene: Scene) -> None:
+    shown = ""
+    for url in (scene.prometheus.url, scene.alertmanager.url):
+        shown += httpx.get(f"{url}/metrics", timeout=60, trust_env=False).text
+    asked = set(re.findall(r"\b(?:prometheus|alertmanager)_\w+", RULES.read_text()))
+    assert len(asked) == 3
+    assert asked <= set(re.findall(r"^# TYPE (\w+) ", shown, re.MULTILINE))
+
+
+def test_prometheus_understands_what_the_shipped_strategies_ask_it(scene: Scene) -> None:
+    asked = [
+        step.parameters
+        for strategy in load_site(None, executors=discover_executors()).strategies.values()
+        for step in strategy.diagnose
+        if step.operation == "query_metrics"
+    ]
+    assert len(asked) >= 4
+    for each in asked:
+        # Raises where it is no PromQL; nothing here has the labels.
+        assert len(scene.prometheus.query(narrowed(each["query"], dict.fromkeys(each.get("labels", {}), "x")))) <= 1
 
 
 def waiting(scene: Scene) -> float:
