@@ -16,6 +16,7 @@ from uici.catalogue.tree import Stamp, Tree
 from uici.model.guide import MAX_BYTES, NAME, Guide, GuideHead
 from uici.model.site import FIRES_WHILE_HEALTHY
 
+_ONE = {"findings": "finding", "strategies": "strategy", "targets": "target"}
 _LINE = re.compile(rb"(?m)^---[ \t]*\r?$\n?")
 
 
@@ -56,9 +57,8 @@ class Guides:
             (own if self._tree.is_own(path) else shipped)[name] = kept[1]
         _removals(own, shipped, report)
         # A site may take away what a shipped guide names: nothing is wrong with the site then.
-        for reading in (own if self._tree.directory is not None else shipped).values():
-            if reading.guide is not None:
-                _check_names(reading.guide, reading.node, draft, report)
+        checked = (own if self._tree.directory is not None else shipped).values()
+        _check_names(((each.guide, each.node) for each in checked if each.guide is not None), draft, report)
         return {name: reading.guide for name, reading in sorted((shipped | own).items()) if reading.guide is not None}
 
 
@@ -139,23 +139,23 @@ def _removals(own: Mapping[str, _Reading], shipped: Mapping[str, _Reading], repo
             )
 
 
-def _check_names(guide: Guide, node: Node, draft: Draft, report: Report) -> None:
-    exact = [(index, target) for index, target in enumerate(guide.targets) if not {"*", "?"} & set(target)]
-    for key, code, named, known in (
-        ("findings", "unknown_finding", enumerate(guide.findings), (*draft.finding_entries.names, FIRES_WHILE_HEALTHY)),
-        ("strategies", "unknown_strategy", enumerate(guide.strategies), draft.strategy_entries.names),
-        ("targets", "unknown_target", exact, draft.target_entries.names),
-    ):
-        _known(report, node.at(key), code, named, known)
-
-
-def _known(report: Report, node: Node, code: str, named: Iterable[tuple[int, str]], known: tuple[str, ...]) -> None:
-    for index, name in named:
-        if name not in known:
-            report.add(
-                node.at(index).position,
-                code,
-                f"no {code.removeprefix('unknown_')} is called {name!r}",
-                choices=sorted(known),
-                given=name,
-            )
+def _check_names(guides: Iterable[tuple[Guide, Node]], draft: Draft, report: Report) -> None:
+    # A site may have thousands of targets, and a folder hundreds of guides.
+    known = {
+        "findings": frozenset((*draft.finding_entries.names, FIRES_WHILE_HEALTHY)),
+        "strategies": frozenset(draft.strategy_entries.names),
+        "targets": frozenset(draft.target_entries.names),
+    }
+    for guide, node in guides:
+        named = {"findings": guide.findings, "strategies": guide.strategies, "targets": guide.targets}
+        for key, names in named.items():
+            for index, name in enumerate(names):
+                if name not in known[key] and not (key == "targets" and {"*", "?"} & set(name)):
+                    what = _ONE[key]
+                    report.add(
+                        node.at(key, index).position,
+                        f"unknown_{what}",
+                        f"no {what} is called {name!r}",
+                        choices=sorted(known[key]),
+                        given=name,
+                    )
