@@ -9,7 +9,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import accepting, catalogue, engine, healing, kubernetes, previewing, replicas, running, storm
+from tests.benchmarks import (
+    accepting,
+    catalogue,
+    engine,
+    gateway,
+    healing,
+    kubernetes,
+    previewing,
+    replicas,
+    running,
+    storm,
+)
 from tests.benchmarks.measuring import Benchmark, Ratio, Result, write
 
 BENCHMARKS = (
@@ -25,6 +36,7 @@ BENCHMARKS = (
     Benchmark("growth", "rows and bytes that a healed incident leaves, table by table", running.growth),
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),
     Benchmark("kubernetes", "a thousand Deployments, changes beside the SDK, what an import costs", kubernetes.measure),
+    Benchmark("gateway", "what the council adds to a model, beside LiteLLM and the barest gateway", gateway.measure),
     Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),
 )
 """Everything that `make bench` takes, in this order."""

@@ -116,6 +116,16 @@ class Connection:
             body += self._socket.recv(65536)
         return int(head.split(b" ", 2)[1])
 
+    def until(self, made: bytes, *wanted: bytes) -> None:
+        """Send a request, and read until one of these bytes has come."""
+        self._socket.sendall(made)
+        got = b""
+        while not any(each in got for each in wanted):
+            chunk = self._socket.recv(65536)
+            if not chunk:
+                raise ConnectionError(f"the connection was closed after {got[-200:]!r}")
+            got += chunk
+
     def close(self) -> None:
         self._socket.close()
 
