@@ -34,8 +34,10 @@ from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
 from council.memory.guide_index import GuideIndex, SqliteIndex
 from council.memory.guides import Guides
+from council.memory.memory import Memory
 from council.memory.recalling import RecallBackend
 from council.memory.texts import Language
+from council.memory.vectors import Vectors
 from council.monitors.collecting import Backends, Budgets, Calibrations, CanaryFigures
 from council.monitors.gpus import Gpus
 from council.monitors.metrics import Metrics
@@ -58,7 +60,9 @@ class Lasting:
     """What all configurations of one process share."""
 
     def __init__(self, settings: AgentsFile, folder: Path | None) -> None:
-        """Raises OSError and sqlite3.Error for a state that cannot be opened, CatalogueError for broken guides."""
+        """Raises OSError and sqlite3.Error for a state that cannot be opened, CatalogueError for broken guides, Problem
+        for what is not installed.
+        """
         state = _place(settings.state, folder)
         self.folder = folder
         self.ledger = Ledger(state, settings.budget)
@@ -70,7 +74,9 @@ class Lasting:
             settings.memory,
             self.language,
             quoted=lambda text: self.guides is not None and self.guides.quotes(text),
+            vectors=None if settings.memory.vectors is None else Vectors(),
         )
+        self.memory = Memory(self.facts, settings.memory)
         self.outcomes = Outcomes(state)
         self.judge = LearnedJudge(self.outcomes, settings.learning)
         self.weights = Weights(state)
@@ -117,6 +123,7 @@ class Generation:
     app: ASGIApp
     connected: Mapping[str, Connected]
     watched: Watched | None
+    embedder: Backend | None
     collectors: tuple[Collector, ...]
     """Its metrics."""
     under_way: int = 0
@@ -144,9 +151,9 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
             route, pools, lasting.judge, tells_logprobs=lambda stage: _tells_logprobs(stage, settings)
         )
     door = _door(settings, lasting.folder)
-    remembering = Remembering(settings, door, lasting.facts)
+    remembering = Remembering(settings, door, lasting.memory)
     feedback = Feedback(lasting.outcomes, lasting.judge, keeps_questions=settings.learning.keeps_questions)
-    compressing = Compressing(settings, lasting.facts, lasting.language, _summarising(settings, members, lasting))
+    compressing = Compressing(settings, lasting.memory, lasting.language, _summarising(settings, members, lasting))
     status = StatusRoutes(
         settings,
         door,
@@ -176,7 +183,7 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     collectors: list[Collector] = [Budgets(lasting.ledger, settings.budget), Backends(members)]
     if canary is not None:
         collectors.append(CanaryFigures(canary))
-    return Generation(settings, Api(parts).app(), connected, watched, tuple(collectors))
+    return Generation(settings, Api(parts).app(), connected, watched, parts.embedder, tuple(collectors))
 
 
 def guides_folder(settings: AgentsFile, folder: Path | None) -> Path | None:
@@ -232,7 +239,7 @@ def _connected(name: str, settings: AgentsFile, lasting: Lasting, before: Genera
         return known
     backend: Backend
     if given.kind == "recall":
-        backend = RecallBackend(name, lasting.facts, lasting.language, lasting.guides)
+        backend = RecallBackend(name, lasting.facts, lasting.language, lasting.guides, lasting.memory)
     else:
         backend = RemoteBackend(name, given, key)
     return Connected(given, key, backend, Breaker(given.breaker))

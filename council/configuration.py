@@ -62,6 +62,12 @@ def _check(settings: AgentsFile, document: Node, report: Report) -> None:
             _unknown_backend(settings, settings.embeddings, place, report)
         elif backend.embedding_model is None:
             report.add(place, "no_embeddings", f"the backend {settings.embeddings} has no embedding_model")
+    if settings.memory.vectors is not None:
+        place = document.at("memory", "vectors").position
+        if settings.embeddings is None:
+            report.add(place, "no_embeddings", "vectors need a backend that gives them: embeddings names none")
+        elif (given := settings.backends.get(settings.embeddings)) is not None and not given.price.free:
+            report.add(place, "embeddings_cost", "each fact and question would cost something that no budget counts")
     if settings.canary is not None:
         for member, name in (("main", settings.canary.main), ("backend", settings.canary.backend)):
             if name not in settings.backends:

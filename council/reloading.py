@@ -63,6 +63,7 @@ class Council:
         self._now = built(settings, self._lasting)
         self._generations = {self._now}
         self._lasting.metrics.show(*self._now.collectors)
+        self._embed_by(self._now)
         self._outer = Starlette(lifespan=self._lifespan)
         self._note(time.time())
 
@@ -108,6 +109,7 @@ class Council:
         self._generations.add(taken)
         self._lasting.purse.use(taken.settings.budget)
         self._lasting.metrics.show(*taken.collectors)
+        self._embed_by(taken)
         if taken.watched is not before.watched:
             if before.watched is not None and before.watched.telling is not None:
                 await before.watched.telling.close()
@@ -144,6 +146,11 @@ class Council:
         self._lasting.metrics.reloaded(taken=False)
         _log.error("configuration_refused", problems=shown)
 
+    def _embed_by(self, generation: Generation) -> None:
+        name = generation.settings.embeddings
+        model = "" if name is None else f"{name}/{generation.settings.backends[name].embedding_model}"
+        self._lasting.memory.use(generation.embedder, model)
+
     def _start_telling(self) -> None:
         watched = self._now.watched
         if watched is not None and watched.telling is not None:
@@ -161,6 +168,7 @@ class Council:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._start_telling()
+        self._lasting.memory.start()
         watching = asyncio.get_running_loop().create_task(self._watch())
         yield
         watching.cancel()
@@ -169,6 +177,7 @@ class Council:
         watched = self._now.watched
         if watched is not None and watched.telling is not None:
             await watched.telling.close()
+        await self._lasting.memory.close()
         for backend in self._backends(self._generations):
             await backend.close()
         await self._lasting.close()

@@ -166,6 +166,15 @@ class Budget(Frozen):
     )
 
 
+class VectorSettings(Frozen):
+    """Recall by what texts mean, with the embeddings of the backend that `embeddings` names."""
+
+    least_cosine: float = Field(default=0.75, gt=0, le=1, description="from which agent-0 answers with a fact")
+    alike_cosine: float = Field(default=0.97, gt=0, le=1, description="from which two facts are the same")
+    wait_seconds: float = Field(default=2.0, gt=0, le=60, description="for embeddings; then words alone are used")
+    retry_seconds: float = Field(default=5.0, gt=0, le=3600, description="until missing vectors are tried again")
+
+
 class MemorySettings(Frozen):
     """What is remembered, and for how long."""
 
@@ -177,6 +186,8 @@ class MemorySettings(Frozen):
     longest: int = Field(default=4000, ge=1, le=1_000_000, description="characters of one fact")
     alike: float = Field(default=0.9, gt=0, le=1, description="Jaccard's index of stems from which two are the same")
     archive_days: float = Field(default=30.0, gt=0)
+    archive_every_seconds: float = Field(default=3600.0, gt=0, le=86_400, description="how often that is looked after")
+    vectors: VectorSettings | None = Field(default=None, description="null: recall by words alone")
     suspicious: tuple[Expression, ...] = Field(default=(), description="what looks like an order to a model")
     language: str = Field(default="english", description="one of Snowball's stemmers")
     empty_words: tuple[str, ...] = ()

@@ -14,7 +14,8 @@ from council.asking import Ask, BackendError, message_texts
 from council.budget.purse import BudgetError
 from council.errors import RefusalError
 from council.memory.compressing import Size, TooLongError, compress, extract
-from council.memory.facts import SHARED, Facts
+from council.memory.facts import SHARED
+from council.memory.memory import Memory
 from council.memory.texts import Language
 from council.routing.cascade import Tried
 from council.routing.pool import Pool
@@ -42,10 +43,10 @@ class Context:
 class Compressing:
     """Knows what each route wants."""
 
-    def __init__(self, settings: AgentsFile, facts: Facts, language: Language, pools: Mapping[str, Pool]) -> None:
+    def __init__(self, settings: AgentsFile, memory: Memory, language: Language, pools: Mapping[str, Pool]) -> None:
         """`pools` by routes: who summarises."""
         self._settings = settings
-        self._facts = facts
+        self._memory = memory
         self._language = language
         self._pools = pools
 
@@ -82,8 +83,11 @@ class Compressing:
         stems = self._language.stems(ask.question)
         if not wanted.facts or not stems:
             return []
-        found = await asyncio.to_thread(self._facts.find, ask.tenant, ask.session or SHARED, stems, wanted.facts)
-        return [fact.text for fact in found if not fact.marked and fact.text != ask.question.strip()]
+        session = ask.session or SHARED
+        near = [fact for fact, _ in await self._memory.near(ask.tenant, session, ask.question, wanted.facts)]
+        found = near + await asyncio.to_thread(self._memory.facts.find, ask.tenant, session, stems, wanted.facts)
+        texts = [fact.text for fact in found if not fact.marked and fact.text != ask.question.strip()]
+        return list(dict.fromkeys(texts))[: wanted.facts]
 
     async def _summary(self, ask: Ask, tried: list[Tried], messages: Sequence[JsonObject], most_bytes: int) -> str:
         """By the route's backend; by the most telling sentences where it has none, or that fails."""

@@ -13,7 +13,8 @@ from council.api.door import Door
 from council.api.reading import read_object
 from council.asking import Ask
 from council.errors import RefusalError
-from council.memory.facts import SHARED, Fact, Facts, NotKeptError
+from council.memory.facts import SHARED, Fact, NotKeptError
+from council.memory.memory import Memory
 from council.memory.recalling import is_question
 from council.settings import AgentsFile
 from uici.model.base import JsonObject
@@ -25,17 +26,18 @@ _MOST_LISTED = 1000
 class Remembering:
     """The routes of what is remembered."""
 
-    def __init__(self, settings: AgentsFile, door: Door, facts: Facts) -> None:
+    def __init__(self, settings: AgentsFile, door: Door, memory: Memory) -> None:
         self._settings = settings
         self._door = door
-        self._facts = facts
+        self._memory = memory
+        self._facts = memory.facts
 
     async def keep(self, ask: Ask) -> None:
         """Remember what the user told in a session; what was asked or is known already is not."""
         if ask.session is None or is_question(ask.question):
             return
         try:
-            await asyncio.to_thread(self._facts.tell, ask.tenant, ask.session, ask.question)
+            await self._memory.tell(ask.tenant, ask.session, ask.question)
         except NotKeptError as error:
             _log.info("fact_not_kept", tenant=ask.tenant, because=error.code)
 
@@ -47,7 +49,7 @@ class Remembering:
         if not isinstance(text, str) or not isinstance(session, str):
             raise RefusalError(400, "invalid_value", "text and session are texts", parameter="text")
         try:
-            fact = await asyncio.to_thread(self._facts.tell, visitor.tenant, session, text)
+            fact = await self._memory.tell(visitor.tenant, session, text)
         except NotKeptError as error:
             status = {"duplicate": 409, "quota": 429, "behind": 503}.get(error.code, 400)
             raise RefusalError(status, error.code, str(error), parameter="text") from None

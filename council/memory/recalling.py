@@ -9,6 +9,7 @@ import uuid
 from council.asking import Answer, Ask, BackendError, Chunks, Usage, as_chunks
 from council.memory.facts import SHARED, Facts
 from council.memory.guides import Guides
+from council.memory.memory import Memory
 from council.memory.texts import Language, Question, sentences
 from uici.model.base import JsonObject
 
@@ -20,15 +21,22 @@ _CANDIDATES = 20
 class RecallBackend:
     """A backend without any model. Costs nothing, and says nothing that nobody told."""
 
-    def __init__(self, name: str, facts: Facts, language: Language, guides: Guides | None = None) -> None:
+    def __init__(
+        self, name: str, facts: Facts, language: Language, guides: Guides | None = None, memory: Memory | None = None
+    ) -> None:
+        """`memory` is asked for what means the same in other words."""
         self.name = name
         self._guides = guides
+        self._memory = memory
         self._facts = facts
         self._language = language
 
     async def answer(self, ask: Ask, body: JsonObject) -> Answer:
         """A sentence that was told, or that none is known."""
         text, confidence = await asyncio.to_thread(self._recalled, ask)
+        if text == UNKNOWN and self._memory is not None:
+            near = await self._memory.nearest(ask.tenant, ask.session or SHARED, ask.question)
+            text, confidence = near or (text, confidence)
         choice: JsonObject = {"index": 0, "finish_reason": "stop", "logprobs": None}
         if ask.kind == "chat":
             choice["message"] = {"role": "assistant", "content": text}

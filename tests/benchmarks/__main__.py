@@ -17,6 +17,7 @@ from tests.benchmarks import (
     healing,
     kubernetes,
     previewing,
+    recalling,
     replicas,
     running,
     storm,
@@ -37,6 +38,9 @@ BENCHMARKS = (
     Benchmark("catalogue", "loading 10,000 verbs and 1,000 targets, beside yaml.load", catalogue.measure),
     Benchmark("kubernetes", "a thousand Deployments, changes beside the SDK, what an import costs", kubernetes.measure),
     Benchmark("gateway", "what the council adds to a model, beside LiteLLM and the barest gateway", gateway.measure),
+    Benchmark(
+        "recall", "recall from 10,000 and 100,000 facts by words and by vectors, beside FAISS", recalling.measure
+    ),
     Benchmark("healing", "an alert's POST to the restarted container, beside the raw SDK", healing.measure),
 )
 """Everything that `make bench` takes, in this order."""

@@ -52,9 +52,10 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
     """A council with one model server for each of `names`, each a stage by itself unless `stages` are given.
 
     `more` are further members of agents.yml; those of `route` and of `backend` are added to the route and each backend,
-    and `port` is where it listens.
+    `also` are backends beside the servers', and `port` is where it listens.
     """
     route, each, port = more.pop("route", {}), more.pop("backend", {}), more.pop("port", 0)
+    also = more.pop("also", {})
     with ExitStack() as stack:
         servers = {name: stack.enter_context(model_server()) for name in names}
         backends = {
@@ -71,7 +72,7 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
             stages = [{"name": name, "backends": {name: 1}, "backoff_seconds": 0.01} for name in names]
         document = {
             "state": str(folder / "state" / "council.db"),
-            "backends": backends,
+            "backends": backends | also,
             "routes": {"council": {"stages": stages, **route}},
             "embeddings": names[0],
             **more,

@@ -51,14 +51,10 @@ def test_a_conversation_that_breaks_is_one_error_and_without_content_it_is_no_st
 
 def test_a_conversation_in_pieces_is_remembered(tmp_path: Path) -> None:
     stages = [{"name": "agent-0", "backends": {"agent-0": 1}}]
-    with council(tmp_path, "one", stages=stages, backend={}, **_recall()) as ground:
+    with council(tmp_path, "one", stages=stages, also={"agent-0": {"kind": "recall"}}) as ground:
         streamed(ground, message="My bike is turquoise.", session="s")
         events = streamed(ground, message="What colour is my bike?", session="s")[1]
         assert json.loads(events[0]) == {"delta": "My bike is turquoise."}
-
-
-def _recall() -> dict[str, Any]:
-    return {"backends": {"agent-0": {"kind": "recall"}}, "embeddings": None}
 
 
 def test_who_can_answer_is_ready_and_needs_no_key_to_say_so(ground: Ground) -> None:

@@ -54,6 +54,7 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.says: Callable[[Json], Said] = lambda body: Said()
+        self.embeds: Callable[[str], list[float]] = lambda text: [float(len(text)), 1.0]
         self.asked: list[Json] = []
         self.keys: list[str | None] = []
         self.left: list[Json] = []
@@ -84,8 +85,7 @@ class ModelServer:
         self.asked.append(body)
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
-            {"object": "embedding", "index": index, "embedding": [float(len(text)), 1.0]}
-            for index, text in enumerate(texts)
+            {"object": "embedding", "index": index, "embedding": self.embeds(text)} for index, text in enumerate(texts)
         ]
         usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
         return JSONResponse({"object": "list", "data": data, "model": body["model"], "usage": usage})

@@ -1,0 +1,111 @@
+"""Recall from the council's memory, by words and by vectors, beside FAISS asked directly."""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import faiss
+import numpy
+import psutil
+
+from council.configuration import load
+from council.memory.facts import SHARED, Facts
+from council.memory.texts import Language
+from council.memory.vectors import Vectors, number_of
+from council.settings import VectorSettings
+from tests.benchmarks.measuring import Figure, Ratio, Result, timed
+
+_SIZES = (10_000, 100_000)
+_DIMENSION = 384
+_ASKED = 100
+_LOOPS = 10
+_WANTED = 10
+_MIB = 2**20
+_DIRECT = "FAISS asked directly"
+
+
+def measure(folder: Path) -> Result:
+    """The same random vectors in both; each fact has four words of a thousand, as facts of one domain have."""
+    figures: list[Figure] = []
+    ratios: list[Ratio] = []
+    facts: dict[str, str | int | float] = {}
+    for size in _SIZES:
+        taken = _at(size, folder / f"memory-{size}.db")
+        name = f"{size:,} facts"
+        figures += [Figure.of(f"{name}: {how}", values) for how, values in taken.times.items()]
+        beside = statistics.median(taken.times[_DIRECT])
+        ratios += [
+            Ratio(f"{name}: {how}, median", statistics.median(values), _DIRECT, beside, "ms")
+            for how, values in taken.times.items()
+            if how != _DIRECT
+        ]
+        facts[f"{name}: MiB more after {_LOOPS} loops of recall"] = round(taken.grown, 2)
+    return Result(name="recall", figures=tuple(figures), ratios=tuple(ratios), facts=facts)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    times: dict[str, list[float]]
+    grown: float
+
+
+def _at(size: int, file: Path) -> _Taken:
+    shipped = load(None).memory.model_copy(update={"vectors": VectorSettings()})
+    language = Language(shipped.language, shipped.empty_words, shipped.kinds)
+    draw = numpy.random.default_rng(size)
+    vectors = draw.standard_normal((size, _DIMENSION)).astype("float32")
+    vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    words = [[f"w{number}" for number in row] for row in draw.integers(0, 1000, (size, 4))]
+    _fill(file, [" ".join(each) for each in words], vectors)
+    memory = Facts(file, shipped, language, vectors=Vectors())
+    packed = memory.packed("m", vectors[:_ASKED].tolist())  # with it the index is built from the store
+    bare = faiss.IndexIDMap2(faiss.IndexFlatIP(_DIMENSION))
+    bare.add_with_ids(vectors, numpy.arange(size, dtype="int64"))
+
+    def by_vectors(number: int) -> None:
+        if memory.near("a", SHARED, packed[number], _WANTED)[0][0].text != " ".join(words[number]):
+            raise RuntimeError("the nearest of a vector is not itself")
+
+    def by_words(number: int) -> None:
+        memory.find("a", SHARED, words[number], _WANTED)
+
+    times = {
+        _DIRECT: _each(lambda number: bare.search(vectors[number : number + 1], _WANTED)),
+        "by vectors": _each(by_vectors),
+        "by words": _each(by_words),
+    }
+    before = psutil.Process().memory_info().rss
+    for _ in range(_LOOPS):
+        _each(by_vectors)
+        _each(by_words)
+    grown = (psutil.Process().memory_info().rss - before) / _MIB
+    memory.close()
+    return _Taken(times, grown)
+
+
+def _each(ask: Callable[[int], object]) -> list[float]:
+    numbers = cycle(range(_ASKED))
+    return timed(lambda: ask(next(numbers)), count=_ASKED)
+
+
+def _fill(file: Path, texts: list[str], vectors: numpy.ndarray) -> None:
+    """Facts of one tenant, written as the store writes them; told one by one it would take an hour."""
+    shipped = load(None).memory
+    Facts(file, shipped, Language(shipped.language, (), {})).close()  # its tables
+    ids = [f"{number:015x}{number:09x}" for number in range(1, len(texts) + 1)]
+    with sqlite3.connect(file) as store:
+        store.executemany(
+            "INSERT INTO facts (number, id, tenant, session, text, digest, marked, told_at)"
+            " VALUES (?, ?, 'a', '', ?, ?, 0, 1e12)",
+            [(number, id_, text, id_) for number, (id_, text) in enumerate(zip(ids, texts, strict=True), 1)],
+        )
+        store.executemany("INSERT INTO fact_index (rowid, stems) VALUES (?, ?)", enumerate(texts, 1))
+        store.executemany(
+            "INSERT INTO vectors (number, tenant, session, model, vector) VALUES (?, 'a', '', ?, ?)",
+            [(number_of(id_), f"m/{_DIMENSION}", vector.tobytes()) for id_, vector in zip(ids, vectors, strict=True)],
+        )
