@@ -62,17 +62,25 @@ def test_who_can_answer_is_ready_and_needs_no_key_to_say_so(ground: Ground) -> N
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "reasons": [], "silent_routes": []})
 
 
-def test_with_every_backend_left_alone_it_is_not_ready_until_one_may_be_tried(tmp_path: Path) -> None:
-    breaker = {"failures": 1, "open_seconds": 2.0}
-    with council(tmp_path, "one", backend={"one": {"breaker": breaker}}) as ground:
-        ground.servers["one"].says = lambda body: Said(status=500)
-        assert ground.http().post("/v1/chat/completions", json={"messages": MESSAGES}).status_code >= 500
+def failed(ground: Ground) -> None:
+    ground.servers["one"].says = lambda body: Said(status=500)
+    assert ground.http().post("/v1/chat/completions", json={"messages": MESSAGES}).status_code >= 500
+
+
+def test_with_every_backend_left_alone_it_is_not_ready(tmp_path: Path) -> None:
+    with council(tmp_path, "one", backend={"one": {"breaker": {"failures": 1, "open_seconds": 3600}}}) as ground:
+        failed(ground)
         answer = httpx.get(ground.url + "/readyz")
         assert (answer.status_code, answer.json()["silent_routes"]) == (503, ["council"])
         assert "every backend of every route has failed" in answer.json()["reasons"][0]
         shown = ground.http().get("/status/production").json()["backends"]["one"]["breaker"]
         assert (shown["state"], shown["failures"]) == ("open", 1)
-        assert 0 < shown["left_alone_seconds"] <= 2
+        assert 0 < shown["left_alone_seconds"] <= 3600
+
+
+def test_it_is_ready_again_once_a_backend_may_be_tried(tmp_path: Path) -> None:
+    with council(tmp_path, "one", backend={"one": {"breaker": {"failures": 1, "open_seconds": 0.5}}}) as ground:
+        failed(ground)
         until(lambda: httpx.get(ground.url + "/readyz").status_code == 200, "it to be tried again")
         assert ground.http().get("/status/production").json()["backends"]["one"]["breaker"]["state"] == "trying"
 
