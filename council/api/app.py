@@ -141,6 +141,7 @@ class Api:
 
         async def bounded(request: Request) -> Response:
             if self._life.under_way >= self._settings.service.requests_at_once:
+                self._parts.metrics.turned_away()
                 raise RefusalError(503, "too_busy", "too many requests are under way; try again", retry_seconds=1)
             self._life.under_way += 1
             try:

@@ -46,6 +46,11 @@ class Metrics:
         self._requests = Counter(
             "council_requests", "Requests by route and how they ended.", ("route", "result"), registry=self.registry
         )
+        self._turned_away = Counter(
+            "council_requests_turned_away",
+            "Requests that were refused unread, because too many were under way.",
+            registry=self.registry,
+        )
         self._seconds = Histogram(
             "council_request_seconds",
             "From a request to its answer, or to the first content of its stream.",
@@ -120,6 +125,10 @@ class Metrics:
             ("council_requests_in_flight", "Requests that are being answered, streams included.", requests_in_flight),
         ):
             Gauge(name, text, registry=self.registry).set_function(now)
+
+    def turned_away(self) -> None:
+        """A request that was not read."""
+        self._turned_away.inc()
 
     def refused(self, route: str, code: str) -> None:
         """A request without an answer."""

@@ -175,6 +175,7 @@ def test_more_requests_than_are_allowed_at_once_are_sent_away(tmp_path: Path) ->
         with pytest.raises(openai.InternalServerError, match="too many requests") as caught:
             ground.client().chat.completions.create(model="council", messages=MESSAGES)
         assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (503, "1")
+        assert ground.figure("council_requests_turned_away_total") == ground.figure("council_requests_in_flight") == 1
         go.set()
         waiting.join()
 
