@@ -77,7 +77,12 @@ def test_a_guide_for_certain_targets_is_for_those_who_may_see_one_of_them(served
     assert "disk-full" in listed(outside)
     assert served.request("GET", f"{API}/guides?q=strange", outside).json() == {"guides": []}
     assert served.request("GET", f"{API}/guides/odd", inside).status_code == 200
-    assert served.request("GET", f"{API}/guides/odd", outside).status_code == 403
+    refused = served.request("GET", f"{API}/guides/odd", outside)
+    assert (refused.status_code, refused.json()["code"]) == (403, "out_of_scope")
+    # Neither which targets it is for, nor that there is one of nearly this name.
+    assert "w*" not in refused.text
+    assert "odd'?" in served.request("GET", f"{API}/guides/odds", inside).text
+    assert "odd'?" not in served.request("GET", f"{API}/guides/odds", outside).text
 
 
 def test_the_guide_stands_beside_the_incident_and_in_what_people_are_told(served: Served) -> None:

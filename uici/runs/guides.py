@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 
-from uici.access.reach import require_place
+from uici.access.reach import out_of_scope
 from uici.catalogue.guide_search import GuideIndex, listed_guide, shown_guide
 from uici.model.base import JsonObject
 from uici.model.guide import Guide
@@ -34,9 +34,11 @@ class Guides:
     def one(self, name: str, scope: Scope = EVERYTHING) -> JsonObject:
         """One guide with its Markdown. Raises Problem where there is none, or none within the scope."""
         site = self._services.site()
-        document: JsonObject = mask(shown_guide(site.guides, name))
-        if not _within(site, site.guides[name], scope):
-            require_place(scope, None, ", ".join(site.guides[name].targets))
+        within = {each: guide for each, guide in site.guides.items() if _within(site, guide, scope)}
+        if name in site.guides and name not in within:
+            what = f"the guide {name!r} is for targets that are not within the scope of this credential"
+            raise out_of_scope(what, scope)
+        document: JsonObject = mask(shown_guide(within, name))
         return document
 
     def incident(self, id_: str) -> JsonObject:
