@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -71,6 +73,14 @@ class GuideIndex(Protocol):
         """Let go of it."""
 
 
+@contextmanager
+def _usable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise IndexAwayError(f"{type(error).__name__}: {error}") from None
+
+
 class SqliteIndex:
     """In a file, which processes on one host may share. Ranked by BM25, as SQLite computes it."""
 
@@ -79,7 +89,7 @@ class SqliteIndex:
 
     def replace(self, digest: str, sections: Iterable[tuple[Section, Sequence[str]]]) -> bool:
         """As `GuideIndex` says."""
-        with immediate(self._db):
+        with _usable(), immediate(self._db):
             if self._db.execute("SELECT 1 FROM guide_source WHERE digest = ?", (digest,)).fetchone():
                 return False
             self._db.execute("DELETE FROM guide_sections")
@@ -92,11 +102,12 @@ class SqliteIndex:
 
     def found(self, stems: Sequence[str], limit: int) -> list[Section]:
         """As `GuideIndex` says."""
-        rows = self._db.execute(
-            "SELECT section FROM guide_index JOIN guide_sections ON number = guide_index.rowid"
-            " WHERE guide_index MATCH ? ORDER BY bm25(guide_index), number LIMIT ?",
-            (" OR ".join(f'"{stem}"' for stem in stems), limit),
-        ).fetchall()
+        with _usable():
+            rows = self._db.execute(
+                "SELECT section FROM guide_index JOIN guide_sections ON number = guide_index.rowid"
+                " WHERE guide_index MATCH ? ORDER BY bm25(guide_index), number LIMIT ?",
+                (" OR ".join(f'"{stem}"' for stem in stems), limit),
+            ).fetchall()
         return [Section.from_json(text) for (text,) in rows]
 
     def close(self) -> None:

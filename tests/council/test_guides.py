@@ -194,6 +194,17 @@ def test_several_processes_share_the_index_and_make_it_once(guides: Guides, fold
     assert [each["event"] for each in logs] == ["guides_indexed"]
 
 
+def test_a_file_that_cannot_be_used_costs_the_guides_only(guides: Guides, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "guides.db") as other:
+        other.execute("DROP TABLE guide_sections")
+    other.close()
+    with capture_logs() as logs:
+        assert asked(guides, "Who owns the payment service?") == UNKNOWN
+        assert not guides.quotes(RESTART)
+    assert [each["event"] for each in logs] == ["guides_away"]
+    assert "no such table" in logs[0]["error"]
+
+
 def test_what_is_wrong_with_the_guides_is_told_before_the_council_serves(tmp_path: Path, folder: Folder) -> None:
     (tmp_path / "agents.yml").write_text("guides: {folder: guides}\n")
     assert CliRunner().invoke(app, ["check", "--config", str(tmp_path)]).exit_code == 0
