@@ -157,18 +157,18 @@ def test_a_crash_never_makes_two_silences(
     servers: Servers, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer is lost on the way, as when the process dies between sending and settling."""
-    real = httpx.Client.send
+    real = httpx.AsyncClient.send
     sent: list[str] = []
 
-    def losing(self: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
+    async def losing(self: httpx.AsyncClient, request: httpx.Request, **more: Any) -> httpx.Response:
         if request.method != "POST" or sent:
-            return real(self, request, **more)
+            return await real(self, request, **more)
         sent.append(request.method)
         if moment == "after_sending":
-            real(self, request, **more).close()
+            await (await real(self, request, **more)).aclose()
         raise httpx.ReadError("the answer is lost")
 
-    monkeypatch.setattr(httpx.Client, "send", losing)
+    monkeypatch.setattr(httpx.AsyncClient, "send", losing)
     with running(servers.site(tmp_path), World()) as application:
         incident = closed(application, send(application, down()))
         calls = _calls(application, incident)
