@@ -10,7 +10,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from uici.model.base import Frozen
 from uici.model.patterns import pattern
-from uici.model.settings import ConnectionLimits, Secret, address
+from uici.model.secret import Secret
+from uici.model.settings import ConnectionLimits, address
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Expression = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: pattern(text).text)]

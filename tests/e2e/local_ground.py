@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.e2e.server import Server, write_site
+from tests.e2e.server import ENTRY, Server, write_site
 from tests.real.components import worker
 from tests.real.process import end_supervisors, processes
 from tests.waiting import until
@@ -76,7 +76,9 @@ class LocalGround:
 
 
 @contextmanager
-def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonObject) -> Iterator[LocalGround]:
+def local_ground(
+    folder: Path, targets: Mapping[str, JsonObject], entry: str = ENTRY, **files: JsonObject
+) -> Iterator[LocalGround]:
     """A server over these targets. When the block ends, neither it nor their supervisor is left."""
     messages: list[JsonObject] = []
     with people(messages) as address:
@@ -85,7 +87,7 @@ def local_ground(folder: Path, targets: Mapping[str, JsonObject], **files: JsonO
         platform = {"notify": {"webhook": f"${{file:{url}}}"}, **files.pop("platform", {})}
         config = write_site(folder / "site", targets={"targets": dict(targets)}, platform=platform, **files)
         try:
-            with Server(config) as uici:
+            with Server(config, entry=entry) as uici:
                 yield LocalGround(uici, targets, messages)
         finally:
             end_supervisors(config)

@@ -24,6 +24,9 @@ from uici.model.base import JsonObject
 PATIENCE_SECONDS = 90.0
 
 
+ENTRY = "from uici.cli import main; main()"
+
+
 class Server:
     """One UICI on a configuration folder. `entry` is the Python code that the process runs.
 
@@ -34,7 +37,7 @@ class Server:
         self,
         config: Path,
         *,
-        entry: str = "from uici.cli import main; main()",
+        entry: str = ENTRY,
         name: str | None = None,
         like: Server | None = None,
     ) -> None:

@@ -36,7 +36,7 @@ CALM = MassFailure(failing=1, targets=10, engaged=False)
 ABSURD: tuple[Any, ...] = (None, -1, float("nan"), float("inf"), -float("inf"), True, "5")
 
 
-def policies(**parts: dict[str, Any]) -> PoliciesFile:
+def policies(council_autonomy: Any = Autonomy.AUTO, **parts: dict[str, Any]) -> PoliciesFile:
     """Policies whose values are not validated: a guard must not rely on the loader having done so."""
     usual: dict[str, dict[str, Any]] = {
         "risk": {"auto_approve_up_to": Risk.MEDIUM},
@@ -55,6 +55,7 @@ def policies(**parts: dict[str, Any]) -> PoliciesFile:
     }
     return PoliciesFile.model_construct(
         autonomy=None,
+        council_autonomy=council_autonomy,
         **{name: PARTS[name].model_construct(**{**usual[name], **parts.get(name, {})}) for name in PARTS},
     )
 

@@ -25,7 +25,7 @@ from uici.guard.veto import veto
 from uici.guard.watch_only import watch_only
 from uici.model.call import Risk
 from uici.model.identity import SelfGuardLayers, SelfIdentity
-from uici.model.plan import PreparedPlan
+from uici.model.plan import Origin, PreparedPlan
 from uici.model.policies import BlastRadiusPolicy, DependencyPolicy, MassFailurePolicy
 from uici.model.site import Autonomy, PoliciesFile
 from uici.model.verdict import Answer
@@ -149,6 +149,15 @@ def test_what_is_not_said_of_a_plan_is_taken_for_the_stricter() -> None:
 def test_autonomy(level: Any, answer: Answer, rule: str) -> None:
     decision = autonomy(context(autonomy=level))
     assert (decision.answer, decision.rule) == (answer, rule)
+
+
+@pytest.mark.parametrize("whole", list(Autonomy))
+@pytest.mark.parametrize("own", list(Autonomy))
+def test_of_a_plan_by_a_model_the_lower_autonomy_counts(whole: Autonomy, own: Autonomy) -> None:
+    both = policies(council_autonomy=own)
+    by_model = autonomy(context(autonomy=whole, policies=both, plan=prepared(origin=Origin.COUNCIL)))
+    assert by_model.rule == min(whole, own, key=list(Autonomy).index)
+    assert autonomy(context(autonomy=whole, policies=both)).rule == whole
 
 
 # --- risk ---

@@ -16,6 +16,7 @@ from uici.guard.context import GuardContext
 from uici.guard.judging import combined, judge
 from uici.model.base import Frozen
 from uici.model.call import Risk
+from uici.model.plan import Origin
 from uici.model.site import Autonomy
 from uici.model.thresholds import complaint, thresholds, usable, wanted
 from uici.model.verdict import Answer
@@ -39,6 +40,8 @@ VALUES: dict[str, Any] = {
 def judging(threshold: str, value: Any) -> GuardContext:
     """Circumstances in which every guard looks at its thresholds, among them one that wants a person's word."""
     *section, name = threshold.split(".")
+    if name == "council_autonomy":
+        return context(plan=prepared(origin=Origin.COUNCIL), policies=policies(council_autonomy=value))
     if not section:
         return context(autonomy=value)
     return context(plan=prepared(risk=Risk.HIGH), policies=policies(**{section[0]: {name: value}}))
@@ -47,6 +50,7 @@ def judging(threshold: str, value: Any) -> GuardContext:
 def test_the_shape_is_walked_to_its_leaves() -> None:
     assert set(THRESHOLDS) == {
         "autonomy",
+        "council_autonomy",
         "risk.auto_approve_up_to",
         "cooldown.seconds",
         "give_up.ineffective_runs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -97,6 +98,7 @@ class Application:
         selves = Selves(discover(site.platform.self.names, configured))
         self.events = EventLog(self.store, self._clock)
         beside = _owned_folder(configured)
+        council = site.platform.council
         self.platforms = Platforms(self._live.site, classes, selves, layers, beside)
         self.services = Services(
             store=self.store,
@@ -110,6 +112,8 @@ class Application:
             workers=Workers(self.store, self._clock, site.platform.runs.takeover_seconds, selves, on_lost),
             brakes=Brakes(self.store, self._clock),
             wake=self._wake,
+            drafts=beside / "drafts",
+            questions=threading.Semaphore(council.at_once if council is not None else 1),
             # A dry run wants the permissions of the real call, which are the service's and not everybody's.
             rehearses=scratch is None,
         )

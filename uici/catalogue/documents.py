@@ -137,6 +137,7 @@ def _draft(
         report=report,
         executors=executors,
         platform=parse(PlatformFile, documents["platform.yml"], report) or PlatformFile(),
+        platform_node=documents["platform.yml"],
         policies=parse(PoliciesFile, documents["policies.yml"], report) or PoliciesFile(),
         policies_node=documents["policies.yml"],
         default_environment=environments_file.default,

@@ -91,6 +91,7 @@ class Draft:
     report: Report
     executors: Mapping[str, type[Executor]]
     platform: PlatformFile
+    platform_node: Node
     policies: PoliciesFile
     policies_node: Node
     default_environment: str

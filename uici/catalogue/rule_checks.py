@@ -15,9 +15,27 @@ from uici.model.thresholds import thresholds, wanted
 
 
 def check_rules(draft: Draft, lookup: Lookup) -> None:
-    """Report what is wrong with findings and strategies among the verbs of `lookup`."""
+    """Report what is wrong with findings, strategies and the council's operations among the verbs of `lookup`."""
     _findings(draft, lookup)
     _strategies(draft, lookup)
+    _council(draft, lookup)
+
+
+def _council(draft: Draft, lookup: Lookup) -> None:
+    settings = draft.platform.council
+    if settings is None:
+        return
+    node, what = draft.platform_node.at("council"), "the council"
+    # What is not written there is the shape's own, of verbs that ship with UICI.
+    if "triage" in settings.model_fields_set:
+        for name, parameters in settings.triage.items():
+            place = node.at("triage", name)
+            operation = lookup.reader(name, _at(place), f"{what}: triage")
+            if operation is not None:
+                lookup.parameters(operation, parameters, _as_later(place), f"{what}: triage")
+    for key in settings.model_fields_set & {"operations", "never"}:
+        for index, name in enumerate(getattr(settings, key) or ()):
+            lookup.operation(name, _at(node.at(key, index)), f"{what}: {key}")
 
 
 def _findings(draft: Draft, lookup: Lookup) -> None:

@@ -26,6 +26,8 @@ _STAGES: Mapping[str, str] = MappingProxyType(
         "incident_opened": "alert", "alert_joined": "alert", "alert_resolved": "alert", "run_requested": "request",
         "incident_refused": "targeting", "target_found": "targeting", "incident_merged": "targeting",
         "held": "waiting", "diagnosed": "diagnosis", "remedy_chosen": "planning", "planned": "planning",
+        "council_answered": "planning", "council_silent": "planning", "verb_drafted": "planning",
+        "verb_not_drafted": "planning",
         "guarded": "guards",
         "approval_requested": "approval", "approved": "approval", "rejected": "approval",
         "approval_expired": "approval", "slot_taken": "lock", "call_sent": "execution", "call_done": "execution",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from uici.model.base import Frozen
 from uici.model.scope import EVERYTHING, Scope
-from uici.model.secret import SecretReference
+from uici.model.secret import Secret
 
-_Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}$")]
 _NAMED = Field(description="shown wherever it acts")
 
@@ -31,7 +30,7 @@ class SenderSettings(Frozen):
     """One sender that signs what it sends to the webhook (https://www.standardwebhooks.com)."""
 
     name: _Name = _NAMED
-    keys: tuple[_Secret, ...] = Field(
+    keys: tuple[Secret, ...] = Field(
         min_length=1,
         max_length=4,
         description="each `whsec_` and base64 of 24 to 64 bytes; several while one follows another",

@@ -41,6 +41,19 @@ class VerifySettings(Frozen):
     interval: float = Field(default=0.5, gt=0, le=3600, description="pause between two looks")
 
 
+class Authored(Frozen):
+    """Which model wrote a plan, asked what, at what cost. What the server did not say is None."""
+
+    model: str
+    prompt: str
+    """Digest of the question; the same question has the same."""
+    read: int | None = None
+    """Tokens of the question. What has the word in its name is masked wherever it is shown."""
+    written: int | None = None
+    """Tokens of the answer."""
+    cost_usd: float | None = None
+
+
 class Plan(Frozen):
     """What is to be done for one rung of a ladder."""
 
@@ -52,6 +65,8 @@ class Plan(Frozen):
     remedy: str | None = None
     verify: VerifySettings | None = None
     """What decides whether the target is well afterwards; None leaves that to the operations' health gates."""
+    authored: Authored | None = None
+    """Of a plan that a model wrote."""
 
 
 class _Hashed(Frozen):

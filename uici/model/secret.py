@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 _SYNTAX = re.compile(r"^\$\{(?P<provider>[a-z][a-z0-9-]*):(?P<locator>[^${}]+)\}$")
 
@@ -27,6 +30,10 @@ class SecretReference(str):
     def locator(self) -> str:
         """What the provider looks up: a variable's name, a path."""
         return _parts(self)[1]
+
+
+Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
+"""A setting that is given by reference only."""
 
 
 def is_reference(text: str) -> bool:

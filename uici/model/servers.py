@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from uici.model.base import Frozen
-from uici.model.settings import Secret
+from uici.model.secret import Secret
 
 
 class BasicAuth(Frozen):

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from uici.model.base import Frozen
+from uici.model.council import CouncilSettings
 from uici.model.credentials import AccessSettings, TlsSettings
 from uici.model.retention import RetentionSettings
-from uici.model.secret import SecretReference
+from uici.model.secret import Secret
 
 _HIGHEST_PORT = 65535
 
-Secret = Annotated[str, AfterValidator(lambda text: str(SecretReference(text)))]
 Seconds = Annotated[float, Field(ge=0, le=31_536_000)]
 
 
@@ -295,5 +295,8 @@ class PlatformFile(Frozen):
     records: RecordSettings = RecordSettings()
     retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
+    council: CouncilSettings | None = Field(
+        default=None, description="a model that is asked for plans where no rule has one; null: nobody is asked"
+    )
     self: SelfSettings = SelfSettings()
     doctor: DoctorSettings = DoctorSettings()

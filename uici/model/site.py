@@ -311,6 +311,9 @@ class PoliciesFile(Frozen):
     """What stands in policies.yml."""
 
     autonomy: Autonomy | None = None
+    council_autonomy: Autonomy | None = Field(
+        default=None, description="of plans that a model wrote; the lowest of all counts for these"
+    )
     risk: RiskPolicy = RiskPolicy()
     cooldown: CooldownPolicy = CooldownPolicy()
     give_up: GiveUpPolicy = GiveUpPolicy()

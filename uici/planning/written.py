@@ -16,7 +16,7 @@ from uici.model.operation import Operation
 from uici.model.plan import Origin, Plan, Step, VerifySettings
 from uici.model.site import Site
 
-_KEYS = ("environment", "steps", "reason", "verify", "origin", "strategy", "remedy")
+_KEYS = ("environment", "steps", "reason", "verify", "origin", "strategy", "remedy", "authored")
 _STEP_KEYS = ("operation", "target", "parameters")
 _MOST_STEPS = 50
 
@@ -24,9 +24,9 @@ _MOST_STEPS = 50
 def parse_plan(document: object, site: Site) -> Plan:
     """A hand-written plan, checked against the site's environments, targets and operations.
 
-    `environment` defaults to the site's. What a shown plan says of its `origin`, `strategy` and `remedy` is accepted
-    and dropped: whoever hands in a plan is its author. Raises `Problem` of kind UNPROCESSABLE, or INVALID when the
-    document is no object; all that is wrong is in its `errors`, each with a JSON pointer.
+    `environment` defaults to the site's. What a shown plan says of its `origin`, `strategy`, `remedy` and author is
+    accepted and dropped: whoever hands in a plan is its author. Raises `Problem` of kind UNPROCESSABLE, or INVALID when
+    the document is no object; all that is wrong is in its `errors`, each with a JSON pointer.
     """
     if not isinstance(document, dict):
         detail = f"a plan is a JSON object with {', '.join(_KEYS[:4])}; got {type(document).__name__}"

@@ -16,6 +16,7 @@ from uici.model.masking import mask
 from uici.model.plan import Origin
 from uici.model.site import TargetSpec
 from uici.model.verdict import Verdict
+from uici.runs.consultation import Consultation
 from uici.verification.judging import HealthTrack
 
 FIRST_CALL: Mapping[str, object] = MappingProxyType(
@@ -31,6 +32,23 @@ FIRST_CALL: Mapping[str, object] = MappingProxyType(
 )
 """What a run knows of a step that has not begun."""
 
+AT_FIRST: Mapping[str, object] = MappingProxyType(
+    {
+        **FIRST_CALL,
+        "step": 0,
+        "done": (),
+        "undone": (),
+        "restored": False,
+        "undoing": False,
+        "undo_cid": None,
+        "verdict": None,
+        "verify_started_at": None,
+        "health": HealthTrack(),
+        "looks": 0,
+    }
+)
+"""What a run knows of a plan that has not begun."""
+
 LOOK_AGAIN = timedelta(seconds=15)
 """Between two looks of a run that waits for something which may also change without waking it."""
 
@@ -43,6 +61,7 @@ class Stage(StrEnum):
     DEPEND = "depend"
     DIAGNOSE = "diagnose"
     PLAN = "plan"
+    CONSULT = "consult"
     GUARD = "guard"
     APPROVAL = "approval"
     ACQUIRE = "acquire"
@@ -111,6 +130,8 @@ class RunData(Frozen):
     tried: tuple[str, ...] = ()
     impossible: tuple[tuple[str, str], ...] = ()
     """Remedies that cannot be translated for this target, with the reason. They were never tried."""
+    consultation: Consultation | None = None
+    """What was asked of a model in this run; None where nothing was."""
     cid: str | None = None
     approved_cid: str | None = None
     fence: int | None = None

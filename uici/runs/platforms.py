@@ -197,6 +197,11 @@ class Platforms:
         return known[1] if all(a is b or a == b for a, b in zip(known[0], made_of, strict=True)) else None
 
     @property
+    def executors(self) -> Mapping[str, type[Executor]]:
+        """Platform -> what knows it."""
+        return self._classes
+
+    @property
     def call_specs(self) -> Mapping[str, Mapping[str, CallSpec]]:
         """Platform -> its calls, the platform-less ones among them."""
         return {BUILTIN: BUILTIN_SPECS, **{name: executor.call_specs for name, executor in self._classes.items()}}

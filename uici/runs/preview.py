@@ -24,6 +24,7 @@ from uici.model.verdict import Answer
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records
 from uici.runs.changes import changes_of
+from uici.runs.consulting import consults
 from uici.runs.guarding import Seen, context_of, seen_now
 from uici.runs.reading import incident_row
 from uici.runs.rehearsing import with_rehearsals
@@ -111,7 +112,14 @@ def _of_alerts(
             if chosen
             else f"no rule of strategies.yml covers {', '.join(names)}"
         )
-        return shape(environment=environment, target=target, alerts=names, outcome="escalated", notes=[why])
+        asks = chosen is None and consults(site, environment, target)
+        return shape(
+            environment=environment,
+            target=target,
+            alerts=names,
+            outcome="would ask the council" if asks else "escalated",
+            notes=[why, "a run would ask the council for a plan; a preview does not"] if asks else [why],
+        )
     name, strategy = chosen
     values = values_of(site, name, alerts, environment, target)
     observations, findings = look(services.platforms, strategy, values)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -52,6 +55,10 @@ class Services:
     brakes: Brakes
     wake: Callable[[], None]
     """Tell the ticker that a waiting run may be due."""
+    drafts: Path
+    """Where verbs that a model found missing are put down for people."""
+    questions: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 4))
+    """Who asks a model has one of these for as long as it takes."""
     rehearses: bool = True
     """Whether previews ask the platforms what they themselves would say."""
 

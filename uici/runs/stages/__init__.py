@@ -17,6 +17,7 @@ from uici.runs.records import StalePartError
 from uici.runs.services import Services
 from uici.runs.stages.acting import capture, confirm, send
 from uici.runs.stages.closing import close
+from uici.runs.stages.consulting import consult
 from uici.runs.stages.depending import depend
 from uici.runs.stages.judging import next_rung, undo, verify
 from uici.runs.stages.opening import diagnose, hold, target
@@ -30,6 +31,7 @@ STAGES: dict[Stage, StageFunction] = {
     Stage.DEPEND: depend,  # wait for what it depends on; no slot, no platform but a look
     Stage.DIAGNOSE: diagnose,  # read-only operations -> findings
     Stage.PLAN: plan,  # next rung -> plan -> exact calls, kept under their cid
+    Stage.CONSULT: consult,  # where no rule has a plan: facts, questions to a model -> plan
     Stage.GUARD: guard,  # every guard, under the live policy
     Stage.APPROVAL: approval,  # a row with a deadline; expires closed
     Stage.ACQUIRE: acquire,  # the target's slot with its fencing number; guards once more
@@ -43,9 +45,10 @@ STAGES: dict[Stage, StageFunction] = {
 }
 
 _BEFORE_ACTING = frozenset(
-    {Stage.TARGET, Stage.HOLD, Stage.DEPEND, Stage.DIAGNOSE, Stage.PLAN, Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
+    {Stage.TARGET, Stage.HOLD, Stage.DEPEND, Stage.DIAGNOSE, Stage.PLAN, Stage.CONSULT}
+    | {Stage.GUARD, Stage.APPROVAL, Stage.ACQUIRE}
 )
-_RECORDED = frozenset({Stage.SEND, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
+_RECORDED = frozenset({Stage.CONSULT, Stage.SEND, Stage.UNDO, Stage.NEXT, Stage.CLOSE})
 """Stages after which the run is written down at once. The others only look, or write what can be written again, so
 they are gone through together: until a call is announced, the run waits, or one of these has ended.
 """

@@ -20,6 +20,7 @@ from uici.model.operation import BUILTIN
 from uici.model.site import Site, Strategy
 from uici.model.thresholds import usable
 from uici.runs import records
+from uici.runs.consulting import consulted
 from uici.runs.data import LOOK_AGAIN, RunData, RunState, Stage
 from uici.runs.keeping import DIAGNOSIS, keep, kept_of
 from uici.runs.platforms import Platforms
@@ -188,7 +189,8 @@ def diagnose(services: Services, data: RunData) -> RunData:
         )
     if chosen is None:
         names = ", ".join(sorted({alert.name for alert in firing}))
-        return data.ending(AlertOutcome.ESCALATED, f"no_strategy: no rule of strategies.yml covers {names}")
+        why = f"no_strategy: no rule of strategies.yml covers {names}"
+        return consulted(services, data, why) or data.ending(AlertOutcome.ESCALATED, why)
     name, strategy = chosen
     if strategy.action == "escalate":
         return data.ending(AlertOutcome.ESCALATED, f"by_rule: strategy {name} asks for a human", strategy=name)
@@ -201,7 +203,7 @@ def diagnose(services: Services, data: RunData) -> RunData:
     if patient is not None:
         return patient
     results = kept_of(services, data, observations)
-    _note(services, data, name, findings, observations, first_call)
+    note_diagnosis(services, data, name, findings, observations, first_call)
     if results:
         services.later(lambda connection: keep(connection, services, data, DIAGNOSIS, results))
     why = blind(f"nothing could be seen of {target_name}", failed) if failed else ""
@@ -301,14 +303,15 @@ def blind(what: str, failed: Sequence[Failure]) -> str:
     return f"{code}: {what}, {where} could not be asked: {'; '.join(errors)}. Look with `uici doctor -e {where}`"
 
 
-def _note(
+def note_diagnosis(
     services: Services,
     data: RunData,
-    strategy: str,
+    strategy: str | None,
     findings: tuple[Finding, ...],
     observations: tuple[Observation, ...],
     first_call: datetime,
 ) -> None:
+    """Tell of what was found, and keep it with the incident."""
     known = [finding.model_dump(mode="json") for finding in findings]
 
     def write(connection: Connection) -> None:

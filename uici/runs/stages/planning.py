@@ -20,7 +20,8 @@ from uici.notify.messages import approval_message
 from uici.planning.ladder import explain, refuse_self
 from uici.runs import choosing, outcomes, records, slots
 from uici.runs.changes import changes_of
-from uici.runs.data import FIRST_CALL, LOOK_AGAIN, RunData, Stage
+from uici.runs.consulting import consulted
+from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, only_watched, rests, waits
@@ -29,7 +30,6 @@ from uici.store.identifiers import new_id
 from uici.store.observed import observed
 from uici.store.outbox import enqueue
 from uici.store.schema import approvals, incidents
-from uici.verification.judging import HealthTrack
 
 _BRAKE_LOOK = timedelta(minutes=1)
 """Whoever releases the brake wakes those that it held; this is the net below."""
@@ -59,7 +59,10 @@ def plan(services: Services, data: RunData) -> RunData:
             reason = f"nothing_wrong: {data.target} has been found healthy, but its alert still fires"
             return data.ending(AlertOutcome.ESCALATED, reason)
     if not found.plans:
-        return data.ending(AlertOutcome.ESCALATED, data.unseen or _none_left(site, data, situation))
+        reason = data.unseen or _none_left(site, data, situation)
+        # Who sees nothing of the target could tell a model nothing either.
+        asking = None if data.unseen else consulted(services, data, reason, after_ladder=True)
+        return asking or data.ending(AlertOutcome.ESCALATED, reason)
     choice, is_new = None, False
     chosen = found.plans[0]
     if found.group is not None:
@@ -97,17 +100,7 @@ def plan(services: Services, data: RunData) -> RunData:
         Stage.GUARD,
         cid=cid,
         tried=(*data.tried, chosen.remedy or ""),
-        **FIRST_CALL,
-        step=0,
-        done=(),
-        undone=(),
-        restored=False,
-        undoing=False,
-        undo_cid=None,
-        verdict=None,
-        verify_started_at=None,
-        health=HealthTrack(),
-        looks=0,
+        **AT_FIRST,
     )
 
 
@@ -230,6 +223,8 @@ def _ask(
     ).scalar_one_or_none()
     if known is None:
         reasons = [f"{item.guard}: {item.reason}" for item in asking]
+        if prepared.plan.authored is not None:
+            reasons.append(f"{prepared.plan.authored.model} wrote this plan: {prepared.plan.reason}")
         connection.execute(
             approvals.insert().values(
                 id=new_id("apr", now),
@@ -323,6 +318,8 @@ def _situation(
 
 def _others_left(services: Services, data: RunData) -> bool:
     """Whether the ladder has a remedy for this rung that nobody has vetoed."""
+    if data.strategy is None:
+        return False
     findings = frozenset(finding.name for finding in data.findings)
     situation = _situation(services, data, findings, data.tried[:-1])
     found = choosing.next_plans(services, services.platforms_of(data), situation)
@@ -348,7 +345,7 @@ def _keep_observed(services: Services, data: RunData, context: GuardContext, dec
         "remedy": shown["remedy"],
         "cid": shown["cid"],
         "risk": shown["risk"],
-        "level": context.autonomy,
+        "level": next((item.rule for item in decisions if item.guard == "autonomy"), context.autonomy),
         "otherwise": combined(item for item in decisions if item.guard != "autonomy"),
         "preview": masked(shown),
         "at": services.clock.now(),

@@ -1,0 +1,251 @@
+"""Asking a model for a plan where no rule has one: facts first, then questions, then a plan for the guards to judge."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from uici.diagnosis.findings import find
+from uici.model.alert import AlertOutcome
+from uici.model.call import CallError, FailureKind
+from uici.model.council import CouncilSettings
+from uici.model.errors import Problem
+from uici.model.masking import mask
+from uici.model.plan import Authored, Origin, Plan, Step
+from uici.model.verdict import Answer
+from uici.planning.council.answers import Act, Decision, HandOver, Look, UnusableAnswerError, decision_of
+from uici.planning.council.asking import Reply, ask
+from uici.planning.council.drafting import write_draft
+from uici.planning.council.prompt import Exchange, Question, question
+from uici.planning.council.vocabulary import Vocabulary, vocabulary_of
+from uici.planning.ladder import refuse_self
+from uici.runs.consultation import Consultation, Proposed
+from uici.runs.consulting import BY_COUNCIL, facts, planned, told
+from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
+from uici.runs.services import Services
+from uici.runs.stages.opening import note_diagnosis
+
+_TURN = timedelta(seconds=1)
+_LONGEST_ANSWER = 4000
+
+
+def consult(services: Services, data: RunData) -> RunData:
+    """Ask once; then plan, look, ask again, or leave it to people."""
+    settings, talk = services.site().platform.council, data.consultation
+    if talk is None:
+        raise ValueError(f"{data.run_id} asks for a plan without a reason")
+    if settings is None:
+        return data.ending(AlertOutcome.ESCALATED, talk.because)
+    now = services.clock.now()
+    left = _left(talk, settings, now)
+    if left <= 0:
+        return _given_up(data, talk, f"gave no plan within {settings.deadline_seconds:g} s")
+    if talk.requests >= settings.requests:
+        return _given_up(data, talk, f"was asked {talk.requests} times without a plan (council.requests)")
+    if talk.tokens >= settings.tokens:
+        return _given_up(data, talk, f"has used {talk.tokens} tokens (council.tokens)")
+    if not services.questions.acquire(blocking=False):
+        return data.parked(now + min(_TURN, timedelta(seconds=left)), "council")
+    try:
+        return _asked(services, data, talk, settings, left)
+    finally:
+        services.questions.release()
+
+
+def _asked(services: Services, data: RunData, talk: Consultation, settings: CouncilSettings, left: float) -> RunData:
+    began = time.monotonic()
+    environment, target = data.place
+    site = services.site()
+    words = vocabulary_of(site, environment, target, settings)
+    if not talk.triaged:
+        steps = [
+            Step(operation=name, target=target, parameters=parameters)
+            for name, parameters in settings.triage.items()
+            if name in words.reading
+        ]
+        first_call = services.clock.now()
+        talk = talk.model_copy(update={"facts": facts(services, data, steps, settings), "triaged": True})
+        data = data.model_copy(update={"findings": find(talk.facts, site.findings)})
+        note_diagnosis(services, data, data.strategy, data.findings, talk.facts, first_call)
+    try:
+        asked = question(
+            words,
+            settings,
+            told(services, data, talk, settings),
+            looks_left=settings.looks - talk.looks,
+            unusable=talk.unusable,
+        )
+    except ValueError as error:
+        return _given_up(data, talk, f"cannot be asked: {error}")
+    try:
+        reply = ask(settings, asked, max(0.1, left - (time.monotonic() - began)))
+    except CallError as error:
+        return _unanswered(services, data, talk, error, began)
+    talk = talk.model_copy(
+        update={
+            "requests": talk.requests + 1,
+            "tokens": talk.tokens + (reply.read or 0) + (reply.written or 0),
+            "lost": 0,
+        }
+    )
+    try:
+        decision = _decided(reply, words, services, environment, settings.looks - talk.looks > 0)
+    except UnusableAnswerError as error:
+        _note(services, data, talk, asked, reply, began, "unusable", wrong=list(error.findings))
+        return _unusable(data, talk, reply, error.findings)
+    _note(services, data, talk, asked, reply, began, _name(decision), reasoning=decision.reasoning)
+    if isinstance(decision, HandOver):
+        return _handed_over(services, data, talk, decision)
+    if isinstance(decision, Look):
+        return _looked(services, data, talk, decision, settings)
+    return _planned_by(services, data, talk, decision, settings, asked, reply)
+
+
+def _left(talk: Consultation, settings: CouncilSettings, now: datetime) -> float:
+    """Seconds until the deadline. A clock that was set back does not lengthen it."""
+    return settings.deadline_seconds - max(0.0, (now - talk.since).total_seconds())
+
+
+def _decided(reply: Reply, words: Vocabulary, services: Services, environment: str, may_look: bool) -> Decision:
+    if reply.cut_off:
+        raise UnusableAnswerError(["the answer was cut off before its end: say less"])
+    return decision_of(reply.text, words, services.site(), environment, may_look=may_look)
+
+
+def _unanswered(services: Services, data: RunData, talk: Consultation, error: CallError, began: float) -> RunData:
+    services.note_alone(
+        data, "council_silent", error=str(error), seconds=round(time.monotonic() - began, 3), attempt=talk.lost + 1
+    )
+    if error.kind is FailureKind.PERMANENT:
+        return _given_up(data, talk, f"cannot be asked: {error}")
+    pause = timedelta(seconds=services.site().platform.runs.retry_seconds * 2 ** min(talk.lost, 16))
+    again = talk.model_copy(update={"lost": talk.lost + 1})
+    return data.parked(services.clock.now() + min(pause, LOOK_AGAIN), "council", consultation=again)
+
+
+def _unusable(data: RunData, talk: Consultation, reply: Reply, findings: tuple[str, ...]) -> RunData:
+    if talk.unusable is not None:
+        return _given_up(data, talk, f"answered twice what is no plan: {'; '.join(findings)}")
+    shown: str = mask(reply.text)
+    exchange = Exchange(answer=shown[:_LONGEST_ANSWER], findings=findings)
+    return data.to(Stage.CONSULT, consultation=talk.model_copy(update={"unusable": exchange}))
+
+
+def _looked(
+    services: Services, data: RunData, talk: Consultation, decision: Look, settings: CouncilSettings
+) -> RunData:
+    wanted = decision.steps[: settings.looks - talk.looks]
+    seen = facts(services, data, wanted, settings)
+    return data.to(
+        Stage.CONSULT,
+        consultation=talk.model_copy(
+            update={"facts": (*talk.facts, *seen), "looks": talk.looks + len(wanted), "unusable": None}
+        ),
+    )
+
+
+def _handed_over(services: Services, data: RunData, talk: Consultation, decision: HandOver) -> RunData:
+    missing = decision.missing_verb
+    if missing is not None:
+        environment, _ = data.place
+        platform = services.site().environments[environment].platform
+        try:
+            file = write_draft(
+                services.drafts, data.run_id, missing, decision.because, platform, services.platforms.executors
+            )
+        except OSError as error:
+            services.note_alone(data, "verb_not_drafted", verb=missing.name, error=error.strerror or str(error))
+        else:
+            services.note_alone(data, "verb_drafted", verb=missing.name, file=str(file))
+    return _given_up(data, talk, f"leaves it to people: {decision.because}")
+
+
+def _planned_by(
+    services: Services,
+    data: RunData,
+    talk: Consultation,
+    decision: Act,
+    settings: CouncilSettings,
+    asked: Question,
+    reply: Reply,
+) -> RunData:
+    environment, _ = data.place
+    remedy = f"{BY_COUNCIL}{planned(data) + 1}"
+    plan = Plan(
+        environment=environment,
+        steps=decision.steps,
+        origin=Origin.COUNCIL,
+        reason=decision.reasoning,
+        strategy=data.strategy,
+        remedy=remedy,
+        verify=settings.verify,
+        authored=Authored(
+            model=reply.model,
+            prompt=asked.digest,
+            read=reply.read,
+            written=reply.written,
+            cost_usd=reply.cost_usd,
+        ),
+    )
+    own = refuse_self(plan, services.site(), services.identity, services.layers)
+    if own.answer is Answer.DENY:
+        return data.ending(AlertOutcome.REFUSED, f"self_target: {own.reason}")
+    try:
+        prepared = services.platforms_of(data).prepare(plan)
+    except Problem as problem:
+        if problem.code == "self_target":
+            return data.ending(AlertOutcome.REFUSED, f"self_target: {problem.detail}")
+        return _unusable(data, talk, reply, (f"the plan cannot be translated: {problem.detail}",))
+    cid = services.keep_plan(prepared)
+    services.note_alone(
+        data,
+        "planned",
+        origin=Origin.COUNCIL,
+        remedy=remedy,
+        cid=cid,
+        risk=prepared.risk,
+        steps=[step.step.operation for step in prepared.steps],
+        reason=decision.reasoning,
+    )
+    proposed = Proposed(remedy=remedy, steps=decision.steps)
+    return data.to(
+        Stage.GUARD,
+        cid=cid,
+        tried=(*data.tried, remedy),
+        consultation=talk.model_copy(update={"facts": (), "unusable": None, "proposed": (*talk.proposed, proposed)}),
+        **AT_FIRST,
+    )
+
+
+def _given_up(data: RunData, talk: Consultation, why: str) -> RunData:
+    ended = talk.model_copy(update={"facts": ()})
+    return data.ending(AlertOutcome.ESCALATED, f"{talk.because}; the council {why}", consultation=ended)
+
+
+def _name(decision: Decision) -> str:
+    return {Look: "look", Act: "act", HandOver: "hand_over"}[type(decision)]
+
+
+def _note(
+    services: Services,
+    data: RunData,
+    talk: Consultation,
+    asked: Question,
+    reply: Reply,
+    began: float,
+    decision: str,
+    **more: object,
+) -> None:
+    services.note_alone(
+        data,
+        "council_answered",
+        decision=decision,
+        **more,
+        model=reply.model,
+        prompt=asked.digest,
+        read=reply.read,
+        written=reply.written,
+        cost_usd=reply.cost_usd,
+        seconds=round(time.monotonic() - began, 3),
+        attempt=talk.requests,
+    )
