@@ -5,7 +5,7 @@ says that it does not know otherwise.
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ def test_it_is_asked_over_http_and_told_facts_stay_apart(ground: Ground, tmp_pat
         assert ground.http().post("/memory", json={"text": repeated}).json()["error"]["code"] == "duplicate"
     chat(ground, f"{RESTART} {NAMED}")
     assert kept(ground) == []
-    with sqlite3.connect(tmp_path / "state" / "memory.db") as memory:
+    with closing(sqlite3.connect(tmp_path / "state" / "memory.db")) as memory:
         tables = [name for (name,) in memory.execute("SELECT name FROM sqlite_master")]
     assert not [name for name in tables if "guide" in name]
     assert (tmp_path / "state" / "guides.db").stat().st_mode & 0o077 == 0
