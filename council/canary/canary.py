@@ -57,6 +57,10 @@ class Canary:
             self._take(await asyncio.to_thread(self._weights.now))
         return self._setting
 
+    def read(self) -> None:
+        """Take up what another process has set, at once. Blocks. Raises sqlite3.Error."""
+        self._take(self._weights.now())
+
     async def put(self, weight: float, actor: str, because: str) -> tuple[Setting, bool]:
         """Set the weight; True when it was another one before."""
         setting, fresh = await asyncio.to_thread(self._weights.put, weight, actor, because)

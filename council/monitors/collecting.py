@@ -102,6 +102,12 @@ class CanaryFigures(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Its share is absent before any request."""
+        try:
+            # A process that gets no requests does not look by itself.
+            self._canary.read()
+        except sqlite3.Error as error:
+            _log.error("canary_unreadable", error=str(error))
+            return
         backend = self._canary.settings.backend
         for name, text, value in (
             ("weight", "The share of requests that the canary should get.", self._canary.weight),

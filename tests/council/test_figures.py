@@ -116,6 +116,17 @@ def test_the_canary_shows_its_weight_and_its_share_only_where_there_is_one(tmp_p
             assert f'\ncouncil_canary_{name}{{backend="new"}} {value:.1f}' in shown(ground)
 
 
+def test_the_canarys_weight_is_shown_as_another_process_has_set_it(tmp_path: Path) -> None:
+    more: dict[str, Any] = {
+        "stages": [{"name": "local", "backends": {"old": 1}}],
+        "canary": {"main": "old", "backend": "new"},
+    }
+    with council(tmp_path, "old", "new", **more) as idle, council(tmp_path, "old", "new", **more) as other:
+        assert idle.figure('council_canary_weight{backend="new"}') == 0
+        other.http().put("/canary", json={"weight": 0.25, "because": "a test"}).raise_for_status()
+        assert idle.figure('council_canary_weight{backend="new"}') == 0.25
+
+
 def gpu_figures(**environment: str) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-c", SHOW], capture_output=True, text=True, timeout=60, check=True,
