@@ -183,7 +183,8 @@ class Facts:
                 low, high = (f"{value:015x}" for value in (number, number + 1))
                 row = self._db.execute(
                     "SELECT id, tenant, session, text, marked, told_at FROM facts"
-                    " WHERE id >= ? AND id < ? AND tenant = ? AND archived_at IS NULL",
+                    # The plus keeps SQLite from going through all facts of the tenant.
+                    " WHERE id >= ? AND id < ? AND +tenant = ? AND archived_at IS NULL",
                     (low, high, tenant),
                 ).fetchone()
                 if row is not None:

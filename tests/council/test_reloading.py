@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from council.configuration import load
+from council.routing.remote import RemoteBackend
 from council.serving import key_file, make_app
 from tests.council.ground import MESSAGES, Ground
 from tests.doubles.model_server import ModelServer, Said, model_server, serving
@@ -117,6 +119,12 @@ def test_what_is_under_way_ends_with_what_it_began_with(site: Site) -> None:
     assert pieces[-1] == "data: [DONE]"
     assert "four" in "".join(pieces)
     assert not server.left
+
+    def alive() -> list[Any]:
+        gc.collect()
+        return [each for each in gc.get_objects() if type(each) is RemoteBackend and each.name == "one"]
+
+    until(lambda: not alive(), "what nobody needs any more to be let go")
 
 
 BROKEN = {
