@@ -17,6 +17,7 @@ from uici.model.base import JsonObject, JsonValue
 from uici.model.council import CouncilSettings
 from uici.model.operation import BUILTIN
 from uici.model.site import Site
+from uici.planning.council.answers import HandOver, decision_of
 from uici.planning.council.prompt import question
 from uici.planning.council.vocabulary import Vocabulary, vocabulary_of
 
@@ -120,6 +121,13 @@ def test_once_all_looks_are_used_up_there_is_no_word_for_looking(site: Site) -> 
     with pytest.raises(ValidationError):
         validator.validate(ALLOWED[2])
     validator.validate(ALLOWED[0])
+
+
+def test_control_characters_that_a_server_lets_through_are_no_part_of_what_people_read(site: Site) -> None:
+    text = '{"reasoning": "a\x07b\x1b[2Jc\nd", "decision": {"kind": "hand_over", "because": "\\u009bx"}}'
+    decision = decision_of(text, words_of(site), site, "kubernetes", may_look=True)
+    assert isinstance(decision, HandOver)
+    assert (decision.reasoning, decision.because) == ("a b [2Jc\nd", " x")
 
 
 def test_a_question_has_its_size_and_keeps_every_operation(site: Site) -> None:

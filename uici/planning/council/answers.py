@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -19,6 +20,10 @@ from uici.planning.written import parse_plan
 _KINDS = ("look", "act", "hand_over")
 _MOST_LOOKS = 5
 _TOLD = 20
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")
+"""What no database keeps, and UTF-8 cannot say."""
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""All but the line feed: what would move a terminal's cursor, or mean something to it."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,23 @@ def decision_of(text: str, vocabulary: Vocabulary, site: Site, environment: str,
 
 def _parsed(text: str) -> JsonValue:
     try:
-        return json.loads(text)
+        # Servers that constrain their output let control characters stand in texts as they are.
+        document = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         _refuse("the answer is not one JSON document and nothing else; no prose, no code fence")
+    if any(_UNKEPT.search(each) for each in _texts(document)):
+        _refuse("the answer holds a NUL character, or half of a surrogate pair")
+    return document
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        yield from _texts(item)
 
 
 def _object(value: JsonValue, required: tuple[str, ...], what: str, *, optional: tuple[str, ...] = ()) -> JsonObject:
@@ -114,7 +133,7 @@ def _object(value: JsonValue, required: tuple[str, ...], what: str, *, optional:
 def _text(value: JsonValue, what: str) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TEXT:
         _refuse(f"{what} must be a text of 1 to {LONGEST_TEXT} characters")
-    shown: str = mask(value)
+    shown: str = mask(_CONTROL.sub(" ", value))
     return shown
 
 
