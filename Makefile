@@ -15,7 +15,7 @@ DEV_READY := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench chaos pair attack fuzz dependency-audit schemas clean
+.PHONY: help demo test check bench chaos pair attack fuzz dependency-audit test-vllm schemas clean
 
 help:
 	@echo "make demo    break three local services and watch UICI heal them (about a minute, leaves nothing running)"
@@ -27,6 +27,7 @@ help:
 	@echo "make dependency-audit   known vulnerabilities of what is installed; fails where that could not be judged"
 	@echo "make chaos   faults of all kinds on three replicas, checked; CHAOS_RUNS, CHAOS_MINUTES, CHAOS_SEED; build/chaos/"
 	@echo "make pair    two Alertmanagers deliver to three replicas that are restarted, again and again (PAIR_TURNS)"
+	@echo "make test-vllm   the council and its plans against a real vLLM (UICI_TEST_VLLM names its environment's bin folder)"
 	@echo "make schemas write the JSON Schemas of the configuration files anew, under infrastructure/schemas/"
 	@echo "make clean   remove what these targets made, .venv included"
 
@@ -82,6 +83,10 @@ chaos: $(DEV_READY)
 
 pair: $(DEV_READY)
 	UICI_TEST_PAIR_TURNS=$(PAIR_TURNS) $(BIN)/python -m pytest tests/e2e/test_alertmanager_pair.py $(PYTEST_ARGS)
+
+# Against a real vLLM with a tiny model that was never trained; UICI_TEST_VLLM names the bin folder of its environment.
+test-vllm: $(DEV_READY)
+	UICI_REQUIRE=vllm $(BIN)/python -m pytest -m vllm $(PYTEST_ARGS)
 
 schemas: $(DEV_READY)
 	$(BIN)/uici schema --out infrastructure/schemas

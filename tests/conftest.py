@@ -20,7 +20,7 @@ from tests.real.components import require_component
 from tests.real.turns import on_the_node
 
 # Fixtures of the real engine live beside it.
-pytest_plugins = ("tests.real.docker", "tests.real.remote_engine", "tests.real.kubernetes")
+pytest_plugins = ("tests.real.docker", "tests.real.remote_engine", "tests.real.kubernetes", "tests.real.vllm")
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(

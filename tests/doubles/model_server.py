@@ -37,6 +37,8 @@ class Said:
     tool_calls: list[Json] | None = None
     logprob: float | None = None
     usage: tuple[int, int] | None = (7, 5)
+    cut_off: bool = False
+    """It ends because it reached the tokens that it may have."""
     delay: float = 0.0
     """Before the answer, or the first piece of it."""
     pause: float = 0.0
@@ -145,8 +147,12 @@ def _usage(said: Said) -> Json | None:
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
+def _ending(said: Said) -> str:
+    return "length" if said.cut_off else "tool_calls" if said.tool_calls else "stop"
+
+
 def _whole(body: Json, said: Said, chat: bool) -> Json:
-    choice: Json = {"index": 0, "finish_reason": "tool_calls" if said.tool_calls else "stop", "logprobs": None}
+    choice: Json = {"index": 0, "finish_reason": _ending(said), "logprobs": None}
     if chat:
         choice["message"] = {"role": "assistant", "content": None if said.tool_calls else said.text}
         if said.tool_calls:
@@ -181,7 +187,7 @@ def _chunks(body: Json, said: Said, chat: bool) -> Iterator[Json]:
         piece = {"delta": {"content": word + " "}} if chat else {"text": word + " "}
         yield {**head, "choices": [{"index": 0, **piece, "finish_reason": None}]}
     end: Json = {"delta": {}} if chat else {"text": ""}
-    yield {**head, "choices": [{"index": 0, **end, "finish_reason": "tool_calls" if said.tool_calls else "stop"}]}
+    yield {**head, "choices": [{"index": 0, **end, "finish_reason": _ending(said)}]}
     if (body.get("stream_options") or {}).get("include_usage") and said.usage is not None:
         yield {**head, "choices": [], "usage": _usage(said)}
 

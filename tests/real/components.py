@@ -169,6 +169,12 @@ def faketime_library() -> Path | None:
     return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 
 
+def _without_vllm() -> str | None:
+    from tests.real.vllm import programs  # here, because that module needs this one
+
+    return None if programs() else "not installed; UICI_TEST_VLLM names an environment's bin folder (make test-vllm)"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "docker": _without_docker,
     "kubernetes": _without_kubernetes,
@@ -183,6 +189,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "ssh": _without_ssh,
     "tmpfs": _without_tmpfs,
     "faketime": _without_faketime,
+    "vllm": _without_vllm,
 }
 """Component -> a look that returns why it is not here, or None. Starting it, loudly, is its fixture's part."""
 
