@@ -132,6 +132,12 @@ def test_a_completion(backend: Backend) -> None:
     counted(answer["usage"])
 
 
+def test_its_models(backend: Backend) -> None:
+    answer = httpx.get(f"{backend.url}/models", timeout=60, trust_env=False).json()
+    assert answer["object"] == "list"
+    assert backend.model in [each["id"] for each in answer["data"]]
+
+
 def test_an_error(backend: Backend) -> None:
     backend.told(Said(status=404, error={"message": "no such model", "type": "NotFoundError", "code": 404}))
     answer = backend.post("/chat/completions", messages=QUESTION, model="no-such-model")

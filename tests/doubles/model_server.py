@@ -62,6 +62,7 @@ class ModelServer:
         self.left: list[Json] = []
         """Requests whose client did not wait for the end."""
         self.port = 0
+        self.models = ["any", "council"]
 
     @property
     def url(self) -> str:
@@ -72,6 +73,7 @@ class ModelServer:
             routes=[
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._completions, methods=["POST"]),
+                Route("/v1/models", self._models),
                 Route("/v1/embeddings", self._embeddings, methods=["POST"]),
             ]
         )
@@ -81,6 +83,10 @@ class ModelServer:
 
     async def _completions(self, request: Request) -> Response:
         return await self._said(request, chat=False)
+
+    async def _models(self, request: Request) -> Response:
+        data = [{"id": name, "object": "model", "owned_by": "tests"} for name in self.models]
+        return JSONResponse({"object": "list", "data": data})
 
     async def _embeddings(self, request: Request) -> Response:
         body = await request.json()

@@ -25,6 +25,7 @@ from tests.waiting import until
 from uici.cli.app import app
 from uici.model.alert import Alert
 from uici.model.base import JsonObject
+from uici.runs.examining import examine_council
 
 AUTO = POLICIES + "council_autonomy: auto\n"
 ESCALATED = "escalated"
@@ -446,6 +447,19 @@ def test_few_questions_are_under_way_at_once_and_all_are_answered(
         accepted = [send(uici, alert(name, "Odd")) for name in names]
         assert {closed(uici, item)["outcome"] for item in accepted} == {ESCALATED}
     assert (most, len(server.asked)) == (1, 5)
+
+
+def test_the_doctor_says_whether_the_model_can_be_asked(tmp_path: Path, world: World, server: ModelServer) -> None:
+    wrong = {"model": "other"}, {"url": "http://127.0.0.1:9/v1"}, {"url": server.url.removesuffix("/v1")}
+    seen = []
+    for number, more in enumerate(({}, *wrong)):
+        config = site(tmp_path / f"site{number}", "web", platform=council(server, **more), policies=AUTO)
+        with running(config, world) as uici:
+            seen.append(examine_council(uici.services))
+    assert [check.state for check in seen] == ["ok", "fail", "fail", "fail"]
+    assert seen[1].advice == "set council.model to any, council"
+    assert "could not be asked" in seen[2].seen
+    assert server.asked == []
 
 
 def test_a_preview_says_that_a_model_would_be_asked_and_asks_none(

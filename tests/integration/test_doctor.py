@@ -65,7 +65,7 @@ def test_a_new_site_is_looked_at_and_nothing_is_made(tmp_path: Path) -> None:
     assert own == {
         "configuration": "ok", "versions": "ok", "SQLite": "ok", "file descriptors": own["file descriptors"],
         "clock": "ok", "state": "ok", "disk": own["disk"], "journal": "skip", "tokens": "warn",
-        "listen address": "ok", "self": "ok",
+        "listen address": "ok", "self": "ok", "council": "skip",
     }  # fmt: skip
     local = states(found, "local")
     assert (local["connection"], local["supervisor folder"]) == ("ok", "ok")

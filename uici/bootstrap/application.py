@@ -113,7 +113,8 @@ class Application:
             brakes=Brakes(self.store, self._clock),
             wake=self._wake,
             drafts=beside / "drafts",
-            questions=threading.Semaphore(council.at_once if council is not None else 1),
+            # Half of the threads are always there for those who act.
+            questions=threading.Semaphore(min(council.at_once, site.platform.runs.threads // 2) if council else 1),
             # A dry run wants the permissions of the real call, which are the service's and not everybody's.
             rehearses=scratch is None,
         )

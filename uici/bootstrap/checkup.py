@@ -26,7 +26,7 @@ from uici.model.errors import unknown_environment
 from uici.model.identity import SelfIdentity
 from uici.model.settings import DoctorSettings
 from uici.model.site import Site
-from uici.runs.examining import examine
+from uici.runs.examining import examine, examine_council
 
 _LEAST_SQLITE = (3, 35, 0)  # RETURNING and the upserts that the store uses: https://www.sqlite.org/changes.html
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -69,6 +69,7 @@ def _all(
         *_machine(site.platform.doctor),
     ]
     own += [*check_state(url, site.platform.doctor), _listening(site), _identity(application.services.identity)]
+    own.append(examine_council(application.services))
     found = [("uici", check) for check in own]
     inhabited = [environment] if environment is not None else _inhabited(site)
     for name in inhabited:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -40,6 +41,10 @@ def share_field_sets(values: Iterable[BaseModel]) -> None:
             waiting.extend(value)
         elif isinstance(value, dict):
             waiting.extend(inner for inner in value.values() if isinstance(inner, BaseModel))
+
+
+UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
+"""What no text may hold that is kept: PostgreSQL has no NUL, and nothing has halves of characters."""
 
 
 def canonical_json(value: JsonValue) -> str:

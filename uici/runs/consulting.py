@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy import func, select
+
 from uici.model.alert import Alert
 from uici.model.background import Background
 from uici.model.base import JsonObject
@@ -18,14 +20,20 @@ from uici.model.site import Site
 from uici.planning.council.vocabulary import vocabulary_of
 from uici.runs import records
 from uici.runs.consultation import Consultation
-from uici.runs.data import RunData, Stage
+from uici.runs.data import RunData, RunState, Stage
 from uici.runs.precedents import precedents
 from uici.runs.services import Services
+from uici.store.schema import runs
 
 BY_COUNCIL = "council-"
 """How the remedies of a model are called: council-1, council-2."""
+WAITING = "council"
+"""What a run waits for that waits for its turn to ask, or for a council that is away."""
 _MOST_ALERTS = 10
 _LONGEST_GUIDE = 8000
+_COUNT_WAITING = (
+    select(func.count()).select_from(runs).where(runs.c.state == RunState.WAITING, runs.c.waiting_for == WAITING)
+)
 
 
 def consults(site: Site, environment: str, target: str) -> bool:
@@ -62,28 +70,44 @@ def consulted(services: Services, data: RunData, because: str, *, after_ladder: 
     )
 
 
+def waiting(services: Services) -> int:
+    """How many runs wait to ask."""
+    with services.store.read() as connection:
+        return connection.execute(_COUNT_WAITING).scalar_one()
+
+
 def planned(data: RunData) -> int:
     """How many plans of a model this run has carried out, or has before it."""
     return sum(name.startswith(BY_COUNCIL) for name in data.tried)
 
 
-def facts(
-    services: Services, data: RunData, steps: Iterable[Step], settings: CouncilSettings
-) -> tuple[Observation, ...]:
-    """What is seen by these steps, masked and shortened; a look that fails is a fact too."""
+def looked(services: Services, data: RunData, steps: Iterable[Step]) -> tuple[Observation, ...]:
+    """What is seen by these steps; a look that fails is a fact too."""
     environment, _ = data.place
     seen = []
     for step in steps:
         result: JsonObject | None = None
         wrong: str | None = None
         try:
-            found = services.platforms.read(environment, step.target, step.operation, step.parameters)
-            result, _ = shortened(mask(found), settings.result_bytes)
+            result = services.platforms.read(environment, step.target, step.operation, step.parameters)
         except (CallError, Problem) as error:
-            wrong = str(mask(str(error)))
+            wrong = str(error)
         parameters = {**step.parameters, "target": step.target} if step.target != data.target else step.parameters
         seen.append(Observation(operation=step.operation, parameters=parameters, result=result, error=wrong))
     return tuple(seen)
+
+
+def as_facts(seen: Iterable[Observation], settings: CouncilSettings) -> tuple[Observation, ...]:
+    """Observations as a model gets them, and a run keeps them until then: masked and shortened."""
+    return tuple(
+        one.model_copy(
+            update={
+                "result": None if one.result is None else shortened(mask(one.result), settings.result_bytes)[0],
+                "error": None if one.error is None else str(mask(one.error)),
+            }
+        )
+        for one in seen
+    )
 
 
 def told(services: Services, data: RunData, talk: Consultation, settings: CouncilSettings) -> JsonObject:

@@ -11,6 +11,7 @@ from uici.model.masking import mask
 from uici.model.site import Environment
 from uici.monitoring.alertmanager import AlertmanagerClient
 from uici.monitoring.prometheus import PrometheusClient
+from uici.planning.council.asking import models
 from uici.runs.services import Services
 
 _WEBHOOK = "/webhooks/alertmanager"
@@ -32,6 +33,22 @@ def examine(services: Services, environment: str) -> list[Check]:
             *_targets(services, environment),
         )
     ]
+
+
+def examine_council(services: Services) -> Check:
+    """Whether the model that is asked for plans can be asked."""
+    settings = services.site().platform.council
+    if settings is None:
+        return skip("council", "platform.yml names none: what no strategy covers is left to people")
+    try:
+        known = models(settings)
+    except CallError as error:
+        return fail("council", mask(str(error)), "start it, or correct council: in platform.yml")
+    if settings.model not in known:
+        return fail(
+            "council", f"{settings.url} has no model {settings.model!r}", f"set council.model to {', '.join(known)}"
+        )
+    return ok("council", f"{settings.url} answers and has {settings.model}")
 
 
 def _platform(services: Services, environment: str) -> list[Check]:

@@ -12,7 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from uici.model.base import JsonObject, JsonValue
+from uici.model.base import UNSTORABLE, JsonObject, JsonValue
 from uici.model.errors import Problem, ProblemKind
 from uici.service.context import Shared
 
@@ -22,8 +22,6 @@ _INLINE_BYTES = 65_536
 """Larger bodies are parsed in a thread, so that one sender's megabytes do not stop everybody's requests."""
 _REPORTED = 100  # enough to see the pattern; an answer must not outgrow the question
 _LINGER_SECONDS = 2.0
-_UNSTORABLE = re.compile(r"[\0\ud800-\udfff]")
-"""PostgreSQL has no NUL, and nothing has halves of characters."""
 
 
 class BodyTooLargeError(Exception):
@@ -177,7 +175,7 @@ def _inspect(document: JsonValue, max_depth: int) -> None:
     while level:
         containers = [value for value in level if isinstance(value, dict | list)]
         for value in level:
-            if isinstance(value, str) and _UNSTORABLE.search(value):
+            if isinstance(value, str) and UNSTORABLE.search(value):
                 raise _malformed("a text holds NUL or half a surrogate pair, which cannot be kept")
         depth += bool(containers)
         if depth > max_depth:

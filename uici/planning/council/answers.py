@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from uici.model.base import JsonObject, JsonValue
+from uici.model.base import UNSTORABLE, JsonObject, JsonValue
 from uici.model.errors import Problem, did_you_mean
 from uici.model.masking import mask
 from uici.model.operation import NAME
@@ -20,8 +20,6 @@ from uici.planning.written import parse_plan
 _KINDS = ("look", "act", "hand_over")
 _MOST_LOOKS = 5
 _TOLD = 20
-_UNKEPT = re.compile("[\x00\ud800-\udfff]")
-"""What no database keeps, and UTF-8 cannot say."""
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """All but the line feed: what would move a terminal's cursor, or mean something to it."""
 
@@ -102,7 +100,7 @@ def _parsed(text: str) -> JsonValue:
         document = json.loads(text, strict=False)
     except (ValueError, RecursionError):
         _refuse("the answer is not one JSON document and nothing else; no prose, no code fence")
-    if any(_UNKEPT.search(each) for each in _texts(document)):
+    if any(UNSTORABLE.search(each) for each in _texts(document)):
         _refuse("the answer holds a NUL character, or half of a surrogate pair")
     return document
 

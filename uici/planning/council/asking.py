@@ -40,17 +40,12 @@ def ask(settings: CouncilSettings, asked: Question, within: float) -> Reply:
     }
     if settings.temperature is not None:
         body["temperature"] = settings.temperature
-    http = MonitoringHttp(settings, "the council", "platform.yml")
-    document = http.ask("/chat/completions", body, within).document
+    document = _server(settings).ask("/chat/completions", body, within).document
     try:
         choice = document["choices"][0]
         content = choice["message"]["content"]
     except (KeyError, IndexError, TypeError):
-        raise CallError(
-            FailureKind.PERMANENT,
-            "unusable_answer",
-            "the council's answer is no chat completion of the OpenAI API: does council.url end with /v1?",
-        ) from None
+        raise _another_api() from None
     usage = document.get("usage")
     return Reply(
         text=content if isinstance(content, str) else "",
@@ -59,6 +54,27 @@ def ask(settings: CouncilSettings, asked: Question, within: float) -> Reply:
         read=_count(usage, "prompt_tokens"),
         written=_count(usage, "completion_tokens"),
         cost_usd=_cost(document.get("council")),
+    )
+
+
+def models(settings: CouncilSettings) -> tuple[str, ...]:
+    """What may be named as `council.model`. Raises CallError."""
+    document = _server(settings).get("/models").document
+    try:
+        return tuple(str(each["id"]) for each in document["data"])
+    except (KeyError, TypeError):
+        raise _another_api() from None
+
+
+def _server(settings: CouncilSettings) -> MonitoringHttp:
+    return MonitoringHttp(settings, "the council", "platform.yml")
+
+
+def _another_api() -> CallError:
+    return CallError(
+        FailureKind.PERMANENT,
+        "unusable_answer",
+        "the council's answer is none of the OpenAI API: does council.url in platform.yml end with /v1?",
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from uici.diagnosis.findings import find
 from uici.model.alert import AlertOutcome
@@ -20,13 +23,36 @@ from uici.planning.council.prompt import Exchange, Question, question
 from uici.planning.council.vocabulary import Vocabulary, vocabulary_of
 from uici.planning.ladder import refuse_self
 from uici.runs.consultation import Consultation, Proposed
-from uici.runs.consulting import BY_COUNCIL, facts, planned, told
+from uici.runs.consulting import BY_COUNCIL, WAITING, as_facts, looked, planned, told, waiting
 from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
 from uici.runs.services import Services
 from uici.runs.stages.opening import note_diagnosis
 
-_TURN = timedelta(seconds=1)
+_LEAST_PAUSE = 1.0
+_POLLS_PER_SECOND = 10
+"""Of all that wait for their turn together."""
 _LONGEST_ANSWER = 4000
+_KINDS: Mapping[type[Decision], str] = MappingProxyType({Look: "look", Act: "act", HandOver: "hand_over"})
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A question with its answer."""
+
+    asked: Question
+    reply: Reply
+    seconds: float
+
+    @property
+    def authored(self) -> Authored:
+        """What is kept of both."""
+        return Authored(
+            model=self.reply.model,
+            prompt=self.asked.digest,
+            read=self.reply.read,
+            written=self.reply.written,
+            cost_usd=self.reply.cost_usd,
+        )
 
 
 def consult(services: Services, data: RunData) -> RunData:
@@ -45,7 +71,8 @@ def consult(services: Services, data: RunData) -> RunData:
     if talk.tokens >= settings.tokens:
         return _given_up(data, talk, f"has used {talk.tokens} tokens (council.tokens)")
     if not services.questions.acquire(blocking=False):
-        return data.parked(now + min(_TURN, timedelta(seconds=left)), "council")
+        pause = max(_LEAST_PAUSE, waiting(services) / _POLLS_PER_SECOND)
+        return data.parked(now + timedelta(seconds=min(left, pause)), WAITING)
     try:
         return _asked(services, data, talk, settings, left)
     finally:
@@ -55,18 +82,9 @@ def consult(services: Services, data: RunData) -> RunData:
 def _asked(services: Services, data: RunData, talk: Consultation, settings: CouncilSettings, left: float) -> RunData:
     began = time.monotonic()
     environment, target = data.place
-    site = services.site()
-    words = vocabulary_of(site, environment, target, settings)
+    words = vocabulary_of(services.site(), environment, target, settings)
     if not talk.triaged:
-        steps = [
-            Step(operation=name, target=target, parameters=parameters)
-            for name, parameters in settings.triage.items()
-            if name in words.reading
-        ]
-        first_call = services.clock.now()
-        talk = talk.model_copy(update={"facts": facts(services, data, steps, settings), "triaged": True})
-        data = data.model_copy(update={"findings": find(talk.facts, site.findings)})
-        note_diagnosis(services, data, data.strategy, data.findings, talk.facts, first_call)
+        data, talk = _triaged(services, data, talk, settings, words)
     try:
         asked = question(
             words,
@@ -80,7 +98,8 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
     try:
         reply = ask(settings, asked, max(0.1, left - (time.monotonic() - began)))
     except CallError as error:
-        return _unanswered(services, data, talk, error, began)
+        return _unanswered(services, data, talk, error, time.monotonic() - began)
+    answered = _Answered(asked, reply, time.monotonic() - began)
     talk = talk.model_copy(
         update={
             "requests": talk.requests + 1,
@@ -91,14 +110,39 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
     try:
         decision = _decided(reply, words, services, environment, settings.looks - talk.looks > 0)
     except UnusableAnswerError as error:
-        _note(services, data, talk, asked, reply, began, "unusable", wrong=list(error.findings))
+        _note(services, data, talk, answered, "unusable", wrong=list(error.findings))
         return _unusable(data, talk, reply, error.findings)
-    _note(services, data, talk, asked, reply, began, _name(decision), reasoning=decision.reasoning)
+    _note(services, data, talk, answered, _KINDS[type(decision)], reasoning=decision.reasoning)
     if isinstance(decision, HandOver):
         return _handed_over(services, data, talk, decision)
     if isinstance(decision, Look):
         return _looked(services, data, talk, decision, settings)
-    return _planned_by(services, data, talk, decision, settings, asked, reply)
+    return _planned_by(services, data, talk, decision, settings, answered)
+
+
+def _triaged(
+    services: Services, data: RunData, talk: Consultation, settings: CouncilSettings, words: Vocabulary
+) -> tuple[RunData, Consultation]:
+    """The run with what the first looks have shown."""
+    _, target = data.place
+    steps = [
+        Step(operation=name, target=target, parameters=parameters)
+        for name, parameters in settings.triage.items()
+        if name in words.reading
+    ]
+    first_call = services.clock.now()
+    seen = looked(services, data, steps)
+    found = find(seen, services.site().findings)
+    # What a strategy's own looks established a moment ago stays: it looked where triage does not.
+    known = {finding.name for finding in found}
+    before = data.findings if data.strategy is not None else ()
+    found += tuple(finding for finding in before if finding.name not in known)
+    facts = as_facts(seen, settings)
+    note_diagnosis(services, data, data.strategy, found, facts, first_call)
+    return (
+        data.model_copy(update={"findings": found}),
+        talk.model_copy(update={"facts": facts, "triaged": True}),
+    )
 
 
 def _left(talk: Consultation, settings: CouncilSettings, now: datetime) -> float:
@@ -112,15 +156,13 @@ def _decided(reply: Reply, words: Vocabulary, services: Services, environment: s
     return decision_of(reply.text, words, services.site(), environment, may_look=may_look)
 
 
-def _unanswered(services: Services, data: RunData, talk: Consultation, error: CallError, began: float) -> RunData:
-    services.note_alone(
-        data, "council_silent", error=str(error), seconds=round(time.monotonic() - began, 3), attempt=talk.lost + 1
-    )
+def _unanswered(services: Services, data: RunData, talk: Consultation, error: CallError, seconds: float) -> RunData:
+    services.note_alone(data, "council_silent", error=str(error), seconds=round(seconds, 3), attempt=talk.lost + 1)
     if error.kind is FailureKind.PERMANENT:
         return _given_up(data, talk, f"cannot be asked: {error}")
     pause = timedelta(seconds=services.site().platform.runs.retry_seconds * 2 ** min(talk.lost, 16))
     again = talk.model_copy(update={"lost": talk.lost + 1})
-    return data.parked(services.clock.now() + min(pause, LOOK_AGAIN), "council", consultation=again)
+    return data.parked(services.clock.now() + min(pause, LOOK_AGAIN), WAITING, consultation=again)
 
 
 def _unusable(data: RunData, talk: Consultation, reply: Reply, findings: tuple[str, ...]) -> RunData:
@@ -135,7 +177,7 @@ def _looked(
     services: Services, data: RunData, talk: Consultation, decision: Look, settings: CouncilSettings
 ) -> RunData:
     wanted = decision.steps[: settings.looks - talk.looks]
-    seen = facts(services, data, wanted, settings)
+    seen = as_facts(looked(services, data, wanted), settings)
     return data.to(
         Stage.CONSULT,
         consultation=talk.model_copy(
@@ -166,8 +208,7 @@ def _planned_by(
     talk: Consultation,
     decision: Act,
     settings: CouncilSettings,
-    asked: Question,
-    reply: Reply,
+    answered: _Answered,
 ) -> RunData:
     environment, _ = data.place
     remedy = f"{BY_COUNCIL}{planned(data) + 1}"
@@ -179,13 +220,7 @@ def _planned_by(
         strategy=data.strategy,
         remedy=remedy,
         verify=settings.verify,
-        authored=Authored(
-            model=reply.model,
-            prompt=asked.digest,
-            read=reply.read,
-            written=reply.written,
-            cost_usd=reply.cost_usd,
-        ),
+        authored=answered.authored,
     )
     own = refuse_self(plan, services.site(), services.identity, services.layers)
     if own.answer is Answer.DENY:
@@ -195,7 +230,7 @@ def _planned_by(
     except Problem as problem:
         if problem.code == "self_target":
             return data.ending(AlertOutcome.REFUSED, f"self_target: {problem.detail}")
-        return _unusable(data, talk, reply, (f"the plan cannot be translated: {problem.detail}",))
+        return _unusable(data, talk, answered.reply, (f"the plan cannot be translated: {problem.detail}",))
     cid = services.keep_plan(prepared)
     services.note_alone(
         data,
@@ -222,30 +257,15 @@ def _given_up(data: RunData, talk: Consultation, why: str) -> RunData:
     return data.ending(AlertOutcome.ESCALATED, f"{talk.because}; the council {why}", consultation=ended)
 
 
-def _name(decision: Decision) -> str:
-    return {Look: "look", Act: "act", HandOver: "hand_over"}[type(decision)]
-
-
 def _note(
-    services: Services,
-    data: RunData,
-    talk: Consultation,
-    asked: Question,
-    reply: Reply,
-    began: float,
-    decision: str,
-    **more: object,
+    services: Services, data: RunData, talk: Consultation, answered: _Answered, decision: str, **more: object
 ) -> None:
     services.note_alone(
         data,
         "council_answered",
         decision=decision,
         **more,
-        model=reply.model,
-        prompt=asked.digest,
-        read=reply.read,
-        written=reply.written,
-        cost_usd=reply.cost_usd,
-        seconds=round(time.monotonic() - began, 3),
+        **answered.authored.model_dump(),
+        seconds=round(answered.seconds, 3),
         attempt=talk.requests,
     )
