@@ -20,16 +20,22 @@ from uici.intake.targeting import TargetIndex
 from uici.model.alert import Alert, AlertOutcome, Notification
 from uici.model.base import JsonObject
 from uici.model.call import CallError, FailureKind
+from uici.model.council import CouncilSettings
 from uici.model.errors import Problem, ProblemKind
 from uici.model.filling import IncidentValues
 from uici.model.identity import SelfGuardLayers
-from uici.model.plan import Origin
+from uici.model.plan import Origin, Step
 from uici.model.verdict import Answer
+from uici.planning.council.answers import Act
+from uici.planning.council.asking import Reply
+from uici.planning.council.prompt import Question
 from uici.runs import choosing, preview
+from uici.runs.consultation import Consultation
 from uici.runs.data import RunData, Stage
 from uici.runs.services import Services
-from uici.runs.stages import planning
+from uici.runs.stages import consulting, planning
 from uici.runs.stages.acting import _again_or_failed, _unsuccessful
+from uici.runs.stages.consulting import Answered
 from uici.store.schema import events, incidents, outbox
 
 NONE = {"intake": False, "planning": False, "translation": False, "executor": False}
@@ -135,6 +141,37 @@ def forgotten(uici: Application) -> Services:
 def test_a_remedy_that_cannot_be_translated_is_passed_over_not_refused(make: Make) -> None:
     after = planning.plan(forgotten(make("planning")), run("web"))
     assert (after.stage, after.outcome) == (Stage.PLAN, None)
+
+
+def planned_by_a_model(services: Services, target: str) -> RunData:
+    """The run after a model has answered with a restart of the target."""
+    step = Step(operation="restart_service", target=target)
+    answered = Answered(
+        asked=Question(messages=(), schema_={}, digest="sha256:0"),
+        reply=Reply(text="{}", cut_off=False, model="m", read=None, written=None, cost_usd=None),
+        seconds=0.0,
+    )
+    talk = Consultation(because="no_strategy", since=services.clock.now())
+    settings = CouncilSettings(url="http://127.0.0.1:1/v1")
+    data = run(target).to(Stage.CONSULT, strategy=None, consultation=talk)
+    return consulting.planned_by(services, data, talk, Act("because", (step,)), settings, answered)
+
+
+def test_a_models_plan_on_uici_is_refused_by_planning_and_by_translation(make: Make) -> None:
+    for layer in ("planning", "translation"):
+        after = planned_by_a_model(make(layer).services, "uici")
+        assert (after.stage, after.outcome) == (Stage.CLOSE, AlertOutcome.REFUSED), layer
+        assert after.reason.startswith("self_target"), layer
+    for layer, target in (("planning", "web"), ("translation", "web"), ("", "uici")):
+        assert planned_by_a_model(make(layer).services, target).stage is Stage.GUARD
+
+
+def test_a_models_plan_that_cannot_be_translated_goes_back_to_it(make: Make) -> None:
+    after = planned_by_a_model(forgotten(make("planning")), "web")
+    assert (after.stage, after.outcome) == (Stage.CONSULT, None)
+    assert after.consultation is not None
+    assert after.consultation.unusable is not None
+    assert "cannot be translated" in after.consultation.unusable.findings[0]
 
 
 def written(target: str) -> JsonObject:

@@ -18,20 +18,21 @@ def autonomy(context: GuardContext) -> Decision:
     that a run can record what would have been done, or tell people. Bound by it is what UICI does by itself: a person's
     explicit request is not, and neither is a plan that only reads.
     """
-    level: object = context.autonomy
     if not context.mutates or context.by_a_human:
-        return allow(GUARD, "not_autonomous", level, "the plan only reads, or a person asked for it")
-    whose = "autonomy"
-    if context.plan.plan.origin is Origin.COUNCIL and isinstance(level, Autonomy):
-        own: object = context.policies.council_autonomy
-        if not isinstance(own, Autonomy) or _LEVELS.index(own) < _LEVELS.index(level):
-            level, whose = own, "council_autonomy"
-    if level is Autonomy.AUTO:
-        return allow(GUARD, "auto", level, "UICI may act by itself here")
-    if level is Autonomy.APPROVE:
-        return needs_approval(context, GUARD, "approve", level, f"{whose} is approve: a person decides")
-    if level is Autonomy.OBSERVE:
-        return deny(GUARD, "observe", level, f"{whose} is observe: what would be done is only recorded")
-    if level is Autonomy.PROPOSE:
-        return deny(GUARD, "propose", level, f"{whose} is propose: people are told what would be done")
-    return deny(GUARD, "unknown", repr(level), f"{whose} is {level!r}; set observe, propose, approve or auto")
+        return allow(GUARD, "not_autonomous", context.autonomy, "the plan only reads, or a person asked for it")
+    declared: dict[str, object] = {"autonomy": context.autonomy}
+    if context.plan.plan.origin is Origin.COUNCIL:
+        declared["council_autonomy"] = context.policies.council_autonomy
+    levels: dict[str, Autonomy] = {}
+    for name, level in declared.items():
+        if not isinstance(level, Autonomy):
+            return deny(GUARD, "unknown", repr(level), f"{name} is {level!r}; set observe, propose, approve or auto")
+        levels[name] = level
+    whose, lowest = min(levels.items(), key=lambda each: _LEVELS.index(each[1]))
+    if lowest is Autonomy.AUTO:
+        return allow(GUARD, "auto", lowest, "UICI may act by itself here")
+    if lowest is Autonomy.APPROVE:
+        return needs_approval(context, GUARD, "approve", lowest, f"{whose} is approve: a person decides")
+    if lowest is Autonomy.OBSERVE:
+        return deny(GUARD, "observe", lowest, f"{whose} is observe: what would be done is only recorded")
+    return deny(GUARD, "propose", lowest, f"{whose} is propose: people are told what would be done")

@@ -36,7 +36,7 @@ _KINDS: Mapping[type[Decision], str] = MappingProxyType({Look: "look", Act: "act
 
 
 @dataclass(frozen=True)
-class _Answered:
+class Answered:
     """A question with its answer."""
 
     asked: Question
@@ -99,7 +99,7 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
         reply = ask(settings, asked, max(0.1, left - (time.monotonic() - began)))
     except CallError as error:
         return _unanswered(services, data, talk, error, time.monotonic() - began)
-    answered = _Answered(asked, reply, time.monotonic() - began)
+    answered = Answered(asked, reply, time.monotonic() - began)
     talk = talk.model_copy(
         update={
             "requests": talk.requests + 1,
@@ -117,7 +117,7 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
         return _handed_over(services, data, talk, decision)
     if isinstance(decision, Look):
         return _looked(services, data, talk, decision, settings)
-    return _planned_by(services, data, talk, decision, settings, answered)
+    return planned_by(services, data, talk, decision, settings, answered)
 
 
 def _triaged(
@@ -202,14 +202,15 @@ def _handed_over(services: Services, data: RunData, talk: Consultation, decision
     return _given_up(data, talk, f"leaves it to people: {decision.because}")
 
 
-def _planned_by(
+def planned_by(
     services: Services,
     data: RunData,
     talk: Consultation,
     decision: Act,
     settings: CouncilSettings,
-    answered: _Answered,
+    answered: Answered,
 ) -> RunData:
+    """The run with a model's plan, for the guards to judge; refused where it would meet UICI itself."""
     environment, _ = data.place
     remedy = f"{BY_COUNCIL}{planned(data) + 1}"
     plan = Plan(
@@ -258,7 +259,7 @@ def _given_up(data: RunData, talk: Consultation, why: str) -> RunData:
 
 
 def _note(
-    services: Services, data: RunData, talk: Consultation, answered: _Answered, decision: str, **more: object
+    services: Services, data: RunData, talk: Consultation, answered: Answered, decision: str, **more: object
 ) -> None:
     services.note_alone(
         data,
