@@ -50,7 +50,7 @@ def application(tmp_path: Path, world: World) -> Iterator[Application]:
     config.mkdir()
     (config / "targets.yml").write_text(TARGETS)
     (config / "environments.yml").write_text(ENVIRONMENTS)
-    (config / "platform.yml").write_text("service: {fleet_seconds: 1}\n")
+    (config / "platform.yml").write_text("service: {fleet_seconds: 5}\n")
     classes = {"local": world.executor_class(), "docker": DockerExecutor}
     application = Application(config, f"sqlite:///{tmp_path / 'uici.db'}", executors=classes)
     application.start()
@@ -98,7 +98,7 @@ def test_a_silent_environment_costs_only_its_own_targets_their_answer(applicatio
     finally:
         answer.set()
     assert found["near", "web"] == found["near", "db"] == found["far", "db"] == ("running", "")
-    assert found["far", "web"] == ("unknown", "no answer within 1 s")
+    assert found["far", "web"] == ("unknown", "no answer within 5 s")
 
 
 def test_a_target_is_seen_elsewhere_when_its_first_environment_is_down(application: Application, world: World) -> None:
