@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from pydantic import Field
+
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import Call, CallSpec, Happened, Risk
 from uici.model.checkup import Check
@@ -31,7 +33,7 @@ class ExecutorContext(Frozen):
     """What every executor is given beside its own settings."""
 
     environment: str
-    settings: JsonObject
+    settings: JsonObject = Field(repr=False)
     """The environment's `connection`, validated by the executor's own `settings_model`, secrets resolved."""
     identity: SelfIdentity
     """What the process itself is."""

@@ -2,7 +2,7 @@
 
 UICI_TEST_FAULT is `<moment>:<signal>`; moments are `announced` (a mutating call stands in the state and is about to be
 sent) and `performed` (the platform has answered, and the state does not know). UICI_TEST_VERSION is the version that
-the process believes to be.
+the process believes to be, UICI_TEST_SCHEMA one of `tests.newer_schema` that it brings along.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 _STRUCK_SECONDS = 0.5
 """By when a signal has stopped all threads; the one that sent it may go on for a moment."""
-FAULT, VERSION = "UICI_TEST_FAULT", "UICI_TEST_VERSION"
+FAULT, VERSION, SCHEMA = "UICI_TEST_FAULT", "UICI_TEST_VERSION", "UICI_TEST_SCHEMA"
 
 
 def main() -> None:
@@ -24,10 +24,14 @@ def main() -> None:
     if VERSION in os.environ:
         _pretend(os.environ[VERSION])
 
+    from tests.newer_schema import SCHEMAS
     from uici.cli import main as uici
     from uici.runs.stages import acting
     from uici.runs.workers import Workers
+    from uici.store.database import Store
 
+    if SCHEMA in os.environ:
+        Store.migrate.__defaults__ = (SCHEMAS[os.environ[SCHEMA]],)
     left = [name] if moment else []
 
     def suffer() -> None:

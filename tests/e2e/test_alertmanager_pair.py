@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.containers import Web, Yard
-from tests.e2e.faulty import VERSION
+from tests.e2e.faulty import SCHEMA, VERSION
 from tests.e2e.replicas import POLICIES, STRATEGIES, TAKEOVER_SECONDS, Record, Replicas, replicas
 from tests.e2e.server import Server, write_site
+from tests.newer_schema import ADDITIVE
 from tests.real.alertmanager import Alertmanager, alertmanager_pair
 from tests.real.docker import DockerEngine
 from tests.real.haproxy import HAProxy, haproxy
@@ -32,6 +33,9 @@ from tests.real.web import web
 from tests.waiting import until
 from uici.access.roles import Role
 from uici.model.base import JsonObject
+from uici.store.current import CURRENT
+from uici.store.database import Store
+from uici.store.migrations.upgrading import version_of
 
 pytestmark = [
     pytest.mark.component("postgres"),
@@ -134,10 +138,11 @@ def test_every_alert_is_healed_once_while_replicas_are_restarted(
     for restarted, (way, server) in enumerate(rounds):
         failing = beside.submit(prometheus.fail_all)
         (_drained if way == "told" else _killed)(server, door)
-        fleet.start(server, {VERSION: NEWER})
+        fleet.start(server, {VERSION: NEWER, SCHEMA: "additive"})
         until(partial(_sees, door, server), "HAProxy to see it again", server.tail)
-        # The older and the newer version work side by side until the last is replaced.
+        # The older and the newer version work side by side until the last is replaced, both on the newer's schema.
         assert len(_versions(server)) == (1 if restarted >= REPLICAS - 1 else 2)
+        assert _schema(fleet.state) == (ADDITIVE.version, CURRENT.version)
         failing.result()
         prometheus.end_all(server)
         until(lambda: _open(servers[0]) == 0, "the end of all incidents", servers[0].tail)
@@ -216,6 +221,16 @@ def _up(door: HAProxy) -> set[str]:
     """The replicas that HAProxy would send something to."""
     rows = [line.split(",") for line in door.ask("show stat").splitlines() if line.startswith("web,replica")]
     return {row[1] for row in rows if "UP" in row}
+
+
+def _schema(state: str) -> tuple[int, int] | None:
+    """The schema of the state, and the oldest version's that can work on it."""
+    store = Store(state)
+    try:
+        with store.read() as connection:
+            return version_of(connection)
+    finally:
+        store.close()
 
 
 def _versions(server: Server) -> set[str]:
