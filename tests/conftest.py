@@ -103,12 +103,18 @@ def network_tripwire(_tripwire: None) -> Iterator[list[str]]:
         pytest.fail("\n".join(_violations), pytrace=False)
 
 
-@pytest.fixture
-def lone_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A command's surroundings: an empty folder; afterwards the logs are set up as they were before."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Afterwards the logs are set up as they were: a command changes that for its process, which here is all tests'."""
+    before = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
+
+
+@pytest.fixture
+def lone_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A command's surroundings: an empty folder."""
+    monkeypatch.chdir(tmp_path)
 
 
 def pytest_configure() -> None:

@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     TURN = "would-wait-for-its-turn"
     RECORDED = "would-be-recorded-not-run"
     SILENCE = "would-wait-for-the-alert-s-silence"
+    COUNCIL = "would-ask-the-council"
     DENIED = "would-be-refused"
     PLATFORM = "would-be-refused-by-the-platform"
     REFUSED = "refused"
