@@ -78,7 +78,23 @@ def council(folder: Path, *names: str, stages: list[dict[str, Any]] | None = Non
             **more,
         }
         settings = AgentsFile.model_validate(document)
+        yield stack.enter_context(at_work(settings, folder, servers, port))
+
+
+@contextmanager
+def at_work(
+    settings: AgentsFile, folder: Path, servers: dict[str, ModelServer] | None = None, port: int = 0
+) -> Iterator[Ground]:
+    """The council of these settings, on this port or a free one, until the block ends."""
+    with ExitStack() as stack:
         port = stack.enter_context(serving(make_app(settings, folder), port, http_protocol(settings)))
         file = key_file(settings, folder)
         key = file.read_text().strip() if file.exists() else ""
-        yield Ground(settings, servers, f"http://127.0.0.1:{port}", key, stack)
+        yield Ground(settings, servers or {}, f"http://127.0.0.1:{port}", key, stack)
+
+
+def chat(ground: Ground, message: str, session: str = "s") -> str:
+    """What `/chat` answers."""
+    answer = ground.http().post("/chat", json={"message": message, "session": session})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["answer"])

@@ -5,7 +5,7 @@ says that it does not know otherwise.
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from council.configuration import load
 from council.memory.guide_index import SqliteIndex
 from council.memory.guides import Guides, sections_of
 from council.memory.texts import Language
-from council.serving import key_file, make_app
-from tests.council.ground import Ground
-from tests.doubles.model_server import serving
+from council.serving import make_app
+from tests.council.ground import Ground, at_work, chat
 from uici.catalogue.diagnostics import CatalogueError
 from uici.model.guide import Guide
 
@@ -79,16 +78,8 @@ def folder(tmp_path: Path) -> Folder:
 def ground(tmp_path: Path, folder: Folder) -> Iterator[Ground]:
     (tmp_path / "agents.yml").write_text("guides: {folder: guides}\nreload_seconds: 0.1\n")
     settings = load(tmp_path)
-    with ExitStack() as stack:
-        port = stack.enter_context(serving(make_app(settings, tmp_path)))
-        key = key_file(settings, tmp_path).read_text().strip()
-        yield Ground(settings, {}, f"http://127.0.0.1:{port}", key, stack)
-
-
-def chat(ground: Ground, message: str, session: str = "s") -> str:
-    answer = ground.http().post("/chat", json={"message": message, "session": session})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["answer"])
+    with at_work(settings, tmp_path) as ground:
+        yield ground
 
 
 def kept(ground: Ground) -> list[dict[str, Any]]:

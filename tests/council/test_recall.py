@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,15 @@ import openai
 import pytest
 
 from council.configuration import load
-from council.serving import key_file, make_app
-from tests.council.ground import Ground
-from tests.doubles.model_server import serving
+from tests.council.ground import Ground, at_work, chat
 from tests.waiting import until
 
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Iterator[Ground]:
     settings = load(None)
-    with ExitStack() as stack:
-        port = stack.enter_context(serving(make_app(settings, tmp_path)))
-        key = key_file(settings, tmp_path).read_text().strip()
-        yield Ground(settings, {}, f"http://127.0.0.1:{port}", key, stack)
-
-
-def chat(ground: Ground, message: str, session: str = "s") -> str:
-    answer = ground.http().post("/chat", json={"message": message, "session": session})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["answer"])
+    with at_work(settings, tmp_path) as ground:
+        yield ground
 
 
 @pytest.mark.parametrize(

@@ -115,14 +115,13 @@ def _step(operation: Operation, targets: tuple[str, ...]) -> JsonObject:
         "required": list(operation.required),
         "additionalProperties": False,
     }
-    step = _object(
+    return _object(
         {
             "operation": {"type": "string", "enum": [operation.name]},
             "target": {"type": "string", "enum": list(targets)},
             "parameters": parameters,
         }
     )
-    return step
 
 
 def _plain(schema: JsonValue) -> JsonValue:
