@@ -19,6 +19,7 @@ from tests.real.components import REPOSITORY
 from tests.unit.sites import alert
 from uici.catalogue.executors import discover_executors
 from uici.catalogue.loading import load_site
+from uici.runs.questions import SECONDS
 
 FOLDER = REPOSITORY / "infrastructure" / "monitoring"
 OWN = FOLDER / "prometheus" / "uici.rules.yml"
@@ -53,14 +54,16 @@ def test_the_rules_are_sound_and_pass_their_own_tests() -> None:
 
 def test_every_rule_about_the_council_and_what_it_stands_on_fires_in_a_test() -> None:
     tested = (FOLDER / "prometheus" / "council.test.yml").read_text()
-    for rule in rules(COUNCIL):
+    tested += (FOLDER / "prometheus" / "rules.test.yml").read_text()
+    asking = [rule for rule in rules(OWN) if "uici_council_" in rule["expr"]]
+    for rule in [*rules(COUNCIL), *asking]:
         assert re.search(rf'alertname(: |="){rule["alert"]}\b', tested), rule["alert"]
 
 
 def test_the_rules_about_uici_ask_for_metrics_that_it_has(tmp_path: Path) -> None:
     with running(site(tmp_path / "site", "web"), World()) as application:
         shown = application.control.metrics().decode()
-    exported = set(re.findall(r"^# TYPE (\w+) ", shown, re.MULTILINE))
+    exported = _exported(shown)
     asked = {name for rule in rules(OWN) for name in re.findall(r"\buici_\w+\b", rule["expr"])}
     assert asked
     assert asked <= exported
@@ -77,28 +80,37 @@ def test_the_rules_about_the_council_ask_for_metrics_that_it_has() -> None:
 
 
 def test_a_quantile_is_compared_with_an_edge_of_its_histogram_that_is_not_the_last() -> None:
-    shipped = BUCKETS[:-1]
-    compared = set()
-    for rule in rules(COUNCIL):
-        for quantile in re.finditer(r"histogram_quantile\(", rule["expr"]):
-            found = re.search(r"\((council_\w+)_bucket\b.*?\)\s*>\s*([0-9.]+)$", rule["expr"][quantile.start() :])
-            assert found is not None, f"{rule['alert']}: of what, and compared with which number?"
-            assert float(found[2]) in shipped, f"{rule['alert']}: {found[2]} is none of {shipped}"
-            compared.add(found[1])
     durations = {
         family.name
         for family in Metrics().registry.collect()
         if family.type == "histogram" and family.name.endswith("_seconds")
     }
-    assert compared == durations, "each duration that is measured is there for a rule's gate"
+    assert _compared(COUNCIL, BUCKETS) == durations, "each duration that is measured is there for a rule's gate"
+    assert _compared(OWN, SECONDS) == {"uici_council_question_seconds"}
+
+
+def _compared(file: Path, edges: tuple[float, ...]) -> set[str]:
+    """The histograms of which the file's rules compare a quantile with a number."""
+    compared = set()
+    for rule in rules(file):
+        for quantile in re.finditer(r"histogram_quantile\(", rule["expr"]):
+            found = re.search(r"\((\w+)_bucket\b.*?\)\s*>\s*([0-9.]+)$", rule["expr"][quantile.start() :])
+            assert found is not None, f"{rule['alert']}: of what, and compared with which number?"
+            assert float(found[2]) in edges[:-1], f"{rule['alert']}: {found[2]} is none of {edges[:-1]}"
+            compared.add(found[1])
+    return compared
 
 
 def _council_metrics() -> set[str]:
-    """Every name that a council with a canary can show, with the suffixes of its kind."""
+    """Every name that a council with a canary can show."""
     with TemporaryDirectory() as folder:
         canary = {"main": "old", "backend": "new"}
         with council(Path(folder), "old", "new", canary=canary) as ground:
-            text = ground.http().get("/metrics").text
+            return _exported(ground.http().get("/metrics").text)
+
+
+def _exported(text: str) -> set[str]:
+    """The names that are shown, with the suffixes of their kinds."""
     kinds = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     return {
         name + suffix

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,6 +42,7 @@ from uici.runs.control import Control
 from uici.runs.engine import Engine
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
+from uici.runs.questions import Questions
 from uici.runs.restored import settle_restored
 from uici.runs.retaining import Retention
 from uici.runs.services import Services
@@ -114,7 +114,7 @@ class Application:
             wake=self._wake,
             drafts=beside / "drafts",
             # Half of the threads are always there for those who act.
-            questions=threading.Semaphore(min(council.at_once, site.platform.runs.threads // 2) if council else 1),
+            questions=Questions(min(council.at_once, site.platform.runs.threads // 2) if council else 1),
             # A dry run wants the permissions of the real call, which are the service's and not everybody's.
             rehearses=scratch is None,
         )

@@ -31,7 +31,7 @@ WAITING = "council"
 """What a run waits for that waits for its turn to ask, or for a council that is away."""
 _MOST_ALERTS = 10
 _LONGEST_GUIDE = 8000
-_COUNT_WAITING = (
+COUNT_WAITING = (
     select(func.count()).select_from(runs).where(runs.c.state == RunState.WAITING, runs.c.waiting_for == WAITING)
 )
 
@@ -73,7 +73,7 @@ def consulted(services: Services, data: RunData, because: str, *, after_ladder: 
 def waiting(services: Services) -> int:
     """How many runs wait to ask."""
     with services.store.read() as connection:
-        return connection.execute(_COUNT_WAITING).scalar_one()
+        return connection.execute(COUNT_WAITING).scalar_one()
 
 
 def planned(data: RunData) -> int:

@@ -396,4 +396,5 @@ class Control:
             ready=bool(self.ready()["ok"]),
             active=self._engine.active() if self._engine is not None else 0,
             configuration=self.configuration,
+            questions=self._services.questions,
         )

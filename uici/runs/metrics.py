@@ -1,4 +1,7 @@
-"""Metrics, counted from the tables at each scrape: so they survive restarts and cannot drift from the truth."""
+"""Metrics, counted from the tables at each scrape: so they survive restarts and cannot drift from the truth.
+
+What no table has (how long a question to a model took) each process counts since its start.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from sqlalchemy import func, select
 
 from uici.runs.configuration import Configuration
+from uici.runs.consulting import COUNT_WAITING
+from uici.runs.questions import Questions
 from uici.store.database import Store
 from uici.store.schema import alerts, deliveries, freezes, heartbeats, incidents, runs
 
@@ -64,10 +69,14 @@ class _Counts:
             missing_beats = connection.execute(
                 select(func.count()).select_from(heartbeats).where(heartbeats.c.missing_since.is_not(None))
             ).scalar_one()
+            asking = connection.execute(COUNT_WAITING).scalar_one()
             frozen = connection.execute(select(freezes.c.frozen).where(freezes.c.id == 1)).scalar_one_or_none()
         age = max(0.0, (self._now - oldest).total_seconds()) if oldest is not None else 0.0
         yield GaugeMetricFamily("uici_oldest_run_seconds", "Age of the oldest run that has not ended.", value=age)
         yield GaugeMetricFamily("uici_heartbeats_missing", "Heartbeats that stopped coming.", value=missing_beats)
+        yield GaugeMetricFamily(
+            "uici_council_questions_waiting", "Runs that wait for their turn to ask a model, or for it.", value=asking
+        )
         yield GaugeMetricFamily("uici_frozen", "1 while everything is frozen.", value=1 if frozen else 0)
 
 
@@ -80,9 +89,11 @@ def render(
     active: int,
     ready: bool,
     configuration: Configuration,
+    questions: Questions,
 ) -> bytes:
     """All metrics of UICI in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Counts(store, now, waiting=waiting, refused=refused, active=active, ready=ready))
     registry.register(configuration)
+    registry.register(questions)
     return generate_latest(registry)

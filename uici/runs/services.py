@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -21,6 +19,7 @@ from uici.runs.brakes import Brakes
 from uici.runs.data import RunData
 from uici.runs.pinning import Pins
 from uici.runs.platforms import Platforms
+from uici.runs.questions import Questions
 from uici.runs.workers import Workers
 from uici.store.database import Store
 
@@ -57,8 +56,8 @@ class Services:
     """Tell the ticker that a waiting run may be due."""
     drafts: Path
     """Where verbs that a model found missing are put down for people."""
-    questions: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 4))
-    """Who asks a model has one of these for as long as it takes."""
+    questions: Questions = field(default_factory=Questions)
+    """Whose turn it is to ask a model, and what became of all that was asked."""
     rehearses: bool = True
     """Whether previews ask the platforms what they themselves would say."""
 

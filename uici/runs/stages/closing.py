@@ -15,7 +15,9 @@ from uici.model.topology import topology_of
 from uici.model.verdict import Verdict
 from uici.notify.messages import Tried, incident_message, outcome_message, run_message
 from uici.runs import dependence, outcomes, records, slots
+from uici.runs.consulting import BY_COUNCIL
 from uici.runs.data import RunData, RunState, Stage
+from uici.runs.questions import Fate
 from uici.runs.services import Services
 from uici.runs.stages.opening import choose_strategy, guides_for
 from uici.store.outbox import enqueue
@@ -23,6 +25,7 @@ from uici.store.schema import alerts, approvals, incidents, plans, runs
 from uici.verification.judging import HealthTrack
 
 _TELLING = {AlertOutcome.ESCALATED: MessageKind.ESCALATION, AlertOutcome.REFUSED: MessageKind.REFUSED}
+_FATES = {AlertOutcome.REFUSED: Fate.REFUSED, AlertOutcome.OBSERVED: Fate.OBSERVED}
 _GOOD = frozenset({AlertOutcome.HEALED, AlertOutcome.SELF_RESOLVED})
 
 _STATE = select(runs.c.state).where(runs.c.id == bindparam("run"))
@@ -65,6 +68,8 @@ def close(services: Services, data: RunData) -> RunData:
         outcomes.keep_outcome(connection, data, now)
         _end(connection, services, data)
         _tell(connection, services, data)
+    if data.outcome in _FATES and data.tried and data.tried[-1].startswith(BY_COUNCIL):
+        services.questions.planned(_FATES[data.outcome])
     services.wake()
     return data.to(Stage.ENDED)
 

@@ -25,6 +25,7 @@ from uici.planning.ladder import refuse_self
 from uici.runs.consultation import Consultation, Proposed
 from uici.runs.consulting import BY_COUNCIL, WAITING, as_facts, looked, planned, told, waiting
 from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
+from uici.runs.questions import AnswerKind, Fate
 from uici.runs.services import Services
 from uici.runs.stages.opening import note_diagnosis
 
@@ -32,7 +33,9 @@ _LEAST_PAUSE = 1.0
 _POLLS_PER_SECOND = 10
 """Of all that wait for their turn together."""
 _LONGEST_ANSWER = 4000
-_KINDS: Mapping[type[Decision], str] = MappingProxyType({Look: "look", Act: "act", HandOver: "hand_over"})
+_KINDS: Mapping[type[Decision], AnswerKind] = MappingProxyType(
+    {Look: AnswerKind.LOOK, Act: AnswerKind.ACT, HandOver: AnswerKind.HAND_OVER}
+)
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,11 @@ def consult(services: Services, data: RunData) -> RunData:
         return _given_up(data, talk, f"was asked {talk.requests} times without a plan (council.requests)")
     if talk.tokens >= settings.tokens:
         return _given_up(data, talk, f"has used {talk.tokens} tokens (council.tokens)")
-    if not services.questions.acquire(blocking=False):
-        pause = max(_LEAST_PAUSE, waiting(services) / _POLLS_PER_SECOND)
-        return data.parked(now + timedelta(seconds=min(left, pause)), WAITING)
-    try:
-        return _asked(services, data, talk, settings, left)
-    finally:
-        services.questions.release()
+    with services.questions.turn() as taken:
+        if taken:
+            return _asked(services, data, talk, settings, left)
+    pause = max(_LEAST_PAUSE, waiting(services) / _POLLS_PER_SECOND)
+    return data.parked(now + timedelta(seconds=min(left, pause)), WAITING)
 
 
 def _asked(services: Services, data: RunData, talk: Consultation, settings: CouncilSettings, left: float) -> RunData:
@@ -96,7 +97,8 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
     except ValueError as error:
         return _given_up(data, talk, f"cannot be asked: {error}")
     try:
-        reply = ask(settings, asked, max(0.1, left - (time.monotonic() - began)))
+        with services.questions.asking():
+            reply = ask(settings, asked, max(0.1, left - (time.monotonic() - began)))
     except CallError as error:
         return _unanswered(services, data, talk, error, time.monotonic() - began)
     answered = Answered(asked, reply, time.monotonic() - began)
@@ -110,7 +112,7 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
     try:
         decision = _decided(reply, words, services, environment, settings.looks - talk.looks > 0)
     except UnusableAnswerError as error:
-        _note(services, data, talk, answered, "unusable", wrong=list(error.findings))
+        _note(services, data, talk, answered, AnswerKind.UNUSABLE, wrong=list(error.findings))
         return _unusable(data, talk, reply, error.findings)
     _note(services, data, talk, answered, _KINDS[type(decision)], reasoning=decision.reasoning)
     if isinstance(decision, HandOver):
@@ -157,8 +159,10 @@ def _decided(reply: Reply, words: Vocabulary, services: Services, environment: s
 
 
 def _unanswered(services: Services, data: RunData, talk: Consultation, error: CallError, seconds: float) -> RunData:
+    permanent = error.kind is FailureKind.PERMANENT
+    services.questions.answered(AnswerKind.UNASKABLE if permanent else AnswerKind.SILENT)
     services.note_alone(data, "council_silent", error=str(error), seconds=round(seconds, 3), attempt=talk.lost + 1)
-    if error.kind is FailureKind.PERMANENT:
+    if permanent:
         return _given_up(data, talk, f"cannot be asked: {error}")
     pause = timedelta(seconds=services.site().platform.runs.retry_seconds * 2 ** min(talk.lost, 16))
     again = talk.model_copy(update={"lost": talk.lost + 1})
@@ -198,6 +202,7 @@ def _handed_over(services: Services, data: RunData, talk: Consultation, decision
         except OSError as error:
             services.note_alone(data, "verb_not_drafted", verb=missing.name, error=error.strerror or str(error))
         else:
+            services.questions.drafted()
             services.note_alone(data, "verb_drafted", verb=missing.name, file=str(file))
     return _given_up(data, talk, f"leaves it to people: {decision.because}")
 
@@ -225,11 +230,13 @@ def planned_by(
     )
     own = refuse_self(plan, services.site(), services.identity, services.layers)
     if own.answer is Answer.DENY:
+        services.questions.planned(Fate.REFUSED)
         return data.ending(AlertOutcome.REFUSED, f"self_target: {own.reason}")
     try:
         prepared = services.platforms_of(data).prepare(plan)
     except Problem as problem:
         if problem.code == "self_target":
+            services.questions.planned(Fate.REFUSED)
             return data.ending(AlertOutcome.REFUSED, f"self_target: {problem.detail}")
         return _unusable(data, talk, answered.reply, (f"the plan cannot be translated: {problem.detail}",))
     cid = services.keep_plan(prepared)
@@ -259,8 +266,9 @@ def _given_up(data: RunData, talk: Consultation, why: str) -> RunData:
 
 
 def _note(
-    services: Services, data: RunData, talk: Consultation, answered: Answered, decision: str, **more: object
+    services: Services, data: RunData, talk: Consultation, answered: Answered, decision: AnswerKind, **more: object
 ) -> None:
+    services.questions.answered(decision, answered.authored)
     services.note_alone(
         data,
         "council_answered",

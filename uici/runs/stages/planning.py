@@ -23,6 +23,7 @@ from uici.runs.changes import changes_of
 from uici.runs.consulting import consulted
 from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
 from uici.runs.guarding import HOUR, context_of
+from uici.runs.questions import Fate
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, only_watched, rests, waits
 from uici.runs.stages.opening import values_of
@@ -181,6 +182,7 @@ def acquire(services: Services, data: RunData) -> RunData:
     context, decisions = _judged(services, data)
     answer = combined(decisions)
     if answer is Answer.ALLOW:
+        _count(services, context.plan, Fate.ALLOWED)
         services.note_alone(data, "slot_taken", fence=fence)
         return data.to(Stage.CAPTURE, fence=fence)
     _record(services, data, answer, decisions)
@@ -222,6 +224,7 @@ def _ask(
         select(approvals.c.id).where(approvals.c.run_id == data.run_id, approvals.c.cid == data.cid)
     ).scalar_one_or_none()
     if known is None:
+        _count(services, prepared, Fate.ASKED)
         reasons = [f"{item.guard}: {item.reason}" for item in asking]
         if prepared.plan.authored is not None:
             reasons.append(f"{prepared.plan.authored.model} wrote this plan: {prepared.plan.reason}")
@@ -301,6 +304,11 @@ def _denied(services: Services, data: RunData, context: GuardContext, decisions:
     if data.origin is Origin.RULE and all(item.guard == "give-up" for item in denials):
         return data.ending(AlertOutcome.ESCALATED, f"gave_up: {reason}", gave_up=True)
     return data.ending(AlertOutcome.REFUSED, reason)
+
+
+def _count(services: Services, prepared: PreparedPlan, fate: Fate) -> None:
+    if prepared.plan.origin is Origin.COUNCIL:
+        services.questions.planned(fate)
 
 
 def _situation(
