@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from uici.model.base import JsonObject, JsonValue
 
-Kind = Literal["chat", "completions"]
+Kind = Literal["chat", "completions", "embeddings"]
 
 PER_MESSAGE_TOKENS = 8
 """What the templates of chat models put around one message; a generous bound of those in use."""
@@ -39,6 +39,8 @@ class Ask:
     @property
     def texts(self) -> list[str]:
         """Everything that a model would read."""
+        if self.kind == "embeddings":
+            return [each for each in self.inputs if isinstance(each, str)]
         if self.kind == "completions":
             prompt = self.body.get("prompt")
             return [prompt] if isinstance(prompt, str) else [str(item) for item in prompt or ()]
@@ -47,6 +49,12 @@ class Ask:
             if self.body.get(name) is not None:
                 found.append(str(self.body[name]))
         return found
+
+    @property
+    def inputs(self) -> list[str | list[int]]:
+        """What is to be embedded: texts, or texts that the client has made tokens of."""
+        given = self.body["input"]
+        return [given] if isinstance(given, str) or isinstance(given[0], int) else given
 
     @property
     def question(self) -> str:
@@ -73,12 +81,17 @@ class Ask:
 
     def input_tokens(self, bytes_per_token: float) -> int:
         """An estimate; at one byte per token, an upper bound for every byte-level tokenizer."""
-        count = len(self.body["messages"]) if self.kind == "chat" else 1
-        return math.ceil(self.input_bytes() / bytes_per_token) + PER_MESSAGE_TOKENS * count
+        tokens = math.ceil(self.input_bytes() / bytes_per_token)
+        if self.kind == "embeddings":
+            tokens += sum(len(each) for each in self.inputs if not isinstance(each, str))
+            return tokens + PER_MESSAGE_TOKENS * len(self.inputs)
+        return tokens + PER_MESSAGE_TOKENS * (len(self.body["messages"]) if self.kind == "chat" else 1)
 
     @property
     def has_more_than_text(self) -> bool:
         """Whether there are images, sound or files in it, whose tokens only a backend can count."""
+        if self.kind == "embeddings":
+            return False
         if self.kind == "completions":
             prompt = self.body.get("prompt")
             return not all(isinstance(item, str) for item in (prompt if isinstance(prompt, list) else [prompt]))

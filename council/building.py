@@ -20,6 +20,7 @@ from council.api.canary import CanaryRoutes
 from council.api.completing import Completing
 from council.api.compressing import Compressing
 from council.api.door import Door, Visitor
+from council.api.embedding import Embedding
 from council.api.feedback import Feedback
 from council.api.remembering import Remembering
 from council.api.status import Life, StatusRoutes, Stores
@@ -46,7 +47,7 @@ from council.routing.breaker import Breaker
 from council.routing.cascade import Cascade
 from council.routing.pool import Member, Pool, Watcher
 from council.routing.remote import RemoteBackend
-from council.settings import AgentsFile, Stage
+from council.settings import EMBEDDINGS, AgentsFile, Stage
 from council.settings import Backend as BackendSettings
 from uici.access.secrets import resolve
 from uici.model.errors import Problem, ProblemKind
@@ -105,6 +106,8 @@ class Connected:
     key: str | None
     backend: Backend
     breaker: Breaker
+    embedding_breaker: Breaker
+    """Of its embeddings: without these it may answer all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     remembering = Remembering(settings, door, lasting.memory)
     feedback = Feedback(lasting.outcomes, lasting.judge, keeps_questions=settings.learning.keeps_questions)
     compressing = Compressing(settings, lasting.memory, lasting.language, _summarising(settings, members, lasting))
+    of_routes = lasting.of_routes
     status = StatusRoutes(
         settings,
         door,
@@ -163,16 +167,15 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
         lasting.judge,
         lasting.purse,
         lasting.stores,
-        (lasting.of_routes, lasting.of_backends),
+        (of_routes, lasting.of_backends),
         lasting.life,
     )
+    embedder = connected[settings.embeddings].backend if settings.embeddings is not None else None
     parts = Parts(
         settings=settings,
         door=door,
-        completing=Completing(
-            settings, door, cascades, remembering, feedback, lasting.metrics, lasting.of_routes, compressing
-        ),
-        embedder=connected[settings.embeddings].backend if settings.embeddings is not None else None,
+        completing=Completing(settings, door, cascades, remembering, feedback, lasting.metrics, of_routes, compressing),
+        embedding=Embedding(settings, door, _embedding_pool(connected, settings, lasting), lasting.metrics, of_routes),
         remembering=remembering,
         feedback=feedback,
         metrics=lasting.metrics,
@@ -183,7 +186,7 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     collectors: list[Collector] = [Budgets(lasting.ledger, settings.budget), Backends(members)]
     if canary is not None:
         collectors.append(CanaryFigures(canary))
-    return Generation(settings, Api(parts).app(), connected, watched, parts.embedder, tuple(collectors))
+    return Generation(settings, Api(parts).app(), connected, watched, embedder, tuple(collectors))
 
 
 def guides_folder(settings: AgentsFile, folder: Path | None) -> Path | None:
@@ -242,7 +245,7 @@ def _connected(name: str, settings: AgentsFile, lasting: Lasting, before: Genera
         backend = RecallBackend(name, lasting.facts, lasting.language, lasting.guides, lasting.memory)
     else:
         backend = RemoteBackend(name, given, key)
-    return Connected(given, key, backend, Breaker(given.breaker))
+    return Connected(given, key, backend, Breaker(given.breaker), Breaker(given.breaker))
 
 
 def _member(name: str, connected: Connected, canary: Canary | None, lasting: Lasting) -> Member:
@@ -274,6 +277,14 @@ def _sides(canary: Canary, members: Mapping[str, Member], lasting: Lasting) -> t
     names = (canary.settings.main, canary.settings.backend)
     main, other = (Pool(Stage(name="replay", backends={name: 1}), members, lasting.purse) for name in names)
     return main, other
+
+
+def _embedding_pool(connected: Mapping[str, Connected], settings: AgentsFile, lasting: Lasting) -> Pool | None:
+    name = settings.embeddings
+    if name is None:
+        return None
+    member = Member(connected[name].backend, connected[name].embedding_breaker, connected[name].settings.price)
+    return Pool(Stage(name=EMBEDDINGS, backends={name: 1}), {name: member}, lasting.purse)
 
 
 def _summarising(settings: AgentsFile, members: Mapping[str, Member], lasting: Lasting) -> dict[str, Pool]:

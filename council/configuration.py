@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from council.settings import AgentsFile
+from council.settings import EMBEDDINGS, AgentsFile
 from uici.catalogue.diagnostics import CatalogueError, Position, Report
 from uici.catalogue.locations import shipped_config
 from uici.catalogue.overlaying import Section, overlay
@@ -76,10 +76,13 @@ def _check(settings: AgentsFile, document: Node, report: Report) -> None:
 
 
 def _check_routes(settings: AgentsFile, document: Node, report: Report) -> None:
+    if EMBEDDINGS in settings.routes:
+        place = document.key_position("routes", EMBEDDINGS)
+        report.add(place, "reserved_name", f"{EMBEDDINGS!r} is where /v1/embeddings is counted, and no name of a route")
     for name in settings.budget.routes:
-        if name not in settings.routes:
+        if name not in settings.counted:
             place = document.key_position("budget", "routes", name)
-            report.add(place, "unknown_route", f"there is no route {name!r}", choices=settings.routes, given=name)
+            report.add(place, "unknown_route", f"there is no route {name!r}", choices=settings.counted, given=name)
     for route_name, route in settings.routes.items():
         by = None if route.compress is None else route.compress.by
         if by is not None:

@@ -17,6 +17,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Expression = Annotated[str, Field(max_length=1000), AfterValidator(lambda text: pattern(text).text)]
 Feature = Literal["tools", "json_schema", "logprobs", "embeddings", "completions"]
 
+EMBEDDINGS: Literal["embeddings"] = "embeddings"
+"""Under this name, as under a route's, `/v1/embeddings` is counted and has its budget."""
+
 
 class ListeningSettings(Frozen):
     """The HTTP service."""
@@ -288,3 +291,8 @@ class AgentsFile(Frozen):
     guides: GuideSettings | None = None
     learning: LearningSettings = LearningSettings()
     canary: Canary | None = None
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Under which names requests are counted, and have budgets."""
+        return (*self.routes, *((EMBEDDINGS,) if self.embeddings is not None else ()))

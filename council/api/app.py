@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from council.api.answering import HEADERS, ClientLeftError, EventStream, json_response, refused, while_there
+from council.api.answering import HEADERS, ClientLeftError, EventStream, json_response, refused
 from council.api.canary import CanaryRoutes
 from council.api.completing import Completing
 from council.api.door import Door
+from council.api.embedding import Embedding
 from council.api.feedback import Feedback
 from council.api.reading import read_object
 from council.api.remembering import Remembering
 from council.api.status import Life, StatusRoutes
-from council.asking import Backend, BackendError
 from council.errors import RefusalError
 from council.monitors.metrics import Metrics
 from council.settings import AgentsFile
@@ -39,7 +39,7 @@ class Parts:
     settings: AgentsFile
     door: Door
     completing: Completing
-    embedder: Backend | None
+    embedding: Embedding
     remembering: Remembering
     feedback: Feedback
     metrics: Metrics
@@ -63,7 +63,7 @@ class Api:
         listed = [
             Route("/v1/chat/completions", self._bounded(parts.completing.chat_completions), methods=["POST"]),
             Route("/v1/completions", self._bounded(parts.completing.completions), methods=["POST"]),
-            Route("/v1/embeddings", self._bounded(self.embeddings), methods=["POST"]),
+            Route("/v1/embeddings", self._bounded(parts.embedding.embeddings), methods=["POST"]),
             Route("/chat", self._bounded(parts.completing.chat), methods=["POST"]),
             Route("/chat/stream", self._bounded(parts.completing.chat_stream), methods=["POST"]),
             Route("/feedback", self.feedback, methods=["POST"]),
@@ -88,20 +88,6 @@ class Api:
                 Route("/canary/replay", self._bounded(parts.canary.replay), methods=["POST"]),
             ]
         return Starlette(routes=listed, exception_handlers=_HANDLERS)
-
-    async def embeddings(self, request: Request) -> Response:
-        """`POST /v1/embeddings`."""
-        self._door.visitor(request)
-        body = await read_object(request, self._settings.service.max_body_bytes)
-        if not isinstance(body.get("input"), str | list) or not body["input"]:
-            raise RefusalError(400, "invalid_value", "input is a text or a list", parameter="input")
-        if self._parts.embedder is None:
-            raise RefusalError(404, "no_embeddings", "no backend gives embeddings; agents.yml: embeddings names one")
-        try:
-            answer = await while_there(request, self._parts.embedder.embed(body))
-        except BackendError as error:
-            raise RefusalError(error.status or 502, error.code, str(error)) from None
-        return json_response(answer.document)
 
     async def feedback(self, request: Request) -> Response:
         """`POST /feedback`: `{answer, right}`; whether the answer with this id was right."""

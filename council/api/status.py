@@ -148,7 +148,7 @@ class StatusRoutes:
         if self._canary is None:
             del sides["canary"]
         return {
-            "routes": {name: summary([self._of_routes.of(name)]) for name in self._settings.routes},
+            "routes": {name: summary([self._of_routes.of(name)]) for name in self._settings.counted},
             "backends": {name: summary([self._of_backends.of(name)]) for name in self._members},
             "sides": {side: summary(map(self._of_backends.of, names)) for side, names in sides.items()},
         }

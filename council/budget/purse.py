@@ -41,8 +41,7 @@ class Purse:
             return None
         if ask.has_more_than_text:
             raise BudgetError(UNPRICED, "what is no text has no known number of tokens, so its cost cannot be reserved")
-        limit = body["max_tokens" if ask.kind == "completions" else "max_completion_tokens"]
-        amount = cost(price, ask.input_tokens(1.0) * ask.prompts, limit * ask.answers * ask.prompts)
+        amount = cost(price, ask.input_tokens(1.0) * ask.prompts, _most_output(ask, body) * ask.answers * ask.prompts)
         try:
             found = await asyncio.to_thread(self._ledger.reserve, ask.route, ask.tenant, pool, amount)
         except sqlite3.Error as error:
@@ -97,3 +96,10 @@ class Purse:
         """Wait for what is being settled, and close the ledger."""
         await asyncio.gather(*self._settling)
         self._ledger.close()
+
+
+def _most_output(ask: Ask, body: JsonObject) -> int:
+    """How many tokens one answer may have."""
+    if ask.kind == "embeddings":
+        return 0
+    return int(body["max_tokens" if ask.kind == "completions" else "max_completion_tokens"])

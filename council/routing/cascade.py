@@ -8,7 +8,7 @@ accepted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -135,7 +135,10 @@ class Cascade:
                 best = _Candidate(record, answer)
         if best is not None:
             return Outcome(tried, best.answer)
-        raise _refusal(failure, tried)
+        if failure is None:
+            said = said_of(tried)
+            raise RefusalError(400, "no_stage", f"no stage of this route is meant for this request: {said}")
+        raise refusal(failure, tried)
 
     async def _answered(self, ask: Ask, body: JsonObject, stage: Stage, record: Tried) -> Answer:
         judged = {**body, "stream": False}
@@ -181,10 +184,14 @@ class Cascade:
         return not reason
 
 
-def _refusal(failure: BackendError | BudgetError | None, tried: list[Tried]) -> RefusalError:
-    said = "; ".join(f"{each.stage}: {each.reason}" for each in tried)
-    if failure is None:
-        return RefusalError(400, "no_stage", f"no stage of this route is meant for this request: {said}")
+def said_of(tried: Sequence[Tried]) -> str:
+    """Why there is no answer of any of these."""
+    return "; ".join(f"{each.stage}: {each.reason}" for each in tried)
+
+
+def refusal(failure: BackendError | BudgetError, tried: Sequence[Tried]) -> RefusalError:
+    """What a client is told where nothing answered, because of `failure` at last."""
+    said = said_of(tried)
     if isinstance(failure, BudgetError):
         return RefusalError({UNPRICED: 400, UNREADABLE: 503}.get(failure.code, 429), failure.code, said)
     if failure.document is not None:

@@ -88,7 +88,11 @@ class Pool:
 
     async def answer(self, ask: Ask, body: JsonObject) -> tuple[Won[Answer], Paid]:
         """One whole answer. Raises BackendError, BudgetError."""
-        won = await self._won(ask, body, lambda backend: backend.answer(ask, body))
+        won = await self._won(
+            ask,
+            body,
+            lambda backend: backend.embed(body) if ask.kind == "embeddings" else backend.answer(ask, body),
+        )
         usage = won.given.usage
         paid = Paid(usage, self._purse.settle(won.reservation, won.member.price, usage))
         for watcher in won.member.watchers:

@@ -57,6 +57,8 @@ class ModelServer:
     def __init__(self) -> None:
         self.says: Callable[[Json], Said] = lambda body: Said()
         self.embeds: Callable[[str], list[float]] = lambda text: [float(len(text)), 1.0]
+        self.said_of_embeddings: Callable[[Json], Said] = lambda body: Said(usage=(len(body["input"]), 0))
+        """How embeddings are given: late, refused, uncounted."""
         self.asked: list[Json] = []
         self.keys: list[str | None] = []
         self.left: list[Json] = []
@@ -91,11 +93,16 @@ class ModelServer:
     async def _embeddings(self, request: Request) -> Response:
         body = await request.json()
         self.asked.append(body)
+        said = self.said_of_embeddings(body)
+        if await self._gone(request, body, said.delay):
+            return Response()
+        if (otherwise := _otherwise(said)) is not None:
+            return otherwise
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
             {"object": "embedding", "index": index, "embedding": self.embeds(text)} for index, text in enumerate(texts)
         ]
-        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        usage = None if said.usage is None else {"prompt_tokens": said.usage[0], "total_tokens": said.usage[0]}
         return JSONResponse({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
     async def _said(self, request: Request, *, chat: bool) -> Response:
@@ -106,11 +113,8 @@ class ModelServer:
         if not body.get("stream"):
             if await self._gone(request, body, said.delay):
                 return Response()
-        if said.raw is not None:
-            return Response(said.raw, said.status, media_type="application/json", headers=said.headers)
-        if said.status >= 300:
-            error = said.error or {"message": "no", "type": "server_error", "param": None, "code": None}
-            return JSONResponse({"error": error}, said.status, headers=said.headers)
+        if (otherwise := _otherwise(said)) is not None:
+            return otherwise
         if body.get("stream"):
             return StreamingResponse(self._pieces(body, said, chat), media_type="text/event-stream")
         return JSONResponse(_whole(body, said, chat))
@@ -144,6 +148,16 @@ class ModelServer:
         finally:
             if not ended:
                 self.left.append(body)
+
+
+def _otherwise(said: Said) -> Response | None:
+    """What is no answer; None where there is to be one."""
+    if said.raw is not None:
+        return Response(said.raw, said.status, media_type="application/json", headers=said.headers)
+    if said.status >= 300:
+        error = said.error or {"message": "no", "type": "server_error", "param": None, "code": None}
+        return JSONResponse({"error": error}, said.status, headers=said.headers)
+    return None
 
 
 def _usage(said: Said) -> Json | None:
