@@ -234,6 +234,11 @@ def test_the_same_verb_twice_names_both_places(tmp_path: Path) -> None:
          "wrong_value", 1, "0.5"),
         ("policies", "learning: {policy: tompson}", "wrong_value", 1, "thompson, q_learning, fixed"),
         ("policies", "learning: {half_life_seconds: 0}", "wrong_value", 1, "60"),
+        ("strategies", "strategies:\n  x:\n    match: ['a=\"b\"']\n    fallback: true\n"
+                       "    remedies: [{name: r, steps: [restart_service]}]",
+         "fallback_without_council", 4, "drop `fallback`"),
+        ("strategies", "strategies: {x: {match: ['a=\"b\"'], action: escalate, fallback: true}}",
+         "wrong_value", 1, "fallback belongs to action: heal"),
         ("policies", "autonomy: on", "wrong_value", 1, "observe, propose, approve, auto"),
         ("findings", "findings: {x: {summary: a, when: [{operation: chek_logs, all: [{field: lines, matches: a}]}]}}",
          "unknown_operation", 1, "did you mean 'check_logs'"),

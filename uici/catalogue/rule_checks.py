@@ -53,6 +53,13 @@ def _strategies(draft: Draft, lookup: Lookup) -> None:
     for name, strategy in draft.strategies.items():
         node = draft.strategy_entries.entry(name)
         what = f"the strategy {name!r}"
+        if strategy.fallback and draft.platform.council is None:
+            lookup.report.add(
+                node.at("fallback").position,
+                "fallback_without_council",
+                f"{what} is only for when the council gave no plan, and platform.yml names no council, so it would "
+                "never be taken; drop `fallback` to have it taken like the others, or set `council`",
+            )
         _steps(lookup, strategy.diagnose, node.at("diagnose"), f"{what}: diagnose", reading=True)
         seen: set[str] = set()
         for index, remedy in enumerate(strategy.remedies):

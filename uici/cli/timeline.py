@@ -27,6 +27,7 @@ _STAGES: Mapping[str, str] = MappingProxyType(
         "incident_refused": "targeting", "target_found": "targeting", "incident_merged": "targeting",
         "held": "waiting", "diagnosed": "diagnosis", "remedy_chosen": "planning", "planned": "planning",
         "council_answered": "planning", "council_silent": "planning", "verb_drafted": "planning",
+        "fallback_taken": "planning",
         "verb_not_drafted": "planning",
         "guarded": "guards",
         "approval_requested": "approval", "approved": "approval", "rejected": "approval",

@@ -270,6 +270,10 @@ class Strategy(Frozen):
     summary: str = ""
     match: tuple[Matcher, ...] = Field(min_length=1)
     action: Literal["heal", "ignore", "escalate", "heartbeat"] = "heal"
+    fallback: bool = Field(
+        default=False,
+        description="taken only where no other strategy covers the incident and the council gave no plan in time",
+    )
     within_seconds: Annotated[float, Field(gt=0, le=604_800)] | None = Field(
         default=None, description="heartbeat: its absence for longer than this is an incident"
     )
@@ -295,11 +299,16 @@ class Strategy(Frozen):
             raise ValueError(f"action: {self.action} tells nobody, so it takes no advice")
         if self.action != "heal" and self.remedies:
             raise ValueError(f"action: {self.action} takes no remedies")
+        if self.action != "heal" and self.fallback:
+            raise ValueError("fallback belongs to action: heal; what no strategy heals goes to people anyway")
         return self
 
 
 class StrategiesFile(Frozen):
-    """strategies.yml: tried in order of writing; the first whose matchers all match an alert is taken."""
+    """strategies.yml: tried in order of writing; the first whose matchers all match an alert is taken.
+
+    Those with `fallback` are tried after all others and after the council, in order of writing too.
+    """
 
     strategies: dict[str, Strategy] = Field(default_factory=dict)
 
@@ -344,12 +353,15 @@ class Site(Frozen):
     verb_tests: dict[str, tuple[VerbTest, ...]] = Field(default_factory=dict)
     guides: dict[str, Guide] = Field(default_factory=dict)
 
-    def strategy_for(self, alert: Alert) -> tuple[str, Strategy] | None:
+    def strategy_for(self, alert: Alert, *, fallback: bool = False) -> tuple[str, Strategy] | None:
         """The first strategy whose matchers all match the alert's labels, with its name; None when there is none.
 
-        The absence of a heartbeat bears the labels of its beats, and is none.
+        Those for when a model gave no plan are asked for by `fallback`, and are alone then. The absence of a heartbeat
+        bears the labels of its beats, and is none.
         """
         for name, strategy in self.strategies.items():
+            if strategy.fallback is not fallback:
+                continue
             if strategy.action == "heartbeat" and alert.name == HEARTBEAT_MISSING:
                 continue
             if all_match(strategy.match, alert.labels):

@@ -36,3 +36,5 @@ class Consultation(Frozen):
     requests: int = 0
     tokens: int = 0
     proposed: tuple[Proposed, ...] = ()
+    fell_back: bool = False
+    """No plan came of it, and a fallback strategy is gone on with: nobody asks any more."""

@@ -53,8 +53,10 @@ def consulted(services: Services, data: RunData, because: str, *, after_ladder: 
         return None
     if (after_ladder and not settings.after_ladder) or planned(data) >= settings.plans:
         return None
-    words = vocabulary_of(site, environment, target, settings)
     before = data.consultation
+    if before is not None and before.fell_back:
+        return None
+    words = vocabulary_of(site, environment, target, settings)
     now = services.clock.now()
     return data.to(
         Stage.CONSULT,

@@ -30,7 +30,7 @@ from uici.runs.reading import incident_row
 from uici.runs.rehearsing import with_rehearsals
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, shape
-from uici.runs.stages.opening import blind, choose_strategy, look, unseen, values_of
+from uici.runs.stages.opening import blind, choose_fallback, choose_strategy, look, unseen, values_of
 from uici.runs.stages.planning import because, lifted_by_time
 
 
@@ -113,12 +113,19 @@ def _of_alerts(
             else f"no rule of strategies.yml covers {', '.join(names)}"
         )
         asks = chosen is None and consults(site, environment, target)
+        fallback = choose_fallback(site, list(alerts)) if asks else None
+        notes = [why]
+        if asks:
+            notes.append("a run would ask the council for a plan; a preview does not")
+        if fallback is not None:
+            ladder = ", then ".join(remedy.name for remedy in fallback[1].remedies)
+            notes.append(f"without a plan in time it would go on by the fallback strategy {fallback[0]}: {ladder}")
         return shape(
             environment=environment,
             target=target,
             alerts=names,
             outcome="would ask the council" if asks else "escalated",
-            notes=[why, "a run would ask the council for a plan; a preview does not"] if asks else [why],
+            notes=notes,
         )
     name, strategy = chosen
     values = values_of(site, name, alerts, environment, target)

@@ -72,6 +72,9 @@ class Questions:
         self._drafts = Counter(
             "uici_council_drafts", "Drafts of verbs that a model found missing.", registry=self._registry
         )
+        self._fallbacks = Counter(
+            "uici_council_fallbacks", "Runs that went on by a fallback strategy.", registry=self._registry
+        )
         self._under_way = Gauge(
             "uici_council_questions_under_way", "Questions that are being answered.", registry=self._registry
         )
@@ -114,6 +117,10 @@ class Questions:
     def drafted(self) -> None:
         """Count a draft that was written."""
         self._drafts.inc()
+
+    def fell_back(self) -> None:
+        """Count a run that goes on by a fallback strategy."""
+        self._fallbacks.inc()
 
     def collect(self) -> Iterator[Metric]:
         """Metrics, as `prometheus_client` collects them."""

@@ -22,12 +22,13 @@ from uici.planning.council.drafting import write_draft
 from uici.planning.council.prompt import Exchange, Question, question
 from uici.planning.council.vocabulary import Vocabulary, vocabulary_of
 from uici.planning.ladder import refuse_self
+from uici.runs import records
 from uici.runs.consultation import Consultation, Proposed
 from uici.runs.consulting import BY_COUNCIL, WAITING, as_facts, looked, planned, told, waiting
 from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
 from uici.runs.questions import AnswerKind, Fate
 from uici.runs.services import Services
-from uici.runs.stages.opening import note_diagnosis
+from uici.runs.stages.opening import choose_fallback, note_diagnosis
 
 _LEAST_PAUSE = 1.0
 _POLLS_PER_SECOND = 10
@@ -68,11 +69,11 @@ def consult(services: Services, data: RunData) -> RunData:
     now = services.clock.now()
     left = _left(talk, settings, now)
     if left <= 0:
-        return _given_up(data, talk, f"gave no plan within {settings.deadline_seconds:g} s")
+        return _given_up(services, data, talk, f"gave no plan within {settings.deadline_seconds:g} s")
     if talk.requests >= settings.requests:
-        return _given_up(data, talk, f"was asked {talk.requests} times without a plan (council.requests)")
+        return _given_up(services, data, talk, f"was asked {talk.requests} times without a plan (council.requests)")
     if talk.tokens >= settings.tokens:
-        return _given_up(data, talk, f"has used {talk.tokens} tokens (council.tokens)")
+        return _given_up(services, data, talk, f"has used {talk.tokens} tokens (council.tokens)")
     with services.questions.turn() as taken:
         if taken:
             return _asked(services, data, talk, settings, left)
@@ -95,7 +96,7 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
             unusable=talk.unusable,
         )
     except ValueError as error:
-        return _given_up(data, talk, f"cannot be asked: {error}")
+        return _given_up(services, data, talk, f"cannot be asked: {error}")
     try:
         with services.questions.asking():
             reply = ask(settings, asked, max(0.1, left - (time.monotonic() - began)))
@@ -113,7 +114,7 @@ def _asked(services: Services, data: RunData, talk: Consultation, settings: Coun
         decision = _decided(reply, words, services, environment, settings.looks - talk.looks > 0)
     except UnusableAnswerError as error:
         _note(services, data, talk, answered, AnswerKind.UNUSABLE, wrong=list(error.findings))
-        return _unusable(data, talk, reply, error.findings)
+        return _unusable(services, data, talk, reply, error.findings)
     _note(services, data, talk, answered, _KINDS[type(decision)], reasoning=decision.reasoning)
     if isinstance(decision, HandOver):
         return _handed_over(services, data, talk, decision)
@@ -163,15 +164,17 @@ def _unanswered(services: Services, data: RunData, talk: Consultation, error: Ca
     services.questions.answered(AnswerKind.UNASKABLE if permanent else AnswerKind.SILENT)
     services.note_alone(data, "council_silent", error=str(error), seconds=round(seconds, 3), attempt=talk.lost + 1)
     if permanent:
-        return _given_up(data, talk, f"cannot be asked: {error}")
+        return _given_up(services, data, talk, f"cannot be asked: {error}")
     pause = timedelta(seconds=services.site().platform.runs.retry_seconds * 2 ** min(talk.lost, 16))
     again = talk.model_copy(update={"lost": talk.lost + 1})
     return data.parked(services.clock.now() + min(pause, LOOK_AGAIN), WAITING, consultation=again)
 
 
-def _unusable(data: RunData, talk: Consultation, reply: Reply, findings: tuple[str, ...]) -> RunData:
+def _unusable(
+    services: Services, data: RunData, talk: Consultation, reply: Reply, findings: tuple[str, ...]
+) -> RunData:
     if talk.unusable is not None:
-        return _given_up(data, talk, f"answered twice what is no plan: {'; '.join(findings)}")
+        return _given_up(services, data, talk, f"answered twice what is no plan: {'; '.join(findings)}")
     shown: str = mask(reply.text)
     exchange = Exchange(answer=shown[:_LONGEST_ANSWER], findings=findings)
     return data.to(Stage.CONSULT, consultation=talk.model_copy(update={"unusable": exchange}))
@@ -204,7 +207,7 @@ def _handed_over(services: Services, data: RunData, talk: Consultation, decision
         else:
             services.questions.drafted()
             services.note_alone(data, "verb_drafted", verb=missing.name, file=str(file))
-    return _given_up(data, talk, f"leaves it to people: {decision.because}")
+    return _to_people(data, talk, f"leaves it to people: {decision.because}")
 
 
 def planned_by(
@@ -238,7 +241,7 @@ def planned_by(
         if problem.code == "self_target":
             services.questions.planned(Fate.REFUSED)
             return data.ending(AlertOutcome.REFUSED, f"self_target: {problem.detail}")
-        return _unusable(data, talk, answered.reply, (f"the plan cannot be translated: {problem.detail}",))
+        return _unusable(services, data, talk, answered.reply, (f"the plan cannot be translated: {problem.detail}",))
     cid = services.keep_plan(prepared)
     services.note_alone(
         data,
@@ -260,9 +263,28 @@ def planned_by(
     )
 
 
-def _given_up(data: RunData, talk: Consultation, why: str) -> RunData:
+def _given_up(services: Services, data: RunData, talk: Consultation, why: str) -> RunData:
+    """The run without a plan of the model: on by a fallback strategy where one covers it, else to people.
+
+    What a strategy treats, and where something was tried, a fallback is not for.
+    """
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    found = choose_fallback(services.site(), firing) if data.strategy is None and not data.tried else None
+    if found is None:
+        return _to_people(data, talk, why)
+    services.questions.fell_back()
+    services.note_alone(data, "fallback_taken", strategy=found[0], because=_because(talk, why))
+    return data.to(Stage.DIAGNOSE, consultation=talk.model_copy(update={"facts": (), "fell_back": True}))
+
+
+def _to_people(data: RunData, talk: Consultation, why: str) -> RunData:
     ended = talk.model_copy(update={"facts": ()})
-    return data.ending(AlertOutcome.ESCALATED, f"{talk.because}; the council {why}", consultation=ended)
+    return data.ending(AlertOutcome.ESCALATED, _because(talk, why), consultation=ended)
+
+
+def _because(talk: Consultation, why: str) -> str:
+    return f"{talk.because}; the council {why}"
 
 
 def _note(

@@ -176,10 +176,10 @@ def diagnose(services: Services, data: RunData) -> RunData:
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
     # A ladder under way is gone on with as it was, unless it does not cover what fires any more.
-    chosen = choose_strategy(services.platforms_of(data).site, firing) if data.tried else None
+    chosen = _chosen(services.platforms_of(data).site, firing, data) if data.tried else None
     if chosen is None:
         site = services.site()
-        chosen = choose_strategy(site, firing)
+        chosen = _chosen(site, firing, data)
         data = data.model_copy(
             update={
                 "catalogue": services.pins.pin(site, environment, chosen[0]) if chosen is not None else None,
@@ -211,6 +211,18 @@ def diagnose(services: Services, data: RunData) -> RunData:
     return data.to(Stage.PLAN, strategy=name, findings=findings, unseen=why, asking_since=since, looks=0)
 
 
+def _chosen(site: Site, firing: list[Alert], data: RunData) -> tuple[str, Strategy] | None:
+    """The strategy of a run: once the council gave it no plan a fallback, where still no other covers what fires."""
+    gave_none = data.consultation is not None and data.consultation.fell_back
+    return choose_strategy(site, firing) or (choose_fallback(site, firing) if gave_none else None)
+
+
+def choose_fallback(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | None:
+    """The first fallback strategy, in order of writing, that covers any of the firing alerts."""
+    names = {found[0] for alert in firing if (found := site.strategy_for(alert, fallback=True)) is not None}
+    return next(((name, strategy) for name, strategy in site.strategies.items() if name in names), None)
+
+
 def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | None:
     """The strategy of an incident: of all that cover its firing alerts the first in order of writing that heals,
     else the first that escalates.
@@ -234,7 +246,9 @@ def guides_for(
 
 def values_of(site: Site, strategy: str, firing: Sequence[Alert], environment: str, target_name: str) -> IncidentValues:
     """What the strategy's parameters may refer to: of the alerts, the oldest for which it was chosen."""
-    own = (alert for alert in firing if (found := site.strategy_for(alert)) is not None and found[0] == strategy)
+    fallback = site.strategies[strategy].fallback
+    found = ((alert, site.strategy_for(alert, fallback=fallback)) for alert in firing)
+    own = (alert for alert, chosen in found if chosen is not None and chosen[0] == strategy)
     spec = site.targets.get(target_name)
     binding = spec.bindings.get(environment) if spec is not None else None
     return IncidentValues.of(next(own, None), binding, environment, target_name)
