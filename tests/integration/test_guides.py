@@ -1,17 +1,22 @@
 """Guides over HTTP, in the terminal, beside an incident, in messages, and followed while UICI runs."""
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.doubles.memory_executor import World
+from tests.integration import runs_rig
 from tests.integration.runs_rig import told
 from tests.integration.service_rig import Served, alert, notification, serving
 from tests.waiting import until
 from uici.access.roles import Role
 from uici.catalogue.locations import GUIDES
 from uici.model.scope import Scope
+from uici.notify.wording import text_of
 
 API = "/api/v1"
 STRATEGIES = """
@@ -112,3 +117,50 @@ def test_guides_are_followed_and_a_broken_one_changes_nothing(served: Served, tm
     file.unlink()
     until(lambda: "odd" not in names(served), "its end")
     assert json.dumps(served.as_admin("GET", f"{API}/configuration").json()["rejected"]) == "null"
+
+
+LADDER = """
+strategies:
+  down:
+    match: ['alertname="Down"']
+    diagnose: [get_service_status]
+    remedies:
+      - name: lift
+        steps:
+          - {operation: escalate_to_human, parameters: {message: mind the queue}}
+          - restart_service
+        verify: {within: 1, stable_for: 0.1, confirm_within: 0, interval: 0.1}
+"""
+
+
+def test_questions_to_people_steps_that_ask_them_and_the_bundle_have_the_guides(tmp_path: Path) -> None:
+    config = runs_rig.site(
+        tmp_path / "site",
+        "web",
+        strategies=LADDER,
+        policies=runs_rig.POLICIES.replace("auto\n", "approve\n"),
+        platform='notify: {guide_url: "https://wiki.example/{guide}/"}\n',
+    )
+    (config / GUIDES).mkdir()
+    (config / GUIDES / "odd.md").write_text(GUIDE.replace("[odd]", "[down]", 1))
+    with runs_rig.running(config, World()) as application:
+        accepted = runs_rig.send(application, runs_rig.alert("web"))
+        (question,) = until(lambda: told(application), "the question to people")
+        application.control.approve(question["run"], question["cid"], "ann", "")
+        _, asked = until(lambda: told(application) if len(told(application)) > 1 else None, "the step's word")
+        incident = runs_rig.closed(application, accepted)
+        with application.control.bundle(incident["id"]) as file, zipfile.ZipFile(io.BytesIO(file.read())) as archive:
+            found = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert [question["kind"], asked["kind"]] == ["approval", "escalation"]
+    for message in (question, asked):
+        lines = text_of(message).splitlines()
+        assert "Guide Odd things on @\u2060all: https://wiki.example/odd/" in lines
+        assert any(line.startswith("Do: read the guide ") and line.endswith("uici guides show odd") for line in lines)
+    page = found["guides/odd.html"]
+    assert "<title>Odd things on @all</title>" in page
+    assert "<h1>Look</h1>" in page
+    assert ("<img" in page, "href" in page) == (False, False)
+    assert "<img src=x" in found["guides/odd.md"]
+    assert "Odd things on @all: guides/odd.html" in found["README.txt"]
+    for name, text in found.items():
+        assert "abcdef123456" not in text, name

@@ -10,7 +10,7 @@ from tests.unit.test_markdown import VECTORS, acting
 from uici.catalogue.diagnostics import Report
 from uici.catalogue.guide_search import GuideIndex
 from uici.catalogue.guides import read_guides
-from uici.service.markdown import html_of
+from uici.catalogue.markdown import html_of
 
 PIECES = [
     b"---\n",

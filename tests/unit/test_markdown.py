@@ -8,9 +8,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tests.documents import blocks_of
+from uici.catalogue import markdown
 from uici.catalogue.locations import GUIDES, shipped_config
-from uici.service import markdown
-from uici.service.markdown import html_of
+from uici.catalogue.markdown import html_of
 
 TAGS = set("a blockquote br code em h1 h2 h3 h4 h5 h6 hr li ol p pre strong table tbody td th thead tr ul".split())
 # OWASP's cheat sheet on evading filters, PortSwigger's, and what is known of Markdown renderers.

@@ -14,7 +14,7 @@ from uici.model.base import JsonObject
 from uici.model.incident import Incident, IncidentState
 from uici.model.settings import MessageKind
 from uici.model.verdict import Verdict
-from uici.notify.messages import Tried, approval_message, incident_message, outcome_message
+from uici.notify.messages import Further, Tried, approval_message, incident_message, outcome_message
 from uici.notify.wording import Form, body_of, inert, text_of, title_of
 
 HOSTILE = (
@@ -131,11 +131,17 @@ def test_an_approval_gives_both_answers_as_commands() -> None:
         approval_message(
             run="run_1", incident="inc_1", title="Down on web", environment="local", target="web", remedy="restart",
             reasons=["risk: medium needs approval"], cid="sha256:ab", plan=[], expires_at=NOW,
+            guides=[Further(name="web", title="Web, <!here>", url="https://wiki.example/guides/web"),
+                    Further(name="odd", title="Odd things")],
         )
     )  # fmt: skip
     assert f"Down on web: approve restart on web in local? Open until {NOW:%Y-%m-%d %H:%M} UTC" in text
     assert "Do: allow it: uici approve run_1 --cid sha256:ab" in text
     assert "Do: refuse it: uici reject run_1 --cid sha256:ab" in text
+    # Guides are linked where there is a page, and named always; a title calls nobody.
+    assert "Guide Web, \u2039!here\u203a: https://wiki.example/guides/web" in text
+    assert "Do: read the guide 'Odd things': uici guides show odd" in text
+    assert "<!here>" not in text
 
 
 def test_an_outcome_says_how_long_it_took_and_what_helped() -> None:

@@ -207,6 +207,11 @@ class NotifySettings(Frozen):
         pattern=r"^https?://[^\s{}]*\{incident\}[^\s{}]*$",
         description="a page of your own about an incident, with {incident} for its id; messages link it",
     )
+    guide_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s{}]*\{guide\}[^\s{}]*$",
+        description="where people read a guide, with {guide} for its name; messages link it",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> NotifySettings:

@@ -28,6 +28,20 @@ class Tried(Frozen):
     detail: str = ""
 
 
+class Further(Frozen):
+    """A guide: where people read on."""
+
+    name: str
+    title: str
+    url: str | None = None
+    """A page of it that can be linked."""
+
+    @property
+    def advice(self) -> str:
+        """How it is read in the terminal."""
+        return f"read the guide {self.title!r}: uici guides show {self.name}"
+
+
 _TITLES = {
     MessageKind.ESCALATION: "UICI needs a human",
     MessageKind.REFUSED: "UICI may not act, so nothing was done",
@@ -49,11 +63,13 @@ def incident_message(
     what_to_do: Sequence[str] = (),
     plan: Sequence[JsonObject] = (),
     background: Background | None = None,
+    guides: Sequence[Further] = (),
 ) -> JsonObject:
     """What a person is told of an incident that ended; `kind` is not `approval`, which is `approval_message`'s.
 
     `why` says why UICI does not go on by itself; `what_to_do` comes before the advice that always holds; `plan` are
-    the steps that were taken or are proposed; `background` is what the alerts' author says of them.
+    the steps that were taken or are proposed; `background` is what the alerts' author says of them; `guides` are those
+    for it.
     """
     proposed = kind is MessageKind.PROPOSAL
     commands = [f"do what is proposed: {_command(step, incident.environment)}" for step in plan] if proposed else []
@@ -71,12 +87,13 @@ def incident_message(
         "since": _moment(incident.opened_at),
         "tried": [item.model_dump(mode="json") for item in tried],
         "why": why,
-        "what_to_do": [*what_to_do, *commands, *_advice(incident, tried)],
+        "what_to_do": [*what_to_do, *_reading(guides), *commands, *_advice(incident, tried)],
         "incident": incident.id,
         "run": incident.run_id,
         "plan": list(plan),
         "annotations": background.texts if background is not None else {},
         "links": [link.model_dump() for link in background.links] if background is not None else [],
+        **_named(guides),
     }
 
 
@@ -128,8 +145,9 @@ def approval_message(
     cid: str,
     plan: Sequence[JsonObject],
     expires_at: datetime,
+    guides: Sequence[Further] = (),
 ) -> JsonObject:
-    """A question to people, with the two answers as commands."""
+    """A question to people, with the two answers as commands, and the guides by which they may decide."""
     wanted = f"approve {remedy or 'a plan'} on {target} in {environment}? Open until {_moment(expires_at)}"
     return {
         "kind": MessageKind.APPROVAL,
@@ -141,11 +159,13 @@ def approval_message(
         "expires_at": expires_at.isoformat(),
         "what_to_do": [
             f"look at the exact calls: uici runs {run}",
+            *_reading(guides),
             f"allow it: uici approve {run} --cid {cid}",
             f"refuse it: uici reject {run} --cid {cid}",
         ],
         "incident": incident,
         "run": run,
+        **_named(guides),
     }
 
 
@@ -158,6 +178,7 @@ def asked_message(
     target: str | None,
     why: str,
     findings: Sequence[Finding],
+    guides: Sequence[Further] = (),
 ) -> JsonObject:
     """A step of a plan asks for a human, in its own words."""
     advice = [f"see everything known of it: uici incidents {incident}"] if incident else []
@@ -167,9 +188,10 @@ def asked_message(
         "what": {"findings": [{"name": item.name, "summary": item.summary} for item in findings]},
         "where": _where(environment, target),
         "why": why,
-        "what_to_do": [*advice, f"see what the run did, call by call: uici runs {run}"],
+        "what_to_do": [*_reading(guides), *advice, f"see what the run did, call by call: uici runs {run}"],
         "incident": incident,
         "run": run,
+        **_named(guides),
     }
 
 
@@ -234,6 +256,14 @@ def body_message(sender: str, how: str, why: str) -> JsonObject:
         "why": why,
         "what_to_do": ["look at Alertmanager for what fires: UICI does nothing about it"],
     }
+
+
+def _reading(guides: Sequence[Further]) -> list[str]:
+    return [guide.advice for guide in guides]
+
+
+def _named(guides: Sequence[Further]) -> JsonObject:
+    return {"guides": [guide.model_dump() for guide in guides]}
 
 
 def _what(incident: Incident) -> str:

@@ -81,6 +81,9 @@ def _paragraphs(message: JsonObject, form: Form) -> Iterator[str]:
         yield from _verbatim(str(message["patch"]), form)
     for link in message.get("links") or ():
         yield _link(str(link.get("name") or "Link"), str(link.get("url") or ""), form)
+    for guide in message.get("guides") or ():
+        if guide.get("url"):
+            yield _link(f"Guide {guide.get('title')}", str(guide["url"]), form)
     for step in message.get("what_to_do") or ():
         yield _line("Do", str(step), form)
 

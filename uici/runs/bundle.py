@@ -9,7 +9,7 @@ import json
 import platform
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from tempfile import SpooledTemporaryFile
@@ -17,11 +17,14 @@ from typing import IO
 
 from sqlalchemy import select
 
+from uici.catalogue.markdown import page_of
 from uici.events.log import EventLog
 from uici.model.base import JsonObject, JsonValue
+from uici.model.guide import Guide
 from uici.model.masking import mask
 from uici.notify.wording import text_of
 from uici.runs import reading
+from uici.runs.guides import of_incident
 from uici.runs.services import Services
 from uici.store.database import Store
 from uici.store.schema import SCHEMA_VERSION, attempts, deliveries, events, kept_results, outbox, plans
@@ -43,6 +46,7 @@ _FILES = {
     "messages.json": "what people were told, and whether it arrived",
     "versions.json": "UICI's version and the digest of its configuration",
     "runs/RUN/": "each run: its plans, exact calls with their results, approvals, and what they changed",
+    "guides/": "the guides for it, as they were written and as pages",
     "results/": "results that operations left for people, such as snapshots",
 }
 
@@ -87,8 +91,11 @@ def make_bundle(services: Services, incident_id: str, *, configuration: str) -> 
             writer = _Writer(archive, most_bytes - _README_BYTES)
             runs = [reading.one_run(store, log, str(run["id"])) for run in incident["runs"]]
             _parts(writer, store, log, incident, runs, configuration)
+            guides = of_incident(services, incident)
+            for guide in guides:
+                _guide(writer, guide)
             writer.left = _README_BYTES
-            writer.add("README.txt", _readme(incident, runs, writer.missing).encode()[:_README_BYTES])
+            writer.add("README.txt", _readme(incident, runs, guides, writer.missing).encode()[:_README_BYTES])
     except BaseException:
         file.close()
         raise
@@ -125,6 +132,12 @@ def _parts(
     )
     for number, name, result in _results(store, id_):
         writer.add_json(f"results/{number:03}-{_safe(name)}.json", result)
+
+
+def _guide(writer: _Writer, guide: Guide) -> None:
+    title, text = mask(guide.title), mask(guide.text)
+    writer.add(f"guides/{_safe(guide.name)}.md", f"{text.rstrip()}\n".encode())
+    writer.add(f"guides/{_safe(guide.name)}.html", page_of(title, text).encode())
 
 
 def _run(writer: _Writer, store: Store, run: JsonObject) -> None:
@@ -231,7 +244,7 @@ def _versions(configuration: str) -> JsonObject:
     }
 
 
-def _readme(incident: JsonObject, runs: list[JsonObject], missing: Iterable[str]) -> str:
+def _readme(incident: JsonObject, runs: list[JsonObject], guides: Sequence[Guide], missing: Iterable[str]) -> str:
     lines = [
         f"Incident {incident['id']}: {incident['title']}",
         "",
@@ -255,6 +268,9 @@ def _readme(incident: JsonObject, runs: list[JsonObject], missing: Iterable[str]
         *_listed(
             f"{alert['name']}: {alert['status']}, since {_moment(alert['starts_at'])}" for alert in incident["alerts"]
         ),
+        "",
+        "Guides",
+        *_listed(f"{_words(mask(each.title))}: guides/{_safe(each.name)}.html" for each in guides),
         "",
         "Files",
         *(f"  {name:<16} {what}" for name, what in _FILES.items()),

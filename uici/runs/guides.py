@@ -45,15 +45,7 @@ class Guides:
         """One incident as people see it, with its guides."""
         services = self._services
         document = reading.one_incident(services.store, services.events, id_)
-        with services.store.read() as connection:
-            its_alerts = records.alerts_of(connection, id_)
-        found = guides_for(
-            services.site(),
-            its_alerts,
-            (finding["name"] for finding in document["findings"] or ()),
-            document["target"],
-            document["strategy"],
-        )
+        found = of_incident(services, document)
         # Beside what else people read about it; the timeline is long, and stays last.
         timeline = document.pop("timeline")
         guides = [{"name": each.name, "title": each.title, "path": f"/api/v1/guides/{each.name}"} for each in found]
@@ -64,6 +56,14 @@ class Guides:
             if self._indexed is None or self._indexed[0] is not guides:
                 self._indexed = (guides, GuideIndex(guides))
             return self._indexed[1]
+
+
+def of_incident(services: Services, document: JsonObject) -> tuple[Guide, ...]:
+    """The guides for an incident as people see it, the most fitting first."""
+    with services.store.read() as connection:
+        its_alerts = records.alerts_of(connection, document["id"])
+    named = (finding["name"] for finding in document["findings"] or ())
+    return guides_for(services.site(), its_alerts, named, document["target"], document["strategy"])
 
 
 def _within(site: Site, guide: Guide, scope: Scope) -> bool:

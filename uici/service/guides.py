@@ -6,10 +6,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
+from uici.catalogue.markdown import html_of
 from uici.model.base import JsonObject
 from uici.service.auth import MayView
 from uici.service.context import Shared
-from uici.service.markdown import html_of
 from uici.service.openapi import TOKEN, json_answer, problems
 
 router = APIRouter(prefix="/api/v1")

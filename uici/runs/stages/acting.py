@@ -34,6 +34,7 @@ from uici.runs.platforms import Platforms
 from uici.runs.proposing import propose_change
 from uici.runs.records import DONE, FAILED, NOT_DONE, PROVED, UNKNOWN
 from uici.runs.services import Services
+from uici.runs.stages.opening import further
 from uici.store.clock import elapsed
 from uici.store.outbox import enqueue
 from uici.translation.selections import operation_result
@@ -343,6 +344,7 @@ def _call_of_the_run(services: Services, data: RunData, plan: PreparedPlan, step
                 target=data.target,
                 why=str(call.arguments.get("message", "")),
                 findings=data.findings,
+                guides=further(services, data, records.alerts_of(connection, data.incident_id or "")),
             ),
             services.clock.now(),
             severity=records.severity_of(connection, data.incident_id),

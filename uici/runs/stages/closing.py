@@ -19,7 +19,7 @@ from uici.runs.consulting import BY_COUNCIL
 from uici.runs.data import RunData, RunState, Stage
 from uici.runs.questions import Fate
 from uici.runs.services import Services
-from uici.runs.stages.opening import choose_strategy, guides_for
+from uici.runs.stages.opening import choose_strategy, further
 from uici.store.outbox import enqueue
 from uici.store.schema import alerts, approvals, incidents, plans, runs
 from uici.verification.judging import HealthTrack
@@ -221,8 +221,9 @@ def _message(
         findings=data.findings,
         tried=_tried(data),
         plan=steps,
-        what_to_do=(*_advice(services, data, its_alerts), *_guides(services, data, its_alerts)),
+        what_to_do=_advice(services, data, its_alerts),
         background=Background.of(its_alerts),
+        guides=further(services, data, its_alerts),
     )
 
 
@@ -232,13 +233,6 @@ def _advice(services: Services, data: RunData, its_alerts: list[Alert]) -> tuple
     chosen = choose_strategy(site, its_alerts)
     strategy = site.strategies.get(data.strategy or (chosen[0] if chosen is not None else ""))
     return strategy.advice if strategy is not None else ()
-
-
-def _guides(services: Services, data: RunData, its_alerts: list[Alert]) -> list[str]:
-    """Where to read on. Unlike the run the guides may be others by now: they advise people, who read them now."""
-    named = [finding.name for finding in data.findings]
-    found = guides_for(services.site(), its_alerts, named, data.target, data.strategy)
-    return [f"read the guide {each.title!r}: uici guides show {each.name}" for each in found]
 
 
 def _tried(data: RunData) -> list[Tried]:

@@ -19,6 +19,7 @@ from uici.model.incident import Finding, IncidentState, Observation
 from uici.model.operation import BUILTIN
 from uici.model.site import Site, Strategy
 from uici.model.thresholds import usable
+from uici.notify.messages import Further
 from uici.runs import records
 from uici.runs.consulting import consulted
 from uici.runs.data import LOOK_AGAIN, RunData, RunState, Stage
@@ -242,6 +243,17 @@ def guides_for(
     return site.guides_for(
         [alert.labels for alert in its_alerts], findings, target, chosen[0] if chosen is not None else strategy
     )[:_MOST_GUIDES]
+
+
+def further(services: Services, data: RunData, its_alerts: list[Alert]) -> list[Further]:
+    """Where people read on. Unlike the run the guides may be others by now: they advise people, who read them now."""
+    site = services.site()
+    named = [finding.name for finding in data.findings]
+    page = site.platform.notify.guide_url
+    return [
+        Further(name=each.name, title=each.title, url=page.format(guide=each.name) if page else None)
+        for each in guides_for(site, its_alerts, named, data.target, data.strategy)
+    ]
 
 
 def values_of(site: Site, strategy: str, firing: Sequence[Alert], environment: str, target_name: str) -> IncidentValues:

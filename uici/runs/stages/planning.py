@@ -26,7 +26,7 @@ from uici.runs.guarding import HOUR, context_of
 from uici.runs.questions import Fate
 from uici.runs.services import Services
 from uici.runs.showing import masked, of_prepared, only_watched, rests, waits
-from uici.runs.stages.opening import values_of
+from uici.runs.stages.opening import further, values_of
 from uici.store.identifiers import new_id
 from uici.store.observed import observed
 from uici.store.outbox import enqueue
@@ -277,6 +277,7 @@ def _tell_of_question(
             cid=data.cid or "",
             plan=[step.step.model_dump(mode="json") for step in prepared.steps],
             expires_at=expires_at,
+            guides=further(services, data, records.alerts_of(connection, data.incident_id or "")),
         ),
         services.clock.now(),
         severity=about.severity if about is not None else "",

@@ -7,6 +7,7 @@ elements through, whatever the renderer made.
 from __future__ import annotations
 
 from functools import lru_cache
+from html import escape
 
 import nh3
 from markdown_it import MarkdownIt
@@ -33,4 +34,13 @@ def html_of(markdown: str) -> str:
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
         link_rel="nofollow noopener noreferrer",
+    )
+
+
+def page_of(title: str, markdown: str) -> str:
+    """A whole HTML document of it, for a file of its own. Nothing is loaded by it either."""
+    return (
+        '<!doctype html>\n<html>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">\n'
+        f"<title>{escape(title)}</title>\n{html_of(markdown)}</html>\n"
     )
