@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
 
 from uici.model.base import Frozen, JsonObject
 from uici.model.call import CallError, FailureKind
@@ -14,6 +16,7 @@ from uici.ports import ExecutorContext
 
 _Arguments = TypeVar("_Arguments", bound=Frozen)
 _Published = TypeVar("_Published")
+_DEFINITION = re.compile(r"#/\$defs/([^\"]+)")
 
 
 def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Arguments:
@@ -29,6 +32,31 @@ def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Argumen
         raise CallError(
             FailureKind.PERMANENT, "bad_arguments", f"{name}: the arguments do not fit: {problems}"
         ) from None
+
+
+def schemas_of(kinds: Collection[type[Frozen]]) -> dict[type[Frozen], JsonObject]:
+    """The JSON Schema of each of `kinds`, as its own `model_json_schema` gives it.
+
+    Made together, because what they share, such as the whole binding, then is gone through once and not for each.
+    """
+    roots, together = models_json_schema([(kind, "validation") for kind in kinds])
+    definitions: dict[str, JsonObject] = together.get("$defs", {})
+    needs = {name: _definitions_in(schema) for name, schema in definitions.items()}
+    found: dict[type[Frozen], JsonObject] = {}
+    for kind in kinds:
+        (root,) = _definitions_in(roots[kind, "validation"])
+        needed: set[str] = set()
+        waiting = set(needs[root])
+        while waiting:
+            needed |= waiting
+            waiting = {inner for name in waiting for inner in needs[name]} - needed
+        inner = {name: definitions[name] for name in sorted(needed)}
+        found[kind] = {"$defs": inner, **definitions[root]} if inner else definitions[root]
+    return found
+
+
+def _definitions_in(schema: JsonObject) -> set[str]:
+    return set(_DEFINITION.findall(json.dumps(schema)))
 
 
 def fitting(kind: type[_Arguments], context: ExecutorContext) -> _Arguments:

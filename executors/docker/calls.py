@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.arguments import call_named
+from executors.arguments import call_named, schemas_of
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.docker.arguments import ARGUMENTS, OPEN_CALL
 from executors.docker.possible import refuse_impossible
@@ -34,6 +34,8 @@ _STATUS = {
     "health": "of Docker's own health check: healthy, unhealthy, starting, or none",
 }
 
+_SCHEMAS = schemas_of(ARGUMENTS.values())
+
 
 def _spec(
     name: str,
@@ -49,7 +51,7 @@ def _spec(
     return CallSpec(
         name=name,
         summary=summary,
-        arguments=ARGUMENTS[name].model_json_schema(),
+        arguments=_SCHEMAS[ARGUMENTS[name]],
         returns=returns,
         mutates=mutates,
         risk=risk,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from executors.arguments import fitting
+from executors.arguments import fitting, parsed
 from executors.deadline import Deadline
 from executors.kubernetes import calls, checkup, finding
 from executors.kubernetes.access import grants
@@ -17,7 +17,6 @@ from executors.kubernetes.nodes import Nodes
 from executors.kubernetes.open_guard import OpenGuard
 from executors.kubernetes.opening import Opening
 from executors.kubernetes.parts import Part
-from executors.kubernetes.publishing import parsed
 from executors.kubernetes.read_calls import SET_BACKEND
 from executors.kubernetes.reading import Reading
 from executors.kubernetes.rehearsing import rehearse

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pydantic import Field
 
-from executors.kubernetes.publishing import Published, published
+from executors.kubernetes.publishing import declared, publish
 from executors.kubernetes.rolling_calls import Roll
 from uici.model.call import Risk
 
@@ -23,14 +20,14 @@ class Scale(Roll):
 _INSTANCES = {"changed": "whether anything was changed", "instances": "uids of the pods that are there now"}
 
 _CALLS = (
-    published(
+    declared(
         START,
         "Bring what was stopped back to its number of pods, or a schedule back into force, and wait for them",
         _INSTANCES,
         Roll,
         timeout=900,
     ),
-    published(
+    declared(
         STOP,
         "Take a workload to no pods, remembering their number, or a schedule out of force; wait until they are gone",
         _INSTANCES,
@@ -38,7 +35,7 @@ _CALLS = (
         risk=Risk.HIGH,
         timeout=900,
     ),
-    published(
+    declared(
         RESTART,
         "Replace all pods by new ones as `kubectl rollout restart` does, and wait until the former are gone",
         _INSTANCES,
@@ -46,7 +43,7 @@ _CALLS = (
         risk=Risk.MEDIUM,
         timeout=900,
     ),
-    published(
+    declared(
         SCALE,
         "Change the number of pods, and wait for them",
         {**_INSTANCES, "replicas": "the new number", "previous_replicas": "the number before"},
@@ -55,4 +52,4 @@ _CALLS = (
         timeout=900,
     ),
 )
-PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in _CALLS})
+PUBLISHED = publish(_CALLS)

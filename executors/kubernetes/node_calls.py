@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pydantic import Field
 
-from executors.kubernetes.publishing import OnTarget, Published, published
+from executors.kubernetes.publishing import OnTarget, declared, publish
 from uici.model.call import Risk
 
 STATE, CORDON, UNCORDON, DRAIN = "node.state", "node.cordon", "node.uncordon", "node.drain"
@@ -25,7 +22,7 @@ class Drain(OnTarget):
 
 _SCHEDULING = {"changed": "whether anything was changed", "schedulable": "whether it gets new pods now"}
 _CALLS = (
-    published(
+    declared(
         STATE,
         "Whether a node is ready and gets new pods, and what is wrong with it",
         {
@@ -39,9 +36,9 @@ _CALLS = (
         mutates=False,
         timeout=30,
     ),
-    published(CORDON, "Keep new pods away from a node", _SCHEDULING, risk=Risk.MEDIUM, timeout=30),
-    published(UNCORDON, "Let a node get new pods again", _SCHEDULING, risk=Risk.LOW, timeout=30),
-    published(
+    declared(CORDON, "Keep new pods away from a node", _SCHEDULING, risk=Risk.MEDIUM, timeout=30),
+    declared(UNCORDON, "Let a node get new pods again", _SCHEDULING, risk=Risk.LOW, timeout=30),
+    declared(
         DRAIN,
         "Keep new pods away from a node, and evict its pods as far as PodDisruptionBudgets let them go",
         {
@@ -55,4 +52,4 @@ _CALLS = (
         timeout=900,
     ),
 )
-PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in _CALLS})
+PUBLISHED = publish(_CALLS)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from executors.kubernetes.publishing import OnTarget, Published, published
+from executors.kubernetes.publishing import OnTarget, declared, publish
 from executors.kubernetes.settings import Argv, Label
 from uici.model.base import Frozen, JsonObject, JsonValue
 from uici.model.call import Risk
@@ -120,7 +118,7 @@ class Exec(OnTarget):
 
 
 _CALLS = (
-    published(
+    declared(
         EXEC,
         "Run a program in the bound container of the first pod that is ready, and wait for its end",
         {
@@ -134,7 +132,7 @@ _CALLS = (
         in_flight=300,
         provable=False,
     ),
-    published(
+    declared(
         REQUEST,
         "Any object of the Kubernetes API, by any verb",
         {
@@ -150,7 +148,7 @@ _CALLS = (
         is_open=True,
     ),
 )
-PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in _CALLS})
+PUBLISHED = publish(_CALLS)
 
 
 def classify(arguments: JsonObject) -> tuple[bool, Risk]:

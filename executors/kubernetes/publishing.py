@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from functools import partial
+from types import MappingProxyType
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from executors.arguments import schemas_of
 from executors.kubernetes.settings import KubernetesBinding
 from executors.parameters import VARIABLE
-from uici.model.base import Frozen, JsonObject
-from uici.model.call import CallError, CallSpec, FailureKind, Risk
+from uici.model.base import Frozen
+from uici.model.call import CallSpec, Risk
 
 _IN_FLIGHT = 15.0
 
@@ -34,7 +36,23 @@ class Published:
     arguments: type[Frozen]
 
 
-def published(
+@dataclass(frozen=True)
+class Declared:
+    """A call whose arguments have no schema yet: `publish` makes those of several calls together."""
+
+    spec: partial[CallSpec]
+    arguments: type[Frozen]
+
+
+def publish(calls: Iterable[Declared]) -> Mapping[str, Published]:
+    """Calls by their names."""
+    given = tuple(calls)
+    schemas = schemas_of({one.arguments: None for one in given})
+    specs = [(one.spec(arguments=schemas[one.arguments]), one.arguments) for one in given]
+    return MappingProxyType({spec.name: Published(spec, arguments) for spec, arguments in specs})
+
+
+def declared(
     name: str,
     summary: str,
     returns: Mapping[str, str],
@@ -46,12 +64,12 @@ def published(
     in_flight: float = _IN_FLIGHT,
     provable: bool = True,
     is_open: bool = False,
-) -> Published:
+) -> Declared:
     """One call; what only reads is never provable."""
-    spec = CallSpec(
+    spec = partial(
+        CallSpec,
         name=name,
         summary=summary,
-        arguments=arguments.model_json_schema(),
         returns=dict(returns),
         mutates=mutates,
         risk=risk,
@@ -60,22 +78,4 @@ def published(
         provable=provable and mutates,
         open=is_open,
     )
-    return Published(spec, arguments)
-
-
-_Arguments = TypeVar("_Arguments", bound=Frozen)
-
-
-def parsed(kind: type[_Arguments], name: str, arguments: JsonObject) -> _Arguments:
-    """`arguments` as the frozen type `kind`. Raises CallError(PERMANENT, `bad_arguments`); values are not repeated."""
-    try:
-        # As JSON, which arguments are: strict, yet with lists where tuples are meant.
-        return kind.model_validate_json(json.dumps(arguments), strict=True)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)[:10]
-        )
-        raise CallError(
-            FailureKind.PERMANENT, "bad_arguments", f"{name}: the arguments do not fit: {problems}"
-        ) from None
+    return Declared(spec, arguments)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pydantic import Field
 
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.haproxy import MAX_WEIGHT, SET_RETURNS, STATE_RETURNS, Traffic
-from executors.kubernetes.publishing import OnTarget, Published, published
+from executors.kubernetes.publishing import OnTarget, declared, publish
 from executors.parameters import Diagnostic, LogLines, Selection, SnapshotLines
 from executors.snapshot import SNAPSHOT_RETURNS
 from uici.model.call import Risk
@@ -71,17 +68,17 @@ STATUS_RETURNS = {
 }
 
 _READS = (
-    published(
+    declared(
         STATUS, "State of a workload's pods, of a node or of a schedule", STATUS_RETURNS, timeout=30, mutates=False
     ),
-    published(
+    declared(
         HEALTH,
         "Whether all pods run and are ready, and the binding's probe passes",
         {"healthy": "the answer", "state": "as workload.status", "checks": "name, ok, detail of each check"},
         mutates=False,
         timeout=90,
     ),
-    published(
+    declared(
         LOGS,
         "The last lines of all pods, those before a container's last restart included",
         {
@@ -92,7 +89,7 @@ _READS = (
         mutates=False,
         timeout=60,
     ),
-    published(
+    declared(
         USAGE,
         "What the pods use now, from the metrics API, else from the kubelets",
         {
@@ -105,7 +102,7 @@ _READS = (
         mutates=False,
         timeout=60,
     ),
-    published(
+    declared(
         DESCRIBE,
         "Configuration and status",
         {
@@ -118,7 +115,7 @@ _READS = (
         mutates=False,
         timeout=30,
     ),
-    published(
+    declared(
         LIST,
         "The workloads of the target's namespace, and pods that belong to none",
         {
@@ -131,7 +128,7 @@ _READS = (
         mutates=False,
         timeout=60,
     ),
-    published(
+    declared(
         DIAGNOSE,
         "Run one of the binding's diagnostics in the first pod that runs",
         DIAGNOSE_RETURNS,
@@ -139,7 +136,7 @@ _READS = (
         mutates=False,
         timeout=330,
     ),
-    published(
+    declared(
         SNAPSHOT,
         "Everything that can be seen of the pods at once, masked; what cannot be seen says why",
         SNAPSHOT_RETURNS,
@@ -147,7 +144,7 @@ _READS = (
         mutates=False,
         timeout=180,
     ),
-    published(
+    declared(
         BACKEND,
         "The state of the binding's server at its load balancer",
         STATE_RETURNS,
@@ -156,7 +153,7 @@ _READS = (
     ),
 )
 _BALANCER = (
-    published(
+    declared(
         SET_BACKEND,
         "Give the binding's server at its load balancer traffic, no new sessions, or none",
         SET_RETURNS,
@@ -166,4 +163,4 @@ _BALANCER = (
         in_flight=5,
     ),
 )
-PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in (*_READS, *_BALANCER)})
+PUBLISHED = publish((*_READS, *_BALANCER))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from executors.kubernetes.publishing import OnTarget, Published, Variable, published
+from executors.kubernetes.publishing import Declared, OnTarget, Variable, declared, publish
 from executors.parameters import Versioned
 from uici.model.base import Frozen
 from uici.model.call import Risk
@@ -75,8 +75,8 @@ _VERSION: Mapping[str, str] = MappingProxyType(
 )
 
 
-def _rolling(name: str, summary: str, returns: Mapping[str, str], arguments: type[Frozen], risk: Risk) -> Published:
-    return published(name, summary, {**_CHANGED, **returns}, arguments, risk=risk, timeout=900)
+def _rolling(name: str, summary: str, returns: Mapping[str, str], arguments: type[Frozen], risk: Risk) -> Declared:
+    return declared(name, summary, {**_CHANGED, **returns}, arguments, risk=risk, timeout=900)
 
 
 _CALLS = (
@@ -104,4 +104,4 @@ _CALLS = (
         Risk.MEDIUM,
     ),
 )
-PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in _CALLS})
+PUBLISHED = publish(_CALLS)

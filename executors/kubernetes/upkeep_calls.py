@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from pydantic import Field
 
-from executors.kubernetes.publishing import OnTarget, Published, published
+from executors.kubernetes.publishing import OnTarget, declared, publish
 from executors.kubernetes.settings import Name
 from uici.model.call import Risk
 
@@ -34,7 +31,7 @@ class Events(OnTarget):
 
 
 _CALLS = (
-    published(
+    declared(
         REPLACE,
         "Delete a pod, or those that are unhealthy, so that their controller makes new ones",
         {
@@ -45,7 +42,7 @@ _CALLS = (
         Replace,
         risk=Risk.MEDIUM,
     ),
-    published(
+    declared(
         EVENTS,
         "The newest events of the object, of what it owns and of its pods",
         {
@@ -57,7 +54,7 @@ _CALLS = (
         mutates=False,
         timeout=60,
     ),
-    published(
+    declared(
         SCHEDULE,
         "Whether a CronJob starts jobs, and how the last ones ended",
         {
@@ -70,15 +67,15 @@ _CALLS = (
         mutates=False,
         timeout=30,
     ),
-    published(
+    declared(
         SUSPEND, "Let a CronJob start no more jobs", {"changed": "whether it was not so already"}, risk=Risk.MEDIUM
     ),
-    published(RESUME, "Let a CronJob start jobs again", {"changed": "whether it was not so already"}, risk=Risk.MEDIUM),
-    published(
+    declared(RESUME, "Let a CronJob start jobs again", {"changed": "whether it was not so already"}, risk=Risk.MEDIUM),
+    declared(
         RERUN,
         "Make a Job again that has failed, or a CronJob's job now",
         {"changed": "always true", "job": "the new Job's name"},
         risk=Risk.HIGH,
     ),
 )
-PUBLISHED: Mapping[str, Published] = MappingProxyType({one.spec.name: one for one in _CALLS})
+PUBLISHED = publish(_CALLS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from executors.arguments import call_named
+from executors.arguments import call_named, schemas_of
 from executors.diagnostics import DIAGNOSE_RETURNS
 from executors.oci.arguments import ARGUMENTS, OPEN_CALL
 from executors.oci.balancer import SET_RETURNS, STATE_RETURNS
@@ -42,6 +42,8 @@ _STATUS = {
     "health": "of the container's own health checks: healthy, unhealthy, starting, or none",
 }
 
+_SCHEMAS = schemas_of(ARGUMENTS.values())
+
 
 def _spec(
     name: str,
@@ -57,7 +59,7 @@ def _spec(
     return CallSpec(
         name=name,
         summary=summary,
-        arguments=ARGUMENTS[name].model_json_schema(),
+        arguments=_SCHEMAS[ARGUMENTS[name]],
         returns=returns,
         mutates=mutates,
         risk=risk,
