@@ -13,6 +13,9 @@ BIN := .venv/bin
 RUN_READY := .venv/.ready-run
 DEV_READY := .venv/.ready-dev
 
+# Tests start hundreds of processes; without compiled modules on the disk each would compile all of them for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check bench chaos pair attack fuzz dependency-audit test-vllm schemas clean

@@ -6,10 +6,8 @@ everything had been.
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from uici.catalogue.cache import Kept, SiteCache
@@ -34,6 +32,7 @@ from uici.catalogue.verbs import (
     table_translations,
     table_verbs,
 )
+from uici.model.collecting import uncollected
 from uici.model.operation import Operation
 from uici.model.site import Site, VerbTest
 from uici.ports import Executor
@@ -86,14 +85,14 @@ class Catalogue:
     def load(self, look: Look | None = None) -> Site:
         """The site as it lies there now, or lay at `look`. Raises CatalogueError with every problem found."""
         look = self.tree.look() if look is None else look
-        with _uncollected(to_stay=not self._verbs and len(look.verbs) >= _WORTH_KEEPING):
+        with uncollected(to_stay=not self._verbs and len(look.verbs) >= _WORTH_KEEPING):
             return self._load(look)
 
     def restore(self, look: Look) -> Site | None:
         """The site that was kept for exactly this content, before anything was loaded; None when there is none."""
         if self._cache is None or self._verbs or len(look.verbs) < _WORTH_KEEPING:
             return None
-        with _uncollected(to_stay=True):
+        with uncollected(to_stay=True):
             kept = self._cache.read(self._cache.key(self.tree.digest(look)))
         if kept is None:
             return None
@@ -307,21 +306,3 @@ def _default_environment(draft: Draft, report: Report) -> tuple[str, str]:
         )
         return AUTO, ""
     return chosen[0], f"auto: {chosen[1].evidence}"
-
-
-@contextmanager
-def _uncollected(*, to_stay: bool) -> Iterator[None]:
-    """Loading makes a great many objects, none of them in cycles: looking for cycles among them quadruples its time.
-
-    Those of a large site are `to_stay`. To look through them again and again for what has become unreachable would hold
-    all threads up for a second each time; what a reload replaces is freed all the same.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if to_stay:
-            gc.freeze()
-        if was:
-            gc.enable()

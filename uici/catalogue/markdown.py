@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from html import escape
+from typing import TYPE_CHECKING
 
 import nh3
-from markdown_it import MarkdownIt
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 _TAGS = frozenset(
     "a blockquote br code em h1 h2 h3 h4 h5 h6 hr li ol p pre strong table tbody td th thead tr ul".split()
@@ -20,6 +23,8 @@ _SCHEMES = {"http", "https", "mailto"}
 
 
 def _renderer() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # here, because a server starts long before anybody reads a guide
+
     # An image of another host would tell it who reads what, and when.
     return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 

@@ -8,6 +8,10 @@ work on files. Does not belong here: decisions of any kind, and the HTTP API its
 
 def main() -> None:
     """Entry point of the `uici` command."""
-    from uici.cli.app import app  # here, so that importing this package costs nothing
+    # Here, so that importing this package costs nothing.
+    from uici.model.collecting import uncollected
+
+    with uncollected(to_stay=True):
+        from uici.cli.app import app
 
     app()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uici.cli.context import ConfigOption, Options, OutputFormat, StateOption, log_to_stderr, options_of
+from uici.model.collecting import uncollected
 from uici.model.errors import Problem, ProblemKind
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def serve(
     state: StateOption = None,
 ) -> None:
     """Run the server: webhook, API and healing."""
-    from uici import bootstrap
+    with uncollected(to_stay=True):
+        from uici import bootstrap
 
     raise typer.Exit(bootstrap.serve(config, _address(listen), database(state)))
 

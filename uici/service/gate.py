@@ -12,12 +12,11 @@ from anyio import CapacityLimiter, WouldBlock, to_thread
 from fastapi import Request
 
 from uici.access.certificates import principal_of
-from uici.access.oidc import Issuers
 from uici.access.rates import Rates
 from uici.access.roles import Principal
 from uici.access.signatures import Signatures
 from uici.connections.bounding import PEER_CERTIFICATE
-from uici.model.credentials import AccessSettings
+from uici.model.credentials import AccessSettings, IssuerSettings
 from uici.model.errors import Problem, ProblemKind
 from uici.model.settings import IntakeSettings
 from uici.service.body import read_body
@@ -26,6 +25,7 @@ from uici.service.callers import Caller
 from uici.service.problems import WEBHOOK_PATH
 
 if TYPE_CHECKING:
+    from uici.access.oidc import Issuers
     from uici.runs.control import Control
 
 _ISSUER_THREADS = 4
@@ -43,7 +43,7 @@ class Gate:
         self._certificates = settings.certificates
         self._basic_user = intake.basic_auth_user
         self._seconds = intake.commit_seconds
-        self._issuers = Issuers(settings.issuers)
+        self._issuers = _issuers_of(settings.issuers)
         self._signatures = Signatures(settings.signatures, control.now)
         self._rates = Rates(settings.rates)
         self._threads = threads
@@ -98,7 +98,9 @@ class Gate:
         scheme, _, value = header.partition(" ")
         value = value.strip()
         if scheme.lower() == "bearer" and value:
-            return await (self._of_issuer(value) if self._issuers.concerns(value) else self._of_token(value, webhook))
+            if self._issuers is not None and self._issuers.concerns(value):
+                return await self._of_issuer(self._issuers, value)
+            return await self._of_token(value, webhook)
         if scheme.lower() == "basic" and webhook:
             user, token = _user_and_password(value)
             caller = await self._of_token(token, webhook)
@@ -117,8 +119,7 @@ class Gate:
             raise _unauthenticated("invalid_token", "the token is unknown, expired or revoked", webhook)
         return Caller(principal, lambda: tokens.authenticate(token) is not None)
 
-    async def _of_issuer(self, token: str) -> Caller:
-        issuers = self._issuers
+    async def _of_issuer(self, issuers: Issuers, token: str) -> Caller:
         known = issuers.cached(token)
         principal = (
             known
@@ -137,6 +138,14 @@ class Gate:
     def _is_called(self, principal: Principal, user: str) -> bool:
         names = (principal.id, principal.name, self._basic_user)
         return any([hmac.compare_digest(name.encode(), user.encode()) for name in names])
+
+
+def _issuers_of(settings: tuple[IssuerSettings, ...]) -> Issuers | None:
+    if not settings:
+        return None
+    from uici.access.oidc import Issuers  # here, because the cryptography behind it takes long to load
+
+    return Issuers(settings)
 
 
 def _as_long_as_it_lasts() -> bool:
