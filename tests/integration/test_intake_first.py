@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from tests.doubles.memory_executor import World
 from tests.integration import runs_rig as rig
 from tests.waiting import until
 from uici.intake import writer as module
-from uici.intake.writer import IntakeWriter
+from uici.intake.writer import Accepted, IntakeWriter
 from uici.model.alert import Notification
+from uici.model.errors import Problem
 
 
 def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +59,28 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path, monk
             until(lambda: told == [0, 0], "the runs to be told of one that came alone")
         finally:
             writer.stop()
+
+
+def test_who_sends_upon_the_answer_to_a_slow_commit_is_not_sent_away(tmp_path: Path) -> None:
+    platform = "intake: {wait_seconds: 0.1}\n"
+    sent: list[Future[Accepted]] = []
+    refused: list[Problem] = []
+    answered = threading.Event()
+    with rig.running(rig.site(tmp_path / "site", "web", "api", platform=platform), World()) as application:
+
+        def send_the_next(done: Future[Accepted]) -> None:
+            try:
+                sent.append(application.control.submit(_about("api"), "test"))
+            except Problem as problem:
+                refused.append(problem)
+            answered.set()
+
+        with application.services.store.write():
+            application.control.submit(_about("web"), "test").add_done_callback(send_the_next)
+            threading.Event().wait(0.5)  # the commit takes longer than anybody is to wait
+        assert answered.wait(rig.DEADLINE)
+        assert not refused
+        assert sent[0].result(rig.DEADLINE).new == 1
 
 
 def _about(program: str, name: str = "Down") -> Notification:

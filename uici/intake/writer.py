@@ -169,16 +169,15 @@ class IntakeWriter:
     def _work(self) -> None:
         while not self._queue.ended:
             batch = self._next_batch()
-            self._committing_since = time.monotonic()
-            if batch and not self._commit(batch) and len(batch) > 1:
+            since = time.monotonic()
+            if batch and not self._commit(batch, since) and len(batch) > 1:
                 # One bad notification must not take its neighbours with it.
                 for item in batch:
-                    self._commit([item])
+                    self._commit([item], since)
             for _, future in batch:
                 if not future.done():
                     self._refused += 1
                     future.set_exception(_unavailable("state_unwritable", "the alerts could not be stored"))
-            self._committing_since = None
         self._tell_runs()
 
     def _tell_runs(self) -> None:
@@ -216,7 +215,8 @@ class IntakeWriter:
         self._shared_by = len(batch)
         return batch
 
-    def _commit(self, batch: list[_Item]) -> bool:
+    def _commit(self, batch: list[_Item], since: float) -> bool:
+        self._committing_since = since
         try:
             with self._events.writing(urgent=True) as connection:
                 answers = self._record(connection, [waiting for waiting, _ in batch], self._clock.now())
@@ -230,6 +230,9 @@ class IntakeWriter:
             # others are taken: without this thread nothing is.
             log.exception("intake_record_failed", notifications=len(batch), error=type(error).__name__)
             return False
+        finally:
+            # Before anybody is answered: what is sent upon the answer to a slow commit waits for that commit no more.
+            self._committing_since = None
         self._failed = None
         if len(batch) > 1:
             self._shared_at = time.monotonic()
