@@ -29,7 +29,7 @@ class Ask:
     due: float
     """By when there has to be content, in seconds of `time.monotonic`."""
     whole: JsonObject | None = None
-    """What the client sent, where its context was compressed."""
+    """What the client sent, where its context was compressed, or what is known was given with it."""
 
     @property
     def stream(self) -> bool:
@@ -61,7 +61,7 @@ class Ask:
         """The last message of the user, or the prompt."""
         if self.kind == "completions":
             return "\n".join(self.texts)
-        for message in reversed(self.body["messages"]):
+        for message in reversed((self.whole or self.body)["messages"]):
             if message.get("role") == "user":
                 return "\n".join(message_texts(message))
         return ""
@@ -109,6 +109,15 @@ class Ask:
         """How many alternatives are wanted."""
         count = self.body.get("n")
         return count if isinstance(count, int) and count > 0 else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A conversation with what is known of its question."""
+
+    ask: Ask
+    document: JsonObject
+    """As clients see it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from council.api.embedding import Embedding
 from council.api.feedback import Feedback
 from council.api.remembering import Remembering
 from council.api.status import Life, StatusRoutes, Stores
-from council.asking import Backend
+from council.asking import Ask, Backend, Recalled
 from council.budget.ledger import Ledger
 from council.budget.purse import Purse
 from council.canary.canary import Canary
@@ -35,6 +35,7 @@ from council.learning.outcomes import Outcomes
 from council.memory.facts import Facts
 from council.memory.guide_index import GuideIndex, SqliteIndex
 from council.memory.guides import Guides
+from council.memory.known import Known
 from council.memory.memory import Memory
 from council.memory.recalling import RecallBackend
 from council.memory.texts import Language
@@ -44,10 +45,10 @@ from council.monitors.gpus import Gpus
 from council.monitors.metrics import Metrics
 from council.monitors.windows import Windows
 from council.routing.breaker import Breaker
-from council.routing.cascade import Cascade
+from council.routing.cascade import Cascade, Recall
 from council.routing.pool import Member, Pool, Watcher
 from council.routing.remote import RemoteBackend
-from council.settings import EMBEDDINGS, AgentsFile, Stage
+from council.settings import EMBEDDINGS, AgentsFile, Route, Stage
 from council.settings import Backend as BackendSettings
 from uici.access.secrets import resolve
 from uici.model.errors import Problem, ProblemKind
@@ -78,6 +79,7 @@ class Lasting:
             vectors=None if settings.memory.vectors is None else Vectors(),
         )
         self.memory = Memory(self.facts, settings.memory)
+        self.known = Known(self.memory, self.language, self.guides)
         self.outcomes = Outcomes(state)
         self.judge = LearnedJudge(self.outcomes, settings.learning)
         self.weights = Weights(state)
@@ -151,12 +153,19 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     for name, route in settings.routes.items():
         pools = {stage.name: Pool(stage, members, lasting.purse, canary=canary) for stage in route.stages}
         cascades[name] = Cascade(
-            route, pools, lasting.judge, tells_logprobs=lambda stage: _tells_logprobs(stage, settings)
+            route,
+            pools,
+            lasting.judge,
+            tells_logprobs=lambda stage: _tells_logprobs(stage, settings),
+            recall=_recalling(lasting.known),
+            remembers=lambda stage: all(settings.backends[each].kind == "recall" for each in stage.backends),
         )
     door = _door(settings, lasting.folder)
     remembering = Remembering(settings, door, lasting.memory)
     feedback = Feedback(lasting.outcomes, lasting.judge, keeps_questions=settings.learning.keeps_questions)
-    compressing = Compressing(settings, lasting.memory, lasting.language, _summarising(settings, members, lasting))
+    compressing = Compressing(
+        settings, lasting.memory, lasting.language, lasting.known, _summarising(settings, members, lasting)
+    )
     of_routes = lasting.of_routes
     status = StatusRoutes(
         settings,
@@ -187,6 +196,15 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
     if canary is not None:
         collectors.append(CanaryFigures(canary))
     return Generation(settings, Api(parts).app(), connected, watched, embedder, tuple(collectors))
+
+
+def _recalling(known: Known) -> Recall:
+    async def recall(ask: Ask, route: Route, most_tokens: int) -> Recalled | None:
+        if route.recall is None:
+            return None
+        return await known.recalled(ask, route.recall, route.bytes_per_token, most_tokens)
+
+    return recall
 
 
 def guides_folder(settings: AgentsFile, folder: Path | None) -> Path | None:

@@ -131,6 +131,14 @@ class Compress(Frozen):
     facts: int = Field(default=8, ge=0, le=100, description="as many remembered facts are given with it, at most")
 
 
+class Recall(Frozen):
+    """What is known of a question, given to models that answer it: what was told, and what guides say."""
+
+    tokens: int = Field(default=800, ge=64, le=100_000, description="of all that is given, at most")
+    facts: int = Field(default=4, ge=0, le=100, description="so many remembered facts, at most")
+    passages: int = Field(default=3, ge=0, le=20, description="so many sections of guides, at most")
+
+
 class Route(Frozen):
     """What a request's `model` names."""
 
@@ -143,6 +151,10 @@ class Route(Frozen):
     )
     deadline_seconds: float = Field(default=120.0, gt=0, le=3600, description="until the first content of a stream")
     compress: Compress | None = Field(default=None, description="null: what is longer than the route takes is refused")
+
+    recall: Recall | None = Field(
+        default=Recall(), description="null: models are given nothing beside the conversation, unless it is compressed"
+    )
 
     @model_validator(mode="after")
     def _compresses(self) -> Route:

@@ -15,6 +15,7 @@ from council.budget.purse import BudgetError
 from council.errors import RefusalError
 from council.memory.compressing import Size, TooLongError, compress, extract
 from council.memory.facts import SHARED
+from council.memory.known import Known
 from council.memory.memory import Memory
 from council.memory.texts import Language
 from council.routing.cascade import Tried
@@ -43,11 +44,14 @@ class Context:
 class Compressing:
     """Knows what each route wants."""
 
-    def __init__(self, settings: AgentsFile, memory: Memory, language: Language, pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self, settings: AgentsFile, memory: Memory, language: Language, known: Known, pools: Mapping[str, Pool]
+    ) -> None:
         """`pools` by routes: who summarises."""
         self._settings = settings
         self._memory = memory
         self._language = language
+        self._known = known
         self._pools = pools
 
     async def compressed(self, ask: Ask) -> Context | None:
@@ -61,8 +65,10 @@ class Compressing:
         size = Size(route.bytes_per_token, replace(ask, body={**beside, "messages": []}).input_bytes())
         tried: list[Tried] = []
         summarise = partial(self._summary, ask, tried)
+        passages = await self._known.passages(ask, route.recall.passages) if route.recall is not None else ()
+        told = [*map(str, passages), *await self._recalled(ask, wanted)]
         try:
-            found = await compress(messages, wanted.tokens, size, await self._recalled(ask, wanted), summarise)
+            found = await compress(messages, wanted.tokens, size, told, summarise)
         except TooLongError as error:
             raise RefusalError(
                 400,
@@ -74,7 +80,13 @@ class Compressing:
         if found is None:
             return None
         by = tried[0] if tried and tried[0].accepted else None
-        document = {**found.document(), "by": None if by is None else by.backend}
+        given = [each for each in passages if str(each) in found.facts]
+        document = {
+            **found.document(),
+            "facts": len(found.facts) - len(given),
+            "guides": list(dict.fromkeys(each.guide for each in given)),
+            "by": None if by is None else by.backend,
+        }
         body = {**ask.body, "messages": found.messages}
         return Context(replace(ask, body=body, whole=ask.body), document, tried[0] if tried else None)
 

@@ -66,7 +66,8 @@ class Compressed:
     turns_kept: int
     """Beside the last one."""
     turns_summarised: int
-    facts: int
+    facts: tuple[str, ...]
+    """Those that found room."""
 
     def document(self) -> JsonObject:
         """As clients see it."""
@@ -76,7 +77,7 @@ class Compressed:
             "ratio": round(self.after / self.before, 4),
             "turns_kept": self.turns_kept,
             "turns_summarised": self.turns_summarised,
-            "facts": self.facts,
+            "facts": len(self.facts),
         }
 
 
@@ -104,7 +105,7 @@ async def compress(
     left = int((most - size.tokens([*fixed, *kept, *last]) - PER_MESSAGE_TOKENS - 1) * size.bytes_per_token)
     note, used = await _note([message for turn in dropped for message in turn], left, facts, summarise)
     made = [*fixed, *([{"role": "user", "content": note}] if note else []), *kept, *last]
-    return Compressed(made, before, size.tokens(made), len(recent), len(dropped), used)
+    return Compressed(made, before, size.tokens(made), len(recent), len(dropped), tuple(used))
 
 
 def split(messages: Sequence[JsonObject]) -> tuple[list[JsonObject], list[list[JsonObject]], list[JsonObject]]:
@@ -146,15 +147,17 @@ def extract(question: str, messages: Sequence[JsonObject], most_bytes: int) -> s
 
 async def _note(
     dropped: Sequence[JsonObject], most_bytes: int, facts: Sequence[str], summarise: Summarise
-) -> tuple[str, int]:
-    """Summary and facts within so many bytes, and how many facts there are in it."""
+) -> tuple[str, list[str]]:
+    """Summary and facts within so many bytes, and the facts that are in it."""
     parts: list[str] = []
+    used: list[str] = []
     lines: list[str] = []
     room = int(most_bytes * _FACTS_SHARE) - _length(_FACTS) - 2
     for fact in facts:
         line = "- " + " ".join(fact.split())
         if _length(line) + 1 <= room:
             lines.append(line)
+            used.append(fact)
             room -= _length(line) + 1
     if lines:
         parts.append("\n".join([_FACTS, *lines]))
@@ -163,7 +166,7 @@ async def _note(
         summary = _cut(await summarise(dropped, left), left)
         if summary:
             parts.insert(0, f"{_HEAD}\n{summary}")
-    return "\n\n".join(parts), len(lines)
+    return "\n\n".join(parts), used
 
 
 def _by_worth(said: list[str], question: str) -> list[int]:

@@ -28,6 +28,7 @@ from uici.model.guide import Guide
 
 _log = structlog.get_logger(__name__)
 _CANDIDATES = 20
+_LEAST = 0.5
 _SETTLE_SECONDS = 0.05
 _AWAY_SECONDS = 1.0
 _LONGEST_COMMAND = 300
@@ -45,6 +46,17 @@ class Quote:
     def answer(self) -> str:
         """The sentence as it was written, and where."""
         return quote_of(self.section, self.sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A section of a guide that is about a question."""
+
+    guide: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Guides:
@@ -94,6 +106,18 @@ class Guides:
                 if rank > best_rank:
                     best, best_rank = Quote(section, sentence, rank[0]), rank
         return best
+
+    def passages(self, question: Question, most: int) -> list[Passage]:
+        """Sections that have more than half of what is asked, with their headings and titles; the best first."""
+        found: list[tuple[float, int, Section]] = []
+        for number, section in enumerate(self._found([*question.subject, *question.kinds])):
+            own = frozenset(self._stems(section))
+            title = frozenset(self._language.stems(section.title))
+            covered = self._language.coverage(question, own)
+            # Naming what a guide is about is not asking for all that stands in it.
+            if covered > _LEAST and (question.subject <= title or question.subject & (own - title)):
+                found.append((-covered, number, section))
+        return [Passage(section.guide, _passage_of(section)) for *_, section in sorted(found)[:most]]
 
     def quotes(self, text: str) -> bool:
         """Whether a text is only what stands in a guide, or an answer made of it: nothing that somebody tells."""
@@ -205,6 +229,11 @@ def sections_of(guide: Guide) -> list[Section]:
 def quote_of(section: Section, sentence: Sentence) -> str:
     """How a sentence is quoted."""
     return f"{sentence} (guide {section.guide}: {section.title})"
+
+
+def _passage_of(section: Section) -> str:
+    where = f"{section.title} / {section.heading}" if section.heading else section.title
+    return f"{where} (guide {section.guide}): {' '.join(map(str, section.sentences))}"
 
 
 def _text(token: Token) -> str:

@@ -69,6 +69,13 @@ class Memory:
             return None
         return found[0][0].text, min(1.0, found[0][1])
 
+    async def meaning(self, tenant: str, session: str, question: str, limit: int) -> list[Fact]:
+        """The facts that mean what is asked, the nearest first; none where there are no vectors now."""
+        if self._settings.vectors is None:
+            return []
+        least = self._settings.vectors.least_cosine
+        return [fact for fact, cosine in await self.near(tenant, session, question, limit) if cosine >= least]
+
     async def _embedded(self, texts: Sequence[str]) -> list[bytes] | None:
         """The vectors of these texts; None where there are none to be had now."""
         settings, embedder, model = self._settings.vectors, self._embedder, self._model

@@ -8,11 +8,11 @@ accepted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from council.asking import Answer, Ask, BackendError, Chunks
+from council.asking import Answer, Ask, BackendError, Chunks, Recalled
 from council.budget.purse import UNPRICED, UNREADABLE, BudgetError
 from council.errors import RefusalError
 from council.routing.limits import limited
@@ -71,7 +71,7 @@ class Outcome:
     tried: list[Tried]
     given: Answer | Chunks
     context: JsonObject | None = None
-    """How the conversation was compressed, if it was."""
+    """How the conversation was compressed, or what was given with it, for the stage that answered."""
 
     @property
     def broke(self) -> bool:
@@ -83,6 +83,24 @@ class Outcome:
 class _Candidate:
     tried: Tried
     answer: Answer
+    context: JsonObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a stage is sent."""
+
+    ask: Ask
+    body: JsonObject
+    context: JsonObject | None = None
+
+
+Recall = Callable[[Ask, Route, int], Awaitable[Recalled | None]]
+"""The ask with what is known of its question, within so many tokens; None where nothing is."""
+
+
+async def _nothing(ask: Ask, route: Route, most_tokens: int) -> Recalled | None:
+    return None
 
 
 class Cascade:
@@ -95,31 +113,39 @@ class Cascade:
         judge: Judge,
         *,
         tells_logprobs: Callable[[Stage], bool],
+        recall: Recall = _nothing,
+        remembers: Callable[[Stage], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pools` by the names of the stages."""
+        """`pools` by the names of the stages; `recall` is for stages that do not remember by themselves."""
         self._route = route
         self._pools = pools
         self._judge = judge
         self._tells_logprobs = tells_logprobs
+        self._recall = recall
+        self._remembers = remembers
         self._clock = clock
 
     async def ask(self, ask: Ask) -> Outcome:
         """The first answer that is accepted, else the best. Raises RefusalError when there is none."""
-        body = limited(ask, self._route)
+        plain = _Sent(ask, limited(ask, self._route))
+        informed: _Sent | None = None
         tried: list[Tried] = []
         best: _Candidate | None = None
         failure: BackendError | BudgetError | None = None
         stages = [stage for stage in self._route.stages if self._meant(stage, ask, tried)]
         for number, stage in enumerate(stages):
+            if informed is None and not self._remembers(stage):
+                informed = await self._informed(plain, stages)
+            sent = plain if informed is None or self._remembers(stage) else informed
             record = Tried(stage.name)
             tried.append(record)
             last = number == len(stages) - 1
             began = self._clock()
             try:
                 if last and ask.stream and best is None:
-                    return await self._streamed(ask, body, stage, tried)
-                answer = await self._answered(ask, body, stage, record)
+                    return await self._streamed(sent, stage, tried)
+                answer = await self._answered(sent, stage, record)
             except (BackendError, BudgetError) as error:
                 failure = error
                 record.reason = str(error)
@@ -129,18 +155,32 @@ class Cascade:
             gate = self._route.gate if stage.gate is None else stage.gate
             if record.confidence is not None and record.confidence >= gate and not answer.abstains:
                 record.accepted = True
-                return Outcome(tried, answer)
+                return Outcome(tried, answer, sent.context)
             record.reason = "it said that it does not know" if answer.abstains else f"below the gate of {gate:g}"
             if best is None or (record.confidence or 0.0) > (best.tried.confidence or 0.0):
-                best = _Candidate(record, answer)
+                best = _Candidate(record, answer, sent.context)
         if best is not None:
-            return Outcome(tried, best.answer)
+            return Outcome(tried, best.answer, best.context)
         if failure is None:
             said = said_of(tried)
             raise RefusalError(400, "no_stage", f"no stage of this route is meant for this request: {said}")
         raise refusal(failure, tried)
 
-    async def _answered(self, ask: Ask, body: JsonObject, stage: Stage, record: Tried) -> Answer:
+    async def _informed(self, plain: _Sent, stages: Sequence[Stage]) -> _Sent:
+        """What is sent, with what is known of it: no more than every stage that may get it is meant for."""
+        if plain.ask.whole is not None:  # what is known is in what it was compressed to
+            return plain
+        bounds = [stage.when.most_input_tokens for stage in stages if not self._remembers(stage)]
+        most = min([self._route.most_input_tokens, *(bound for bound in bounds if bound is not None)])
+        if self._route.compress is not None:
+            most = min(most, self._route.compress.tokens)
+        found = await self._recall(plain.ask, self._route, most)
+        if found is None:
+            return plain
+        return _Sent(found.ask, limited(found.ask, self._route), found.document)
+
+    async def _answered(self, sent: _Sent, stage: Stage, record: Tried) -> Answer:
+        ask, body = sent.ask, sent.body
         judged = {**body, "stream": False}
         wanted = bool(body.get("logprobs"))
         if ask.kind == "chat" and not wanted and self._tells_logprobs(stage):
@@ -155,14 +195,14 @@ class Cascade:
                 choice.pop("logprobs", None)
         return answer
 
-    async def _streamed(self, ask: Ask, body: JsonObject, stage: Stage, tried: list[Tried]) -> Outcome:
+    async def _streamed(self, sent: _Sent, stage: Stage, tried: list[Tried]) -> Outcome:
         """The last stage's answer as it comes. It cannot be discarded any more, and so is not judged."""
         began = self._clock()
-        won, paid = await self._pools[stage.name].stream(ask, body)
+        won, paid = await self._pools[stage.name].stream(sent.ask, sent.body)
         record = tried[-1]
         record.backend, record.paid, record.seconds = won.member.backend.name, paid, self._clock() - began
         record.accepted = True
-        return Outcome(tried, won.given)
+        return Outcome(tried, won.given, sent.context)
 
     def _meant(self, stage: Stage, ask: Ask, tried: list[Tried]) -> bool:
         when = stage.when
