@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from tests.doubles.memory_executor import Service, World
@@ -37,6 +38,7 @@ from tests.waiting import until
 from uici.cli.app import app
 from uici.model.base import JsonObject
 from uici.runs.examining import examine_council
+from uici.store.schema import runs
 
 
 @pytest.fixture
@@ -235,12 +237,17 @@ def test_secrets_do_not_reach_the_model(
 def test_past_incidents_of_the_same_kind_are_told_with_their_end(
     tmp_path: Path, world: World, server: ModelServer
 ) -> None:
-    server.says = in_turn(hand_over("who knows"), hand_over())
+    server.says = in_turn(hand_over("who knows"), PROSE, hand_over())
     config = site(tmp_path / "site", "web", "db", platform=council(server), policies=AUTO)
     with running(config, world) as uici:
         closed(uici, send(uici, alert("db", "Odd")))
-        closed(uici, send(uici, alert("web", "Odd")))
+        incident = closed(uici, send(uici, alert("web", "Odd")))
+        with uici.store.read() as connection:
+            kept = connection.execute(select(runs.c.data).where(runs.c.id == incident["run"])).scalar_one()
     (past,) = shown_to(server, 1)["incident"]["past_incidents"]
+    # Read once for all questions about one plan, and not kept for longer.
+    assert shown_to(server, 2)["incident"]["past_incidents"] == [past]
+    assert "past" not in kept["consultation"]
     assert (past["target"], past["alerts"], past["outcome"]) == ("db", ["Odd"], ESCALATED)
     assert "who knows" in past["reason"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from uici.model.base import Frozen
+from uici.model.base import Frozen, JsonObject
 from uici.model.incident import Observation
 from uici.model.plan import Step
 from uici.planning.council.prompt import Exchange
@@ -26,6 +26,8 @@ class Consultation(Frozen):
     """When asking for the present plan began."""
     facts: tuple[Observation, ...] = ()
     """What was looked at for the present plan, masked and shortened."""
+    past: tuple[JsonObject, ...] = ()
+    """Similar past incidents, as they were known when it was first asked for the present plan; masked."""
     triaged: bool = False
     looks: int = 0
     """How many of the facts the model asked for."""

@@ -112,20 +112,27 @@ def as_facts(seen: Iterable[Observation], settings: CouncilSettings) -> tuple[Ob
     )
 
 
-def told(services: Services, data: RunData, talk: Consultation, settings: CouncilSettings) -> JsonObject:
-    """All that is known of the incident, as the model gets it; masked where it is put into the question."""
-    environment, target = data.place
-    site = services.site()
+def remembered(services: Services, data: RunData, settings: CouncilSettings) -> tuple[JsonObject, ...]:
+    """Similar past incidents, by what was found this time; masked, since a run keeps them."""
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
         past = precedents(
             connection,
             incident_id=data.incident_id,
             names={alert.name for alert in firing},
-            place=(environment, target),
+            place=data.place,
             findings={finding.name for finding in data.findings},
             most=settings.past_incidents,
         )
+    return tuple(mask(past))
+
+
+def told(services: Services, data: RunData, talk: Consultation, settings: CouncilSettings) -> JsonObject:
+    """All that is known of the incident, as the model gets it; masked where it is put into the question."""
+    environment, target = data.place
+    site = services.site()
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
     spec = site.targets[target]
     background = Background.of(firing)
     return {
@@ -143,7 +150,7 @@ def told(services: Services, data: RunData, talk: Consultation, settings: Counci
         "findings": [finding.model_dump(mode="json") for finding in data.findings],
         "observations": [fact.model_dump(mode="json", exclude={"failure"}) for fact in talk.facts],
         "tried_without_help": _tried(services, data, talk),
-        "past_incidents": past,
+        "past_incidents": list(talk.past),
         "guides": [
             {"title": guide.title, "text": guide.text[:_LONGEST_GUIDE]}
             for guide in site.guides_for(

@@ -24,7 +24,7 @@ from uici.planning.council.vocabulary import Vocabulary, vocabulary_of
 from uici.planning.ladder import refuse_self
 from uici.runs import records
 from uici.runs.consultation import Consultation, Proposed
-from uici.runs.consulting import BY_COUNCIL, WAITING, as_facts, looked, planned, told, waiting
+from uici.runs.consulting import BY_COUNCIL, WAITING, as_facts, looked, planned, remembered, told, waiting
 from uici.runs.data import AT_FIRST, LOOK_AGAIN, RunData, Stage
 from uici.runs.questions import AnswerKind, Fate
 from uici.runs.services import Services
@@ -142,10 +142,9 @@ def _triaged(
     found += tuple(finding for finding in before if finding.name not in known)
     facts = as_facts(seen, settings)
     note_diagnosis(services, data, data.strategy, found, facts, first_call)
-    return (
-        data.model_copy(update={"findings": found}),
-        talk.model_copy(update={"facts": facts, "triaged": True}),
-    )
+    data = data.model_copy(update={"findings": found})
+    past = remembered(services, data, settings)
+    return data, talk.model_copy(update={"facts": facts, "past": past, "triaged": True})
 
 
 def _left(talk: Consultation, settings: CouncilSettings, now: datetime) -> float:
@@ -258,7 +257,9 @@ def planned_by(
         Stage.GUARD,
         cid=cid,
         tried=(*data.tried, remedy),
-        consultation=talk.model_copy(update={"facts": (), "unusable": None, "proposed": (*talk.proposed, proposed)}),
+        consultation=talk.model_copy(
+            update={"facts": (), "past": (), "unusable": None, "proposed": (*talk.proposed, proposed)}
+        ),
         **AT_FIRST,
     )
 
@@ -275,11 +276,11 @@ def _given_up(services: Services, data: RunData, talk: Consultation, why: str) -
         return _to_people(data, talk, why)
     services.questions.fell_back()
     services.note_alone(data, "fallback_taken", strategy=found[0], because=_because(talk, why))
-    return data.to(Stage.DIAGNOSE, consultation=talk.model_copy(update={"facts": (), "fell_back": True}))
+    return data.to(Stage.DIAGNOSE, consultation=talk.model_copy(update={"facts": (), "past": (), "fell_back": True}))
 
 
 def _to_people(data: RunData, talk: Consultation, why: str) -> RunData:
-    ended = talk.model_copy(update={"facts": ()})
+    ended = talk.model_copy(update={"facts": (), "past": ()})
     return data.ending(AlertOutcome.ESCALATED, _because(talk, why), consultation=ended)
 
 
