@@ -33,6 +33,7 @@ class NetworkUseError(AssertionError):
     """A test tried to leave this machine."""
 
 
+_CLUSTER_SECONDS = 600
 _violations: list[str] = []
 _LOCAL_NAMES = {"", "localhost", "ip6-localhost", "testserver"}
 
@@ -140,6 +141,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     with on_the_node(Path(tempfile.gettempdir()), alone=item.get_closest_marker("whole_node") is not None):
         return (yield)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of the cluster more time: its one node starts few pods at a time, for all workers' tests together."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "real_cluster" in item.fixturenames:
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_CLUSTER_SECONDS))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

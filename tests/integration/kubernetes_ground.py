@@ -7,6 +7,7 @@ from typing import Any
 from executors.kubernetes import KubernetesExecutor
 from tests.calls import call_of
 from tests.real.kubernetes import REPOSITORY, RealCluster
+from tests.waiting import until
 from uici.model.base import JsonObject
 from uici.model.call import Call, Happened
 from uici.model.identity import SelfGuardLayers, SelfIdentity
@@ -72,3 +73,24 @@ def oldest_node(cluster: RealCluster) -> str:
     """The cluster's own node; other tests may add some that come and go."""
     nodes = cluster.get("nodes")["items"]
     return str(min(nodes, key=lambda node: str(node["metadata"]["creationTimestamp"]))["metadata"]["name"])
+
+
+def crd(cluster: RealCluster, group: str, version: str, kind: str) -> None:
+    """The kind of somebody else's controller, with any content."""
+    plural = f"{kind.lower()}s"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    cluster.apply(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"},
+                "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+            },
+        }
+    )
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=90s")
+    until(lambda: plural in cluster.kubectl("api-resources", "-o", "name", check=False), "the new kind")

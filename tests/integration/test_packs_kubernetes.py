@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from executors.kubernetes import KubernetesExecutor
+from tests.integration.kubernetes_ground import crd
 from tests.integration.test_packs import prepared_step
 from tests.integration.test_reload_service import EXECUTORS, perform
 from tests.real.kubernetes import REPOSITORY, RealCluster, deployment
@@ -106,27 +107,6 @@ class Controller:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-
-
-def crd(cluster: RealCluster, group: str, version: str, kind: str) -> None:
-    """The kind of somebody else's controller, with any content."""
-    plural = f"{kind.lower()}s"
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    cluster.apply(
-        {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{plural}.{group}"},
-            "spec": {
-                "group": group,
-                "scope": "Namespaced",
-                "names": {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"},
-                "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
-            },
-        }
-    )
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=30s")
-    until(lambda: plural in cluster.kubectl("api-resources", "-o", "name", check=False), "the new kind")
 
 
 def custom(group: str, version: str, kind: str, name: str, namespace: str, **more: Any) -> JsonObject:

@@ -6,6 +6,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +119,7 @@ def again(catalogue: Catalogue) -> Site | tuple[Diagnostic, ...]:
 LOOK, TURN, RULE = (CHOICES[name] for name in ("operations/look.yml", "operations/turn.yml", "strategies.yml"))
 
 
+@pytest.mark.timeout(600)  # it loads the whole catalogue some hundred times, which is half a minute of a processor
 @given(st.lists(CHANGES, min_size=1, max_size=8))
 @example(  # a rule that a change of its verb breaks, a verb that a change of its reader breaks, and both mended
     [
