@@ -6,10 +6,10 @@ What lives longer than a configuration (stores, counts, what is known of backend
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 from prometheus_client.registry import Collector
@@ -32,6 +32,8 @@ from council.canary.keeping import Weights
 from council.canary.telling import Telling
 from council.learning.judging import LearnedJudge
 from council.learning.outcomes import Outcomes
+from council.memory.fact_sqlite import SqliteFacts
+from council.memory.fact_store import FactStore
 from council.memory.facts import Facts
 from council.memory.guide_index import GuideIndex, SqliteIndex
 from council.memory.guides import Guides
@@ -54,6 +56,7 @@ from uici.access.secrets import resolve
 from uici.model.errors import Problem, ProblemKind
 from uici.model.masking import register_secret
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _KEY_BYTES = 32
 
@@ -72,7 +75,7 @@ class Lasting:
         self.language = Language(settings.memory.language, settings.memory.empty_words, settings.memory.kinds)
         self.guides = _guides(settings, folder, self.language)
         self.facts = Facts(
-            _place(settings.memory.state, folder),
+            _fact_store(settings, folder),
             settings.memory,
             self.language,
             quoted=lambda text: self.guides is not None and self.guides.quotes(text),
@@ -87,7 +90,11 @@ class Lasting:
         self.metrics.watch(Calibrations(self.judge), Gpus())
         self.of_routes, self.of_backends = Windows(), Windows()
         self.life = Life()
-        self.metrics.follow(facts_waiting=lambda: self.facts.waiting, requests_in_flight=lambda: self.life.under_way)
+        self.metrics.follow(
+            facts_waiting=lambda: self.facts.waiting,
+            memory_usable=lambda: self.facts.usable,
+            requests_in_flight=lambda: self.life.under_way,
+        )
         self.stores = Stores(self.purse, self.facts)
 
     async def close(self) -> None:
@@ -161,7 +168,7 @@ def built(settings: AgentsFile, lasting: Lasting, before: Generation | None = No
             remembers=lambda stage: all(settings.backends[each].kind == "recall" for each in stage.backends),
         )
     door = _door(settings, lasting.folder)
-    remembering = Remembering(settings, door, lasting.memory)
+    remembering = Remembering(settings, door, lasting.memory, lasting.metrics)
     feedback = Feedback(lasting.outcomes, lasting.judge, keeps_questions=settings.learning.keeps_questions)
     compressing = Compressing(
         settings, lasting.memory, lasting.language, lasting.known, _summarising(settings, members, lasting)
@@ -220,20 +227,41 @@ def _guides(settings: AgentsFile, folder: Path | None, language: Language) -> Gu
     return Guides(index, _place(given.folder, folder), language, settings.reload_seconds)
 
 
+def _fact_store(settings: AgentsFile, folder: Path | None) -> FactStore:
+    if settings.memory.redis is None:
+        return SqliteFacts(_place(settings.memory.state, folder))
+
+    def made(url: str) -> FactStore:
+        from council.memory.fact_redis import RedisFacts
+
+        return RedisFacts(url)
+
+    return _in_redis(settings.memory.redis, "memory.redis", made)
+
+
 def _redis_index(reference: str) -> GuideIndex:
-    url = resolve(reference, where="agents.yml: guides.redis").reveal()
-    try:
+    def made(url: str) -> GuideIndex:
         from council.memory.guide_redis import RedisIndex
 
         return RedisIndex(url)
+
+    return _in_redis(reference, "guides.redis", made)
+
+
+def _in_redis(reference: str, member: str, made: Callable[[str], T]) -> T:
+    """What `made` makes of the URL that is referred to. Raises Problem, which never quotes it."""
+    where = f"agents.yml: {member}"
+    url = resolve(reference, where=where).reveal()
+    try:
+        return made(url)
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
         raise Problem(
             ProblemKind.UNPROCESSABLE,
             "redis_missing",
-            "guides.redis needs the client of Redis, which is not installed",
-            where="agents.yml: guides.redis",
+            f"{member} needs the client of Redis, which is not installed",
+            where=where,
             hint="pip install 'uici[redis]'",
         ) from None
     except ValueError:
@@ -241,8 +269,8 @@ def _redis_index(reference: str) -> GuideIndex:
         raise Problem(
             ProblemKind.UNPROCESSABLE,
             "wrong_url",
-            "guides.redis is no URL of a Redis",
-            where="agents.yml: guides.redis",
+            f"{member} is no URL of a Redis",
+            where=where,
             hint="write redis://HOST:PORT/DATABASE, rediss://… or unix:///PATH, with a password percent-encoded",
         ) from None
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,10 +24,12 @@ from council.api.reading import read_object
 from council.api.remembering import Remembering
 from council.api.status import Life, StatusRoutes
 from council.errors import RefusalError
+from council.memory.fact_store import StoreAwayError
 from council.monitors.metrics import Metrics
 from council.settings import AgentsFile
 from uici.model.base import JsonObject
 
+_log = structlog.get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 _CLIENT_LEFT = 499
 """What nginx writes down of clients that did not wait; nobody receives it."""
@@ -151,6 +154,12 @@ async def _on_refusal(request: Request, error: RefusalError) -> Response:
     return refused(error)
 
 
+async def _on_away(request: Request, error: StoreAwayError) -> Response:
+    _log.warning("memory_away", path=request.url.path, error=str(error))
+    said = "what is remembered cannot be reached now, so nothing of this was done; try again"
+    return refused(RefusalError(503, "memory_away", said, retry_seconds=1))
+
+
 async def _on_left(request: Request, error: Exception) -> Response:
     return Response(status_code=_CLIENT_LEFT)
 
@@ -168,6 +177,7 @@ async def _on_any(request: Request, error: Exception) -> Response:
 _HANDLERS: Mapping[Any, Any] = {
     RefusalError: _on_refusal,
     ClientLeftError: _on_left,
+    StoreAwayError: _on_away,
     HTTPException: _on_http,
     Exception: _on_any,
 }

@@ -14,7 +14,7 @@ from council.asking import Ask, BackendError, message_texts
 from council.budget.purse import BudgetError
 from council.errors import RefusalError
 from council.memory.compressing import Size, TooLongError, compress, extract
-from council.memory.facts import SHARED
+from council.memory.fact_store import SHARED, StoreAwayError
 from council.memory.known import Known
 from council.memory.memory import Memory
 from council.memory.texts import Language
@@ -96,8 +96,12 @@ class Compressing:
         if not wanted.facts or not stems:
             return []
         session = ask.session or SHARED
-        near = [fact for fact, _ in await self._memory.near(ask.tenant, session, ask.question, wanted.facts)]
-        found = near + await asyncio.to_thread(self._memory.facts.find, ask.tenant, session, stems, wanted.facts)
+        try:
+            near = [fact for fact, _ in await self._memory.near(ask.tenant, session, ask.question, wanted.facts)]
+            found = near + await asyncio.to_thread(self._memory.facts.find, ask.tenant, session, stems, wanted.facts)
+        except StoreAwayError as error:
+            _log.warning("not_recalled", route=ask.route, error=str(error))
+            return []
         texts = [fact.text for fact in found if not fact.marked and fact.text != ask.question.strip()]
         return list(dict.fromkeys(texts))[: wanted.facts]
 

@@ -13,9 +13,11 @@ from council.api.door import Door
 from council.api.reading import read_object
 from council.asking import Ask
 from council.errors import RefusalError
-from council.memory.facts import SHARED, Fact, NotKeptError
+from council.memory.fact_store import SHARED, Fact, StoreAwayError
+from council.memory.facts import NotKeptError
 from council.memory.memory import Memory
 from council.memory.recalling import is_question
+from council.monitors.metrics import Metrics
 from council.settings import AgentsFile
 from uici.model.base import JsonObject
 
@@ -26,10 +28,11 @@ _MOST_LISTED = 1000
 class Remembering:
     """The routes of what is remembered."""
 
-    def __init__(self, settings: AgentsFile, door: Door, memory: Memory) -> None:
+    def __init__(self, settings: AgentsFile, door: Door, memory: Memory, metrics: Metrics) -> None:
         self._settings = settings
         self._door = door
         self._memory = memory
+        self._metrics = metrics
         self._facts = memory.facts
 
     async def keep(self, ask: Ask) -> None:
@@ -39,7 +42,11 @@ class Remembering:
         try:
             await self._memory.tell(ask.tenant, ask.session, ask.question)
         except NotKeptError as error:
+            self._metrics.not_kept(error.code)
             _log.info("fact_not_kept", tenant=ask.tenant, because=error.code)
+        except StoreAwayError as error:
+            self._metrics.not_kept("memory_away")
+            _log.warning("fact_not_kept", tenant=ask.tenant, because=str(error))
 
     async def tell(self, request: Request) -> Response:
         """`POST /memory`: keep `{text, session?}`; without a session all sessions of the tenant see it."""
@@ -51,6 +58,7 @@ class Remembering:
         try:
             fact = await self._memory.tell(visitor.tenant, session, text)
         except NotKeptError as error:
+            self._metrics.not_kept(error.code)
             status = {"duplicate": 409, "quota": 429, "behind": 503}.get(error.code, 400)
             raise RefusalError(status, error.code, str(error), parameter="text") from None
         return json_response(_shown(fact), 201)

@@ -19,6 +19,7 @@ from council.budget.ledger import Spending
 from council.budget.purse import Purse
 from council.canary.canary import Canary
 from council.learning.judging import LearnedJudge
+from council.memory.fact_store import StoreAwayError
 from council.memory.facts import Facts
 from council.monitors.collecting import limits, meant
 from council.monitors.windows import Windows, summary
@@ -56,7 +57,7 @@ class Stores:
             await asyncio.wait_for(asyncio.to_thread(check), _CHECK_SECONDS)
         except TimeoutError:
             return f"{name}: nothing could be written within {_CHECK_SECONDS:g} s"
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreAwayError) as error:
             return f"{name}: it cannot be written: {error}"
         return ""
 

@@ -7,13 +7,13 @@ missing then are made later.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
 
 import structlog
 
 from council.asking import Backend, BackendError
-from council.memory.facts import Fact, Facts
+from council.memory.fact_store import Fact, StoreAwayError
+from council.memory.facts import Facts
 from council.settings import MemorySettings
 
 _BATCH = 64
@@ -99,7 +99,7 @@ class Memory:
                 count = await asyncio.to_thread(self.facts.archive)
                 if count:
                     _log.info("facts_archived", count=count)
-            except sqlite3.Error as error:
+            except StoreAwayError as error:
                 _log.error("facts_not_archived", error=str(error))
             await asyncio.sleep(self._settings.archive_every_seconds)
 
@@ -119,7 +119,7 @@ class Memory:
             if vectors is None:
                 return False
             await asyncio.to_thread(self.facts.keep, list(zip(lacking, vectors, strict=True)))
-        except sqlite3.Error as error:
+        except StoreAwayError as error:
             _log.error("vectors_not_kept", error=str(error))
             return False
         return True

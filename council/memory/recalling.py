@@ -7,7 +7,8 @@ import time
 import uuid
 
 from council.asking import Answer, Ask, BackendError, Chunks, Usage, as_chunks
-from council.memory.facts import SHARED, Facts
+from council.memory.fact_store import SHARED, StoreAwayError
+from council.memory.facts import Facts
 from council.memory.guides import Guides
 from council.memory.memory import Memory
 from council.memory.texts import Language, Question, sentences
@@ -32,11 +33,16 @@ class RecallBackend:
         self._language = language
 
     async def answer(self, ask: Ask, body: JsonObject) -> Answer:
-        """A sentence that was told, or that none is known."""
-        text, confidence = await asyncio.to_thread(self._recalled, ask)
-        if text == UNKNOWN and self._memory is not None:
-            near = await self._memory.nearest(ask.tenant, ask.session or SHARED, ask.question)
-            text, confidence = near or (text, confidence)
+        """A sentence that was told, or that none is known. Raises BackendError where memory cannot be asked."""
+        try:
+            text, confidence = await asyncio.to_thread(self._recalled, ask)
+            if text == UNKNOWN and self._memory is not None:
+                near = await self._memory.nearest(ask.tenant, ask.session or SHARED, ask.question)
+                text, confidence = near or (text, confidence)
+        except StoreAwayError as error:
+            # Neither "noted" nor "I don't know" would be true.
+            said = f"{self.name} cannot reach what is remembered: {error}"
+            raise BackendError("memory_away", said, again=False, faulty=False, charged=False) from None
         choice: JsonObject = {"index": 0, "finish_reason": "stop", "logprobs": None}
         if ask.kind == "chat":
             choice["message"] = {"role": "assistant", "content": text}
@@ -68,21 +74,30 @@ class RecallBackend:
 
     def _recalled(self, ask: Ask) -> tuple[str, float]:
         if not is_question(ask.question):
+            self._facts.look()
             return NOTED, 0.0
         question = self._language.question(ask.question)
         told = [text for text in ask.earlier for text in sentences(text) if not is_question(text)]
         # What was said last counts most: it may correct what was said before.
         candidates = list(reversed(told))
         stems = [*question.subject, *question.kinds]
-        for fact in self._facts.find(ask.tenant, ask.session or SHARED, stems, _CANDIDATES):
-            candidates += sentences(fact.text)
+        away: StoreAwayError | None = None
+        try:
+            for fact in self._facts.find(ask.tenant, ask.session or SHARED, stems, _CANDIDATES):
+                candidates += sentences(fact.text)
+        except StoreAwayError as error:
+            away = error  # what stands in the conversation or in a guide is true without it
         best = max(candidates, key=lambda text: self._coverage(question, text), default="")
         confidence = self._coverage(question, best) if best else 0.0
         quoted = self._guides.quoted(question) if self._guides is not None else None
         # What somebody told of this very thing is nearer to them than what was written for all.
         if quoted is not None and quoted.confidence > max(confidence, 0.5):
             return quoted.answer, quoted.confidence
-        return (best, confidence) if confidence > 0.5 else (UNKNOWN, 0.0)
+        if confidence > 0.5:
+            return best, confidence
+        if away is not None:
+            raise away
+        return UNKNOWN, 0.0
 
     def _coverage(self, question: Question, text: str) -> float:
         return self._language.coverage(question, frozenset(self._language.stems(text)))

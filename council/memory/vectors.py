@@ -1,6 +1,6 @@
 """Vectors of facts in memory, by FAISS: one exact index for each session, so none ever sees another's.
 
-The store of record is elsewhere (`council.memory.facts`), which also guards this against several threads.
+The store of record is elsewhere (`council.memory.fact_store`), which also guards this against several threads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from uici.model.errors import Problem, ProblemKind
 
-_ID_DIGITS = 15
+NUMBER_DIGITS = 15
 """Hexadecimal digits of a fact's id that make its number: as many as fit into 63 bits."""
 
 
@@ -118,4 +118,4 @@ class Vectors:
 
 def number_of(fact: str) -> int:
     """The number of a fact with this id."""
-    return int(fact[:_ID_DIGITS], 16)
+    return int(fact[:NUMBER_DIGITS], 16)

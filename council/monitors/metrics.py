@@ -90,6 +90,9 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._not_kept = Counter(
+            "council_facts_not_kept", "Texts that were told and not kept, by why.", ("because",), registry=self.registry
+        )
         self._ratios = Histogram(
             "council_context_ratio",
             "Tokens of a conversation after its compression, as a share of those before.",
@@ -118,10 +121,17 @@ class Metrics:
         """The same of one configuration, in the place of those of the one before."""
         self._current.collectors = collectors
 
-    def follow(self, *, facts_waiting: Callable[[], float], requests_in_flight: Callable[[], float]) -> None:
-        """Show two figures that change all the time."""
+    def follow(
+        self,
+        *,
+        facts_waiting: Callable[[], float],
+        memory_usable: Callable[[], float],
+        requests_in_flight: Callable[[], float],
+    ) -> None:
+        """Show figures that change all the time."""
         for name, text, now in (
-            ("council_facts_waiting", "Facts that are not on the disk yet.", facts_waiting),
+            ("council_facts_waiting", "Facts that are not in the store yet.", facts_waiting),
+            ("council_memory_usable", "1 while the store of what is remembered does its part.", memory_usable),
             ("council_requests_in_flight", "Requests that are being answered, streams included.", requests_in_flight),
         ):
             Gauge(name, text, registry=self.registry).set_function(now)
@@ -154,6 +164,10 @@ class Metrics:
             if usage is not None:
                 self._tokens.labels(route, tried.stage, "input").inc(usage.input_tokens or 0)
                 self._tokens.labels(route, tried.stage, "output").inc(usage.output_tokens or 0)
+
+    def not_kept(self, because: str) -> None:
+        """Something was told in a conversation, or by itself, and is not remembered."""
+        self._not_kept.labels(because).inc()
 
     def compressed(self, route: str, ratio: float) -> None:
         """A conversation was made shorter."""

@@ -242,7 +242,7 @@ def refusal(failure: BackendError | BudgetError, tried: Sequence[Tried]) -> Refu
             f"{message if isinstance(message, str) else failure} ({said})",
             parameter=parameter if isinstance(parameter, str) else None,
         )
-    if failure.status == 429 or failure.code in ("backends_left_alone", "backend_unreachable"):
+    if failure.status == 429 or failure.code in ("backends_left_alone", "backend_unreachable", "memory_away"):
         status, wait = 503, failure.retry_seconds or _RETRY_SECONDS
         return RefusalError(status, failure.code, said, retry_seconds=wait)
     return RefusalError(504 if failure.code in ("backend_late", "deadline") else 502, failure.code, said)

@@ -14,7 +14,9 @@ import numpy
 import psutil
 
 from council.configuration import load
-from council.memory.facts import SHARED, Facts
+from council.memory.fact_sqlite import SqliteFacts
+from council.memory.fact_store import SHARED
+from council.memory.facts import Facts
 from council.memory.texts import Language
 from council.memory.vectors import Vectors, number_of
 from council.settings import VectorSettings
@@ -62,7 +64,7 @@ def _at(size: int, file: Path) -> _Taken:
     vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
     words = [[f"w{number}" for number in row] for row in draw.integers(0, 1000, (size, 4))]
     _fill(file, [" ".join(each) for each in words], vectors)
-    memory = Facts(file, shipped, language, vectors=Vectors())
+    memory = Facts(SqliteFacts(file), shipped, language, vectors=Vectors())
     packed = memory.packed("m", vectors[:_ASKED].tolist())  # with it the index is built from the store
     bare = faiss.IndexIDMap2(faiss.IndexFlatIP(_DIMENSION))
     bare.add_with_ids(vectors, numpy.arange(size, dtype="int64"))
@@ -95,8 +97,7 @@ def _each(ask: Callable[[int], object]) -> list[float]:
 
 def _fill(file: Path, texts: list[str], vectors: numpy.ndarray) -> None:
     """Facts of one tenant, written as the store writes them; told one by one it would take an hour."""
-    shipped = load(None).memory
-    Facts(file, shipped, Language(shipped.language, (), {})).close()  # its tables
+    SqliteFacts(file).close()  # its tables
     ids = [f"{number:015x}{number:09x}" for number in range(1, len(texts) + 1)]
     with sqlite3.connect(file) as store:
         store.executemany(

@@ -5,37 +5,34 @@ from __future__ import annotations
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from council.configuration import load
-from council.memory.facts import SHARED, Facts, NotKeptError
-from council.memory.texts import Language
+from council.memory.fact_store import SHARED
+from council.memory.facts import Facts, NotKeptError
 from council.memory.vectors import Vectors
-from council.settings import VectorSettings
+from tests.council.fact_places import Place, place
 from tests.council.ground import Ground, council
 from tests.waiting import until
 from uici.catalogue.diagnostics import CatalogueError
 
-SHIPPED = load(None).memory.model_copy(update={"vectors": VectorSettings()})
-LANGUAGE = Language(SHIPPED.language, SHIPPED.empty_words, SHIPPED.kinds)
+SHIPPED = load(None).memory
+__all__ = ["place"]
 EAST, NORTH, SOUTH = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]
 
 
-def opened(folder: Path, model: str = "m", length: int = 3) -> Facts:
-    made = Facts(folder / "memory.db", SHIPPED, LANGUAGE, vectors=Vectors())
+def opened(place: Place, model: str = "m", length: int = 3) -> Facts:
+    made = place.facts(vectors=Vectors())
     made.packed(model, [[1.0] * length])
     return made
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> Iterator[Facts]:
-    made = opened(tmp_path)
-    yield made
-    made.close()
+def facts(place: Place) -> Facts:
+    return opened(place)
 
 
 def tell(facts: Facts, session: str, text: str, vector: list[float], tenant: str = "a") -> str:
@@ -70,8 +67,8 @@ def test_what_means_the_same_in_other_words_is_not_kept_again(facts: Facts) -> N
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-def test_what_is_forgotten_has_no_vector_either(tmp_path: Path, flushed: bool) -> None:
-    facts = opened(tmp_path)
+def test_what_is_forgotten_has_no_vector_either(place: Place, flushed: bool) -> None:
+    facts = opened(place)
     kept = tell(facts, "one", "Ships sail.", [0.123, 0.456, 0.789])
     tell(facts, "one", "Moles dig.", SOUTH)
     if flushed:
@@ -80,35 +77,32 @@ def test_what_is_forgotten_has_no_vector_either(tmp_path: Path, flushed: bool) -
     assert near(facts, "one", [0.123, 0.456, 0.789]) == []
     assert near(facts, "one", SOUTH) == ["Moles dig."]
     vector = facts.packed("m", [[0.123, 0.456, 0.789]])[0]
-    facts.close()
-    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert vector not in content, "the disk still has it"
-    assert struct.pack("<3f", *SOUTH) in content
-    again = opened(tmp_path)
+    place.close(facts)
+    until(lambda: vector not in place.left(), "the disk to have it no more")
+    assert struct.pack("<3f", *SOUTH) in place.left()
+    again = opened(place)
     assert near(again, "one", [0.123, 0.456, 0.789]) == []
     assert near(again, "one", SOUTH) == ["Moles dig."], "rebuilt from the store"
     assert again.forget("a") == 1
     assert near(again, "one", SOUTH) == []
-    again.close()
 
 
 @pytest.mark.parametrize(("model", "length"), [("m", 4), ("other", 3)])
-def test_another_model_or_length_makes_all_vectors_anew(tmp_path: Path, model: str, length: int) -> None:
-    facts = opened(tmp_path)
+def test_another_model_or_length_makes_all_vectors_anew(place: Place, model: str, length: int) -> None:
+    facts = opened(place)
     tell(facts, "one", "Ships sail.", EAST)
-    facts.close()
-    again = opened(tmp_path, model, length)
+    place.close(facts)
+    again = opened(place, model, length)
     vector = [1.0] + [0.0] * (length - 1)
     assert near(again, "one", vector, model=model) == []
     assert [fact.text for fact in again.lacking(10)] == ["Ships sail."]
     again.keep([(fact, again.packed(model, [vector])[0]) for fact in again.lacking(10)])
     assert again.lacking(10) == []
     assert near(again, "one", vector, model=model) == ["Ships sail."]
-    again.close()
 
 
-def test_what_another_process_writes_and_forgets_is_seen(tmp_path: Path) -> None:
-    one, other = opened(tmp_path), opened(tmp_path)
+def test_what_another_process_writes_and_forgets_is_seen(place: Place) -> None:
+    one, other = opened(place), opened(place)
     kept = tell(one, "one", "Ships sail.", EAST)
     one.flush()
     assert near(other, "one", EAST) == ["Ships sail."]
@@ -117,8 +111,6 @@ def test_what_another_process_writes_and_forgets_is_seen(tmp_path: Path) -> None
     other.flush()
     assert near(one, "one", EAST) == []
     assert near(one, "one", SOUTH) == ["Moles dig."]
-    one.close()
-    other.close()
 
 
 def means(text: str) -> list[float]:

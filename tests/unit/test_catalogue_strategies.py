@@ -26,7 +26,7 @@ TAKEN: dict[str | None, str] = {
     "canary_failed": "CouncilCanaryFailed",
     "council_budget": "CouncilBudgetNearlySpent CouncilBudgetSpent CouncilBudgetUnreadable",
     "council_configuration": "CouncilConfigurationRefused",
-    "council_memory_behind": "CouncilMemoryBehind",
+    "council_memory_behind": "CouncilMemoryBehind CouncilMemoryUnusable",
     "council_calibration": "CouncilCalibrationOff",
     "council_backend": "CouncilBackendLeftAlone",
     "leaking": "CouncilMemoryLeak",

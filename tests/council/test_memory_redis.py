@@ -1,0 +1,165 @@
+"""Councils that share their memory in a real Redis: what each sees, and what they say while it is away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from council.configuration import load
+from council.memory.fact_redis import RedisFacts
+from council.memory.fact_store import StoreAwayError
+from council.memory.facts import Facts
+from council.memory.vectors import Vectors
+from council.serving import make_app
+from council.settings import AgentsFile, VectorSettings
+from tests.council.fact_places import LANGUAGE, SHIPPED
+from tests.council.ground import Ground, at_work, chat
+from tests.real.redis import redis_server
+from tests.waiting import until
+from uici.model.errors import Problem
+
+QUESTION = "What colour is my bike?"
+
+
+@contextmanager
+def served(folder: Path, url: str, **memory: Any) -> Iterator[Ground]:
+    """A council that has agent-0 alone."""
+    shipped = SHIPPED.model_dump(include={"empty_words", "kinds"})
+    document = {
+        "state": str(folder / "state" / "council.db"),
+        "backends": {"agent-0": {"kind": "recall"}},
+        "routes": {"council": {"stages": [{"name": "agent-0", "backends": {"agent-0": 1}}]}},
+        "memory": {**shipped, "redis": "${env:COUNCIL_TEST_REDIS}", **memory},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COUNCIL_TEST_REDIS", url)
+        with at_work(AgentsFile.model_validate(document), folder) as ground:
+            yield ground
+
+
+def ready(ground: Ground) -> tuple[int, str]:
+    answer = ground.http().get("/readyz")
+    return answer.status_code, "; ".join(answer.json()["reasons"])
+
+
+def facts(url: str, **settings: Any) -> Facts:
+    given = SHIPPED.model_copy(update={"vectors": VectorSettings(), **settings})
+    return Facts(RedisFacts(url), given, LANGUAGE, vectors=Vectors())
+
+
+def test_two_councils_recall_what_either_was_told(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, served(tmp_path / "a", url) as one, served(tmp_path / "b", url) as other:
+        assert chat(one, "My bike is turquoise.") == "Noted."
+        # Both have callers of the same name, and so the same tenant.
+        until(lambda: chat(other, QUESTION) == "My bike is turquoise.", "the window to be over")
+        assert chat(other, QUESTION, session="another") == "I don't know."
+        assert other.http().delete("/memory", params={"session": "s"}).json() == {"forgotten": 1}
+        assert chat(one, QUESTION) == "I don't know."
+        assert not (tmp_path / "a" / "state" / "memory.db").exists()
+
+
+def test_while_it_is_away_nothing_untrue_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
+    with redis_server(tmp_path, durable=True) as url:
+        ground_of = served(tmp_path, url, flush_seconds=1.0)
+        ground = ground_of.__enter__()
+        assert chat(ground, "My bike is turquoise.") == "Noted."
+        assert ready(ground) == (200, "")
+        # It waits yet, or it is there already: in both cases it is there afterwards.
+        ground.http().post("/memory", json={"session": "s", "text": "Moles dig at night."}).raise_for_status()
+    try:
+        until(lambda: ground.figure("council_memory_usable") == 0, "it to be noticed")
+        for path, body in (
+            ("/memory", {"text": "Ships sail."}),
+            ("/chat", {"session": "s", "message": "My car is red."}),
+            ("/chat", {"session": "s", "message": QUESTION}),
+        ):
+            answer = ground.http().post(path, json=body)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "memory_away"), answer.text
+            assert "retry-after" in answer.headers
+        assert ground.http().get("/memory").status_code == 503
+        assert ground.http().delete("/memory", params={"all": "true"}).status_code == 503
+        status, reasons = ready(ground)
+        assert status == 503
+        assert reasons.startswith("memory: ")
+        with redis_server(tmp_path, durable=True):
+            until(lambda: ready(ground) == (200, ""), "it to be back")
+            until(lambda: ground.figure("council_memory_usable") == 1, "that to be noticed")
+            assert chat(ground, QUESTION) == "My bike is turquoise."
+            assert chat(ground, "When do moles dig?") == "Moles dig at night."
+            assert chat(ground, "My car is red.") == "Noted."
+            assert ground.figure("council_facts_waiting") <= 1
+    finally:
+        ground_of.__exit__(None, None, None)
+
+
+def test_a_redis_that_is_full_loses_nothing_and_says_so(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        memory = facts(url, flush_seconds=60.0)
+        memory.tell("a", "one", "My bike is turquoise.")
+        client.config_set("maxmemory", 1)
+        for done in (memory.flush, memory.check):
+            with pytest.raises(StoreAwayError, match="OutOfMemory"):
+                done()
+        assert memory.waiting == 1
+        client.config_set("maxmemory", 0)
+        memory.check()
+        assert [fact.text for fact in memory.listed("a", "one", 10)] == ["My bike is turquoise."]
+        memory.close()
+
+
+def test_a_redis_that_lost_all_is_believed(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        memory = facts(url)
+        vector = memory.packed("m", [[1.0, 0.0]])[0]
+        memory.tell("a", "one", "My bike is turquoise.", vector)
+        assert len(memory.near("a", "one", vector, 5)) == 1
+        client.flushall()
+        assert memory.near("a", "one", vector, 5) == []
+        memory.tell("a", "one", "My bike is turquoise.", vector)
+        assert [fact.text for fact, _ in memory.near("a", "one", vector, 5)] == ["My bike is turquoise."]
+        memory.close()
+
+
+def test_forgetting_all_leaves_no_key_that_stays(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        memory = facts(url, archive_days=1e-9)
+        vector = memory.packed("m", [[1.0, 0.0]])[0]
+        memory.tell("a", "one", "My bike is turquoise.", vector)
+        memory.flush()
+        assert memory.archive() == 1
+        memory.tell("a", "two", "Moles dig at night.", vector)
+        assert memory.forget("a") == 2
+        memory.close()
+        left = {key for key in client.scan_iter("*") if client.ttl(key) == -1}
+        assert left <= {b"council:memory:version", b"council:memory:rewrite"}
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"), [((), True), (("--appendonly", "yes"), False), (("--maxmemory-policy", "allkeys-lru"), True)]
+)
+def test_a_redis_that_may_lose_facts_is_told_of(tmp_path: Path, options: tuple[str, ...], warned: bool) -> None:
+    with redis_server(tmp_path, *options) as url:
+        store = RedisFacts(url)
+        with capture_logs() as logs:
+            store.look()
+            store.look()
+        store.close()
+    assert [each["event"] for each in logs] == ["redis_not_durable"] * warned
+
+
+@pytest.mark.parametrize("url", ["http://user:geheim@x/0", "redis://user:gehe/im@x", "nothing"])
+def test_a_wrong_url_is_told_without_its_password(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "MEMORY_REDIS", url)
+    (tmp_path / "agents.yml").write_text('memory: {redis: "${env:MEMORY_REDIS}"}\n')
+    with pytest.raises(Problem) as caught:
+        make_app(load(tmp_path), tmp_path)
+    assert caught.value.code == "wrong_url"
+    assert "memory.redis" in str(caught.value)
+    assert "gehe" not in f"{caught.value} {caught.value.hint}"
