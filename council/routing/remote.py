@@ -135,9 +135,16 @@ class RemoteBackend:
         said = error.get("message") if isinstance(error, dict) else error
         text = mask(str(said or response.reason or "without a reason"))[:_LONGEST_SAID]
         about_request = 400 <= status < 500 and status not in _AGAIN | {401, 403, 404}
+        code, what = "backend_refused", f"{self.name} answered {status}: {text}"
+        if status == 404 and _lacks_model(error):
+            code = "backend_lacks_model"
+            what = (
+                f"{self.name} does not serve the model {self._settings.model!r}; load it there (of vLLM: an adapter by"
+                f" --lora-modules), or correct backends.{self.name}.model in agents.yml; it said: {text}"
+            )
         return BackendError(
-            "backend_refused",
-            f"{self.name} answered {status}: {text}",
+            code,
+            what,
             status=status,
             again=status in _AGAIN,
             faulty=not about_request and status != 429,
@@ -218,6 +225,11 @@ def _likelihood(document: JsonObject) -> float | None:
     values = [item.get("logprob") for item in given.get("content") or ()] or given.get("token_logprobs") or []
     numbers = [value for value in values if isinstance(value, int | float)]
     return math.exp(sum(numbers) / len(numbers)) if numbers else None
+
+
+def _lacks_model(error: object) -> bool:
+    """Whether a 404 is about the model, as vLLM and OpenAI say it, and not about the address."""
+    return isinstance(error, dict) and (error.get("param") == "model" or error.get("code") == "model_not_found")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

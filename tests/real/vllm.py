@@ -22,6 +22,8 @@ from tests.real.components import free_port, require_component
 from tests.real.process import ServerStartError, stop, tail
 
 MODEL = "tiny"
+ADAPTER = "care"
+"""Loaded beside it: a LoRA adapter that was never trained either, so large that it says something else."""
 LONGEST = 32_768
 """Tokens of a question and its answer together."""
 _START_SECONDS = 300.0
@@ -49,6 +51,30 @@ config = LlamaConfig(
 )
 LlamaForCausalLM(config).save_pretrained(folder)
 """
+# As PEFT writes it: https://huggingface.co/docs/peft/main/en/developer_guides/checkpoint
+_MAKE_ADAPTER = """
+import json
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+
+folder = Path(sys.argv[1])
+folder.mkdir()
+torch.manual_seed(11)
+weights = {}
+for layer in range(2):
+    for part in ("q_proj", "v_proj"):
+        name = f"base_model.model.model.layers.{layer}.self_attn.{part}"
+        weights[f"{name}.lora_A.weight"] = torch.randn(8, 64)
+        weights[f"{name}.lora_B.weight"] = torch.randn(64, 8)
+save_file(weights, folder / "adapter_model.safetensors")
+config = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny", "bias": "none",
+    "r": 8, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"],
+}
+(folder / "adapter_config.json").write_text(json.dumps(config))
+"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +84,7 @@ class Vllm:
     url: str
     """With /v1."""
     model: str = MODEL
+    adapter: str = ADAPTER
 
 
 def programs() -> Path | None:
@@ -76,11 +103,14 @@ def vllm(folder: Path) -> Iterator[Vllm]:
     quiet = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     environment = {**os.environ, **quiet, "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     model = folder / "model"
-    made = [str(bin_folder / "python"), "-c", _MAKE_MODEL, str(model), str(LONGEST)]
-    subprocess.run(made, env=environment, check=True, capture_output=True, timeout=_START_SECONDS)
+    adapter = folder / "adapter"
+    for made in ([_MAKE_MODEL, str(model), str(LONGEST)], [_MAKE_ADAPTER, str(adapter)]):
+        argv = [str(bin_folder / "python"), "-c", *made]
+        subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=_START_SECONDS)
     port, log = free_port(), folder / "vllm.log"
     argv = [str(bin_folder / "vllm"), "serve", str(model), "--served-model-name", MODEL, "--host", "127.0.0.1"]
     argv += ["--port", str(port), "--enforce-eager", "--dtype", "float32", "--max-model-len", str(LONGEST)]
+    argv += ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", f"{ADAPTER}={adapter}"]
     # Left to itself an untrained model writes spaces between two words of JSON until nothing else has room.
     argv += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
     with log.open("wb") as output:
