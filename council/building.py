@@ -79,7 +79,7 @@ class Lasting:
             settings.memory,
             self.language,
             quoted=lambda text: self.guides is not None and self.guides.quotes(text),
-            vectors=None if settings.memory.vectors is None else Vectors(),
+            vectors=None if settings.memory.vectors is None else Vectors(settings.memory.vectors),
         )
         self.memory = Memory(self.facts, settings.memory)
         self.known = Known(self.memory, self.language, self.guides)

@@ -187,6 +187,12 @@ class VectorSettings(Frozen):
 
     least_cosine: float = Field(default=0.75, gt=0, le=1, description="from which agent-0 answers with a fact")
     alike_cosine: float = Field(default=0.97, gt=0, le=1, description="from which two facts are the same")
+    exact_to: int = Field(
+        default=100_000, ge=100, description="vectors of one session; above it only near ones are compared"
+    )
+    least_recall: float = Field(
+        default=0.98, gt=0, le=1, description="the part of the ten nearest that is found then; else all are compared"
+    )
     wait_seconds: float = Field(default=2.0, gt=0, le=60, description="for embeddings; then words alone are used")
     retry_seconds: float = Field(default=5.0, gt=0, le=3600, description="until missing vectors are tried again")
 

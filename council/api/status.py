@@ -129,6 +129,8 @@ class StatusRoutes:
                     "waiting": facts.waiting,
                     "most_waiting": settings.memory.most_waiting,
                     "flush_seconds": settings.memory.flush_seconds,
+                    "usable": facts.usable,
+                    "vectors": dict(await asyncio.to_thread(facts.kinds)),
                 },
                 "calibration": {
                     stage: {"error": round(fit.error, 4), "outcomes": fit.outcomes}

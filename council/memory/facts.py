@@ -11,7 +11,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -140,6 +140,11 @@ class Facts:
             found = self._vectors.nearest(tenant, (session, SHARED), vector, limit)
             facts = self._store.numbered(tenant, [number for number, _ in found])
             return [(facts[number], cosine) for number, cosine in found if number in facts]
+
+    def kinds(self) -> Mapping[str, int]:
+        """How many sessions' vectors are compared all, and how many are searched in cells."""
+        with self._lock:
+            return {} if self._vectors is None else self._vectors.kinds()
 
     def packed(self, model: str, vectors: Sequence[Sequence[float]]) -> list[bytes]:
         """Vectors of `model` as they are kept. Where they are of another kind than before, those before are left."""

@@ -1,14 +1,16 @@
-"""Vectors of facts in memory, by FAISS: one exact index for each session, so none ever sees another's.
+"""Vectors of facts in memory, by FAISS: one index for each session, so none ever sees another's.
 
 The store of record is elsewhere (`council.memory.fact_store`), which also guards this against several threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from council.memory.vector_index import SessionIndex
+from council.settings import VectorSettings
 from uici.model.errors import Problem, ProblemKind
 
 NUMBER_DIGITS = 15
@@ -28,7 +30,7 @@ class Stored:
 class Vectors:
     """Inner products of vectors of length 1, which are cosines."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: VectorSettings | None = None) -> None:
         """Raises Problem where FAISS is not installed."""
         try:
             import faiss
@@ -43,7 +45,8 @@ class Vectors:
             ) from None
         self._faiss: Any = faiss
         self._numpy: Any = numpy
-        self._of: dict[tuple[str, str], Any] = {}
+        self._settings = settings or VectorSettings()
+        self._of: dict[tuple[str, str], SessionIndex] = {}
         self._places: dict[int, tuple[str, str]] = {}
         self.key = ""
         """Which model's vectors these are, and how long; empty before any."""
@@ -53,6 +56,13 @@ class Vectors:
     def numbers(self) -> frozenset[int]:
         """All that are in it."""
         return frozenset(self._places)
+
+    def kinds(self) -> Mapping[str, int]:
+        """How many sessions are searched exactly, and how many in cells."""
+        for index in self._of.values():
+            index.settle()
+        in_cells = sum(index.in_cells for index in self._of.values())
+        return {"exact": len(self._of) - in_cells, "in_cells": in_cells}
 
     def begin(self, model: str, dimension: int) -> bool:
         """Be for vectors of this model and length. Whether that is new; then it is empty."""
@@ -83,9 +93,12 @@ class Vectors:
                 self._places[each.number] = (each.tenant, each.session)
         for place, some in found.items():
             if place not in self._of:
-                self._of[place] = self._faiss.IndexIDMap2(self._faiss.IndexFlatIP(self._dimension))
+                given = self._settings
+                self._of[place] = SessionIndex(
+                    self._faiss, self._numpy, self._dimension, given.exact_to, given.least_recall
+                )
             numbers = self._numpy.array([each.number for each in some], dtype="int64")
-            self._of[place].add_with_ids(self._rows(each.vector for each in some), numbers)
+            self._of[place].add(self._rows(each.vector for each in some), numbers)
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Forget these; nothing is left of them."""
@@ -95,8 +108,8 @@ class Vectors:
             if place is not None:
                 found.setdefault(place, []).append(number)
         for place, some in found.items():
-            self._of[place].remove_ids(self._numpy.array(some, dtype="int64"))
-            if not self._of[place].ntotal:
+            self._of[place].remove(self._numpy.array(some, dtype="int64"))
+            if not self._of[place].size:
                 del self._of[place]
 
     def nearest(self, tenant: str, sessions: Iterable[str], vector: bytes, limit: int) -> list[tuple[int, float]]:
@@ -107,8 +120,7 @@ class Vectors:
         for session in dict.fromkeys(sessions):
             index = self._of.get((tenant, session))
             if index is not None:
-                cosines, numbers = index.search(self._rows([vector]), min(limit, index.ntotal))
-                found += zip(map(int, numbers[0]), map(float, cosines[0]), strict=True)
+                found += index.search(self._rows([vector]), limit)
         return sorted(found, key=lambda each: -each[1])[:limit]
 
     def _rows(self, vectors: Iterable[bytes]) -> Any:
