@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from uici.catalogue.diagnostics import Position, Report
 from uici.catalogue.draft import KNOWN_PLATFORMS, add_value_problem, call_specs, check_texts, or_empty, refers
 from uici.catalogue.reading import Node
-from uici.model.base import JsonValue
+from uici.model.base import JsonObject, JsonValue
 from uici.model.builtin import classify_builtin
 from uici.model.call import CallError, CallSpec, Risk
 from uici.model.operation import BUILTIN, CallTemplate, Operation, Translation
 from uici.model.parameters import check_value, kinds_at
+from uici.model.plain_schemas import plainly_satisfies
 from uici.model.references import Reference, reference_in
 from uici.model.selecting import selector
 from uici.model.site import VerbTest
 from uici.ports import Executor
 
 ROOTS = ("parameters", "target", "calls")
+_PLAIN_KEYWORDS = frozenset({"$defs", "title", "description", "type", "properties", "required", "additionalProperties"})
+"""Of a schema for arguments: nothing but which there may be, which there must be, and what each is."""
 
 
 def check_translations(
@@ -229,21 +232,38 @@ def spec_is_open(spec: CallSpec | None) -> bool:
 
 def _arguments(report: Report, operation: Operation, template: CallTemplate, spec: CallSpec, node: Node) -> None:
     for path, text in _texts(template.arguments):
+        if not text.endswith(".length()}") or reference_in(text) is None:
+            continue
         kinds = kinds_at(spec.arguments, path)
-        if (
-            text.endswith(".length()}")
-            and reference_in(text)
-            and not {"a whole number", "a number", "anything"} & {*kinds}
-        ):
+        if not {"a whole number", "a number", "anything"} & {*kinds}:
             report.add(
                 node.at(*path).position,
                 "wrong_type",
                 f"{operation.name}: {template.call}: {'.'.join(map(str, path))} must be {' or '.join(kinds)}, "
                 "and a length is a whole number",
             )
+    if _plainly_fits(spec.arguments, template.arguments):
+        return
     for problem in check_value(spec.arguments, template.arguments):
         if not refers(template.arguments, problem.path):
             add_value_problem(report, problem, node, f"{operation.name}: {template.call}")
+
+
+def _plainly_fits(schema: JsonObject, arguments: JsonObject) -> bool:
+    """Whether all arguments that are written out surely satisfy the schema, and the others are references.
+
+    Nearly all are like that; the whole validator would find each reference to be a text, which is then passed over.
+    """
+    if (
+        schema.get("type") != "object"
+        or not schema.keys() <= _PLAIN_KEYWORDS
+        or not schema.get("properties", {}).keys() >= arguments.keys()
+    ):
+        return False
+    written = {name: value for name, value in arguments.items() if not refers(arguments, (name,))}
+    return arguments.keys() >= set(schema.get("required", ())) and all(
+        plainly_satisfies(schema["properties"][name], value) for name, value in written.items()
+    )
 
 
 def _risk(
