@@ -99,10 +99,6 @@ Recall = Callable[[Ask, Route, int], Awaitable[Recalled | None]]
 """The ask with what is known of its question, within so many tokens; None where nothing is."""
 
 
-async def _nothing(ask: Ask, route: Route, most_tokens: int) -> Recalled | None:
-    return None
-
-
 class Cascade:
     """One route."""
 
@@ -113,8 +109,8 @@ class Cascade:
         judge: Judge,
         *,
         tells_logprobs: Callable[[Stage], bool],
-        recall: Recall = _nothing,
-        remembers: Callable[[Stage], bool] = lambda _: False,
+        recall: Recall,
+        remembers: Callable[[Stage], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`pools` by the names of the stages; `recall` is for stages that do not remember by themselves."""
