@@ -125,6 +125,7 @@ class Council:
         if generation not in self._generations:
             return
         self._generations.discard(generation)
+        self._lasting.metrics.keep_routes({name for each in self._generations for name in each.settings.counted})
         needed = self._backends(self._generations)
         for backend in self._backends({generation}) - needed:
             await backend.close()

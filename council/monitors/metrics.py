@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -168,6 +168,23 @@ class Metrics:
     def not_kept(self, because: str) -> None:
         """Something was told in a conversation, or by itself, and is not remembered."""
         self._not_kept.labels(because).inc()
+
+    def keep_routes(self, names: Set[str]) -> None:
+        """End the series of all other routes: nobody will ever count in them again."""
+        for family, labels in (
+            (self._requests, ("route", "result")),
+            (self._seconds, ("route",)),
+            (self._first, ("route",)),
+            (self._broken, ("route", "stage")),
+            (self._stages, ("route", "stage", "result")),
+            (self._cost, ("route", "stage")),
+            (self._tokens, ("route", "stage", "direction")),
+            (self._ratios, ("route",)),
+        ):
+            samples = [sample for metric in family.collect() for sample in metric.samples]
+            for series in {tuple(sample.labels[label] for label in labels) for sample in samples}:
+                if series[0] not in names:
+                    family.remove(*series)
 
     def compressed(self, route: str, ratio: float) -> None:
         """A conversation was made shorter."""

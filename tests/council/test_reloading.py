@@ -95,6 +95,30 @@ def test_other_backends_limits_and_budgets_are_taken(site: Site) -> None:
     assert [model["id"] for model in site.http.get("/v1/models").json()["data"]] == ["council", "other"]
 
 
+def test_the_figures_of_a_route_end_with_it_but_not_before_its_last_request(site: Site) -> None:
+    site.document["routes"]["other"] = site.document["routes"]["council"]
+    site.write()
+    site.taken(1)
+    for route in ("other", "council"):
+        assert site.ask(model=route).status_code == 200
+    site.servers["one"].says = lambda body: Said("one two three four", pause=0.3)
+    with site.ground.http().stream(
+        "POST", "/v1/chat/completions", json={"model": "other", "messages": MESSAGES, "stream": True}
+    ) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        del site.document["routes"]["other"]
+        site.write()
+        site.taken(2)
+        figures = site.http.get("/metrics").text
+        assert 'route="other"' in figures, "there is a request of it under way"
+        assert list(lines)[-2:] == ["data: [DONE]", ""]
+    until(lambda: 'route="other"' not in site.http.get("/metrics").text, "the figures of the route to end")
+    figures = site.http.get("/metrics").text
+    for name in ("council_requests_total", "council_request_seconds_count", "council_tokens_total"):
+        assert any(line.startswith(name) and 'route="council"' in line for line in figures.splitlines()), name
+
+
 def test_what_is_under_way_ends_with_what_it_began_with(site: Site) -> None:
     server = site.servers["one"]
     server.says = lambda body: Said("one two three four", pause=0.6)

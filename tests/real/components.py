@@ -24,6 +24,7 @@ PROMETHEUS_BINARIES = ("prometheus",)
 ALERTMANAGER_BINARIES = ("prometheus-alertmanager", "alertmanager")
 HAPROXY_BINARIES = ("haproxy",)
 REDIS_BINARIES = ("redis-server",)
+REDIS_EXPORTER_BINARIES = ("prometheus-redis-exporter", "redis_exporter")
 NGINX_BINARIES = ("nginx",)
 
 _handed_out: set[int] = set()
@@ -120,6 +121,12 @@ def _without_redis() -> str | None:
     return None if binary(REDIS_BINARIES) else "not installed (Debian: apt-get install redis-server)"
 
 
+def _without_redis_exporter() -> str | None:
+    if binary(REDIS_EXPORTER_BINARIES):
+        return None
+    return "not installed (Debian: apt-get install prometheus-redis-exporter)"
+
+
 def _without_nginx() -> str | None:
     return None if binary(NGINX_BINARIES) else "not installed (Debian: apt-get install nginx-light)"
 
@@ -184,6 +191,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "payloads": _without_payloads,
     "haproxy": _without_haproxy,
     "redis": _without_redis,
+    "redis-exporter": _without_redis_exporter,
     "nginx": _without_nginx,
     "postgres": _without_postgres,
     "ssh": _without_ssh,
