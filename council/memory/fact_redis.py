@@ -251,7 +251,12 @@ class RedisFacts:
         """Say once when this Redis may lose what it took."""
         if self._durable is not None:
             return
-        info = self._client.info()
+        try:
+            info = self._client.info()
+        except redis.ResponseError as error:
+            self._durable = False
+            _log.warning("redis_does_not_say_whether_it_is_durable", error=str(mask(str(error))))
+            return
         policy = info.get("maxmemory_policy", "noeviction")
         self._durable = bool(info.get("aof_enabled")) and policy == "noeviction"
         if not self._durable:

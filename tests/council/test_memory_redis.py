@@ -154,6 +154,17 @@ def test_a_redis_that_may_lose_facts_is_told_of(tmp_path: Path, options: tuple[s
     assert [each["event"] for each in logs] == ["redis_not_durable"] * warned
 
 
+def test_a_redis_that_allows_no_more_than_is_needed_is_used(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-@admin", "-@dangerous")
+        memory = facts(url)
+        memory.look()
+        kept = memory.tell("a", "one", "My bike is turquoise.")
+        assert memory.forget("a", fact=kept.id) == 1
+        assert memory.listed("a", "one", 10) == []
+        memory.close()
+
+
 @pytest.mark.parametrize("url", ["http://user:geheim@x/0", "redis://user:gehe/im@x", "nothing"])
 def test_a_wrong_url_is_told_without_its_password(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "MEMORY_REDIS", url)
