@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.attack.api import attack, sharpest
 from tests.integration.service_rig import MAX_BODY, Served, alert, notification, serving
 
 EXAMPLES = 3
@@ -23,6 +22,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 # The service is a thread of this process; what it draws is not drawn by a strategy.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 def test_every_answer_is_foretold(served: Served) -> None:
+    from tests.attack.api import attack  # here, because what it draws with takes two seconds of each worker to load
+
     (incident,) = served.alert(notification(alert())).json()["incidents"]
     known = {"incident_id": [incident["id"]], "name": ["web", "restart_service"]}
     seen, wrong = attack(served, known, examples=EXAMPLES, number=0)
@@ -31,6 +32,8 @@ def test_every_answer_is_foretold(served: Served) -> None:
 
 
 def test_every_operation_that_takes_a_body_refuses_what_is_too_large_and_says_so(served: Served) -> None:
+    from tests.attack.api import sharpest  # here, as above
+
     description: dict[str, Any] = served.client.get("/openapi.json").json()
     taking = [
         (path, operation)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import pytest
 
 from tests.real.components import REPOSITORY
 
-TREES = {
-    path.relative_to(REPOSITORY).as_posix(): ast.parse(path.read_text())
-    for package in ("uici", "executors", "council")
-    for path in sorted((REPOSITORY / package).rglob("*.py"))
-}
+Trees: TypeAlias = dict[str, ast.Module]
 SECRET = re.compile(r"(^|_)(token|password|passphrase|secret|signature|hmac|mac|hash|hashed)$", re.IGNORECASE)
 GUARDED = ("uici/access/", "uici/service/", "uici/model/secret", "uici/store/", "executors/oci/simulator/signatures")
 FORBIDDEN_CALLS = frozenset(
@@ -53,6 +50,15 @@ SPEAKERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def trees() -> Trees:
+    return {
+        path.relative_to(REPOSITORY).as_posix(): ast.parse(path.read_text())
+        for package in ("uici", "executors", "council")
+        for path in sorted((REPOSITORY / package).rglob("*.py"))
+    }
+
+
 def name_of(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         inner = name_of(node.value)
@@ -64,8 +70,8 @@ def calls(tree: ast.Module) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-def offenders(wrong: Callable[[str, ast.Module], Iterator[int]]) -> list[str]:
-    return [f"{path}:{line}" for path, tree in TREES.items() for line in wrong(path, tree)]
+def offenders(wrong: Callable[[str, ast.Module], Iterator[int]], trees: Trees) -> list[str]:
+    return [f"{path}:{line}" for path, tree in trees.items() for line in wrong(path, tree)]
 
 
 def compared_secrets(path: str, tree: ast.Module) -> Iterator[int]:
@@ -119,8 +125,8 @@ RULES = {
 
 
 @pytest.mark.parametrize("wrong", RULES.values(), ids=RULES.keys())
-def test_no_source_breaks_the_rule(wrong: Callable[[str, ast.Module], Iterator[int]]) -> None:
-    assert offenders(wrong) == []
+def test_no_source_breaks_the_rule(wrong: Callable[[str, ast.Module], Iterator[int]], trees: Trees) -> None:
+    assert offenders(wrong, trees) == []
 
 
 BROKEN = {
@@ -136,11 +142,11 @@ def test_each_rule_finds_what_breaks_it(wrong: Callable[[str, ast.Module], Itera
     assert list(wrong("uici/access/x.py", ast.parse(source)))
 
 
-def test_who_speaks_to_the_network_is_known() -> None:
+def test_who_speaks_to_the_network_is_known(trees: Trees) -> None:
     """A new module here has to say to whom it speaks, and that no alert can choose it."""
     speaking = {
         path
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         if any(
             isinstance(node, ast.Import | ast.ImportFrom)
             and {"httpx", "requests", "urllib.request", "http.client", "socket", "aiohttp", "websocket", "paramiko"}

@@ -34,12 +34,16 @@ FORBIDDEN_MODULES = {"utils", "util", "helpers", "helper", "misc", "common"}
 FORBIDDEN_SUFFIXES = ("Manager", "Helper", "Utils", "Util")
 
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
-TREES = {path: ast.parse(path.read_text(), str(path)) for path in SOURCES}
 INITS = [path for path in SOURCES if path.name == "__init__.py"]
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    """Not kept, and not made by the workers that only collect these tests: all of them are millions of objects."""
+    return ast.parse(path.read_text(), str(path))
 
 
 def test_every_room_is_there() -> None:
@@ -48,7 +52,7 @@ def test_every_room_is_there() -> None:
 
 @pytest.mark.parametrize("path", INITS, ids=name_of)
 def test_every_package_says_what_belongs_in_it(path: Path) -> None:
-    said = " ".join((ast.get_docstring(TREES[path]) or "").split())
+    said = " ".join((ast.get_docstring(tree_of(path)) or "").split())
     assert "Belongs here: " in said, f"{name_of(path)}: the docstring says `Belongs here: …`"
     assert "Does not belong here: " in said, f"{name_of(path)}: the docstring says `Does not belong here: …`"
 
@@ -60,7 +64,7 @@ def test_every_module_is_small_and_well_named(path: Path) -> None:
     assert path.stem not in FORBIDDEN_MODULES, f"{name_of(path)}: a module is named after what it holds"
     vague = [
         node.name
-        for node in ast.walk(TREES[path])
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ClassDef) and node.name.endswith(FORBIDDEN_SUFFIXES)
     ]
     assert not vague, f"{name_of(path)}: {', '.join(vague)} says nothing of its role; use an exact noun"
@@ -70,7 +74,7 @@ def test_every_module_is_small_and_well_named(path: Path) -> None:
 def test_no_handler_swallows_everything(path: Path) -> None:
     silent = [
         node.lineno
-        for node in ast.walk(TREES[path])
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.ExceptHandler) and _catches_all(node) and all(map(_does_nothing, node.body))
     ]
     assert not silent, f"{name_of(path)}: lines {silent} catch everything and go on as if nothing had happened"
@@ -79,7 +83,7 @@ def test_no_handler_swallows_everything(path: Path) -> None:
 def test_only_the_catalogue_reads_yaml() -> None:
     readers = {
         name_of(path)
-        for path, tree in TREES.items()
+        for path, tree in zip(SOURCES, map(tree_of, SOURCES), strict=True)
         if any("yaml" in imported for imported in _imports(tree)) and "catalogue" not in path.parts
     }
     # Other rooms may print YAML for people; reading it is the catalogue's alone.
@@ -91,7 +95,7 @@ def test_vendor_sdks_are_named_by_executors_only() -> None:
     sdks = {"docker", "kubernetes", "oci", "supervisor"}
     offenders = {
         name_of(path): sorted(named)
-        for path, tree in TREES.items()
+        for path, tree in zip(SOURCES, map(tree_of, SOURCES), strict=True)
         if path.is_relative_to(REPOSITORY / "uici") and (named := sdks & _imports(tree))
     }
     assert offenders == {}
