@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Integer, Select, column, func, select, table
 from sqlalchemy.exc import DBAPIError
 
 from tests.doubles.memory_executor import World
@@ -20,6 +20,8 @@ from uici.audit.chain import record
 from uici.audit.entries import Entry
 from uici.audit.verifying import rows, verify_stored
 from uici.events.log import EventLog
+from uici.intake.queries import known_alerts
+from uici.model.base import JsonObject
 from uici.model.errors import Problem
 from uici.model.identity import SelfIdentity, Selves
 from uici.notify.delivery import Deliverer
@@ -29,7 +31,7 @@ from uici.store.clock import ServiceClock, elapsed
 from uici.store.database import Store
 from uici.store.inserting import insert_many
 from uici.store.postgres import STALLED_MILLISECONDS
-from uici.store.schema import approvals, deliveries, events, outbox
+from uici.store.schema import alerts, approvals, deliveries, events, outbox
 from uici.store.workers import workers
 
 pytestmark = pytest.mark.component("postgres")
@@ -349,3 +351,37 @@ def test_a_server_that_is_not_there_is_a_clear_problem() -> None:
         store.migrate()
     assert (refused.value.code, refused.value.where) == ("state_unusable", "postgresql://uici@127.0.0.1:1/uici")
     assert store.reachable() is not None
+
+
+def test_a_writer_finds_by_an_index_what_was_prepared_while_tables_were_empty(both: tuple[Store, Store]) -> None:
+    store, _ = both
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    wanted = [(f"{number:016x}", begun) for number in range(20)]
+    for _ in range(10):  # the driver prepares what is asked five times, and the server keeps the plan of the tenth
+        with store.write() as connection:
+            assert known_alerts(connection, wanted) == {}
+    with store.write() as connection:
+        insert_many(connection, alerts, [_stored(f"{number:016x}", begun) for number in range(3_000)])
+    before = _scans(store)
+    with store.write() as connection:
+        assert len(known_alerts(connection, wanted)) == 20
+    assert _scans(store) == before
+
+
+def _scans(store: Store) -> int:
+    """How often all alerts were gone through, as far as the one connection that writes here knows."""
+    counted: Select[int] = select(column("seq_scan", Integer)).select_from(table("pg_stat_user_tables"))
+    with store.write() as connection:
+        connection.execute(select(func.pg_stat_force_next_flush()))
+    with store.write() as connection:
+        return connection.execute(counted.where(column("relname") == "alerts")).scalar_one()
+
+
+def _stored(fingerprint: str, begun: datetime) -> JsonObject:
+    texts = dict.fromkeys(("generator_url", "receiver", "sender", "reason"), "")
+    times = dict.fromkeys(("starts_at", "first_seen", "last_seen"), begun)
+    none = dict.fromkeys(("incident_id", "outcome", "ends_at"))
+    labels: JsonObject = {"alertname": "Down", "quoted": 'a "b" \\ c'}
+    return {"fingerprint": fingerprint, "status": "firing", "labels": labels, "annotations": {}, "deliveries": 1} | (
+        texts | times | none
+    )

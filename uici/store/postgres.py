@@ -43,8 +43,14 @@ _CONNECTING = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "application_name": "uici",
-    "options": f"-c statement_timeout=30000 -c idle_in_transaction_session_timeout={STALLED_MILLISECONDS}",
 }
+_SETTINGS = {"statement_timeout": "30000", "idle_in_transaction_session_timeout": str(STALLED_MILLISECONDS)}
+
+# A prepared statement keeps the plan that was made while its tables were small, until they are next analysed: by then
+# one that scans them takes milliseconds, in which nobody else can write. Writers find all by indexes, so such plans
+# are not considered (https://www.postgresql.org/docs/current/runtime-config-query.html); what is read is planned anew.
+_WRITING = {**_SETTINGS, "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+_READING = {**_SETTINGS, "plan_cache_mode": "force_custom_plan"}
 
 
 class PostgresBackend:
@@ -74,9 +80,9 @@ class PostgresBackend:
             )
         self.url = url.set(drivername="postgresql+psycopg")
         self.place = url.set(drivername="postgresql").render_as_string(hide_password=True)
-        self.writing = _engine(self.url, _POOL_OF_WRITERS)
+        self.writing = _engine(self.url, _POOL_OF_WRITERS, _WRITING)
         # Each statement sees what is committed by then, and costs no round trip to begin and end a transaction.
-        self.reading = _engine(self.url, _POOL_OF_READERS, isolation_level="AUTOCOMMIT")
+        self.reading = _engine(self.url, _POOL_OF_READERS, _READING, isolation_level="AUTOCOMMIT")
 
     def prepare(self) -> None:
         """Nothing: the database is somebody else's to make."""
@@ -90,7 +96,7 @@ class PostgresBackend:
 
     def engine_for_runs(self) -> Engine:
         """A pool for the durable engine, whose tables nobody else writes."""
-        return _engine(self.url, _POOL_OF_RUNS)
+        return _engine(self.url, _POOL_OF_RUNS, _WRITING)
 
     def give_back(self) -> bool:
         """False: the server's autovacuum does it."""
@@ -135,14 +141,14 @@ def as_long_as_it_takes(connection: Connection) -> Iterator[None]:
         raw.patient = False
 
 
-def _engine(url: sqlalchemy.URL, pool_size: int, **more: Any) -> Engine:
+def _engine(url: sqlalchemy.URL, pool_size: int, settings: dict[str, str], **more: Any) -> Engine:
     engine = sqlalchemy.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=pool_size,
         # A connection may have been cut since it was last used: the server was restarted, or another took its place.
         pool_pre_ping=True,
-        connect_args=_CONNECTING,
+        connect_args={**_CONNECTING, "options": " ".join(f"-c {name}={value}" for name, value in settings.items())},
         hide_parameters=True,  # an error or a log line of the database must not hold what a plan is carried out with
         json_serializer=json_text,
         **more,
