@@ -41,7 +41,7 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path, monk
         )
         writer.start()
         try:
-            with services.store.write():  # so that the first is being committed while the others wait
+            with services.store.write():  # so that the others come while the first waits for its turn to write
                 futures = [writer.submit(_about(names[0]), "test")]
                 until(lambda: writer.waiting() == 0, "the first to be taken")
                 futures += [writer.submit(_about(name), "test") for name in names[1:]]
@@ -50,12 +50,14 @@ def test_the_runs_are_told_once_all_that_waits_is_committed(tmp_path: Path, monk
             for future in futures:
                 assert future.result(rig.DEADLINE).new == 1
             assert all_told.wait(rig.DEADLINE)
-            # The first commit was told of together with the second, and nobody waited then.
-            assert told == [0]
-            # A commit alone is no storm, one that several share is, until no more of them come.
-            assert stormed == [False, True]
+            assert told == [0]  # nobody waited any more
+            # One commit took them all. That is a storm, until no more of them come; a notification alone is none.
+            assert stormed == [True, True]
             assert not writer.storming()
-            writer.submit(_about("web0", "Other"), "test").result(rig.DEADLINE)
+            alone = writer.submit(_about("web0", "Other"), "test")
+            alone.add_done_callback(lambda done: stormed.append(writer.storming()))
+            alone.result(rig.DEADLINE)
+            until(lambda: stormed[2:] == [False], "the one alone to be committed")
             until(lambda: told == [0, 0], "the runs to be told of one that came alone")
         finally:
             writer.stop()

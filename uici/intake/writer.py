@@ -170,7 +170,7 @@ class IntakeWriter:
         while not self._queue.ended:
             batch = self._next_batch()
             since = time.monotonic()
-            if batch and not self._commit(batch, since) and len(batch) > 1:
+            if batch and not self._commit_all(batch, since) and len(batch) > 1:
                 # One bad notification must not take its neighbours with it.
                 for item in batch:
                     self._commit([item], since)
@@ -201,24 +201,35 @@ class IntakeWriter:
         return self._queue.get()
 
     def _next_batch(self) -> list[_Item]:
-        batch: list[_Item] = []
-        alerts = 0
         item = self._first()
-        until = time.monotonic() + _GATHER_SECONDS
-        while item is not None:
-            batch.append(item)
-            alerts += len(item[0].notification.alerts) + len(item[0].notification.outside)
-            if len(batch) >= _BATCH_NOTIFICATIONS or alerts >= _BATCH_ALERTS:
-                break
-            wait = until - time.monotonic() if len(batch) < self._shared_by else 0.0
-            item = self._queue.get(timeout=max(0.0, wait))
-        self._shared_by = len(batch)
+        batch = [] if item is None else [item]
+        self._fill(batch, _GATHER_SECONDS)
         return batch
 
-    def _commit(self, batch: list[_Item], since: float) -> bool:
+    def _fill(self, batch: list[_Item], seconds: float = 0.0) -> None:
+        """Add what has come, and wait so long for as many as shared the commit before."""
+        alerts = sum(_alerts_of(item) for item in batch)
+        until = time.monotonic() + seconds
+        while batch and len(batch) < _BATCH_NOTIFICATIONS and alerts < _BATCH_ALERTS:
+            wait = until - time.monotonic() if len(batch) < self._shared_by else 0.0
+            item = self._queue.get(timeout=max(0.0, wait))
+            if item is None:
+                break
+            batch.append(item)
+            alerts += _alerts_of(item)
+
+    def _commit_all(self, batch: list[_Item], since: float) -> bool:
+        """As `_commit`, with all that came while other writers, in this process or another, were at work."""
+        committed = self._commit(batch, since, more=True)
+        self._shared_by = len(batch)
+        return committed
+
+    def _commit(self, batch: list[_Item], since: float, *, more: bool = False) -> bool:
         self._committing_since = since
         try:
             with self._events.writing(urgent=True) as connection:
+                if more:
+                    self._fill(batch)
                 answers = self._record(connection, [waiting for waiting, _ in batch], self._clock.now())
         except SQLAlchemyError as error:
             why = str(getattr(error, "orig", error))
@@ -262,6 +273,10 @@ class IntakeWriter:
             )
             for notification, new, touched in answers
         ]
+
+
+def _alerts_of(item: _Item) -> int:
+    return len(item[0].notification.alerts) + len(item[0].notification.outside)
 
 
 def _unavailable(code: str, detail: str) -> Problem:
