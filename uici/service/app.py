@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,20 @@ class _OnlyText:
         await self._app(scope, receive, send)
 
 
+class _Service(FastAPI):
+    """The framework's application, with a door of its own for alerts."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if webhook.is_report(scope):
+            await self._door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    @cached_property
+    def _door(self) -> ASGIApp:
+        return _SecurityHeaders(_OnlyText(webhook.door(self)))
+
+
 def create_app(
     control: Control,
     settings: ServiceSettings,
@@ -105,7 +120,7 @@ def create_app(
         lateness.stop()
         follower.close()
 
-    app = FastAPI(
+    app = _Service(
         title="UICI",
         version=version("uici"),
         description="Heals services: alerts in, guarded, durable and verified remedies out.",

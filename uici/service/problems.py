@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
@@ -158,6 +158,13 @@ def install(app: FastAPI) -> None:
             hint="this is a defect: please report it with the log's traceback",
         )
         return problem_response(request, problem, status=500)
+
+
+async def answer_to(app: FastAPI, request: Request, error: Exception) -> tuple[Response, bool]:
+    """What the handlers of `install` answer to an error, and whether it is of a kind that is foreseen."""
+    kind = next(kind for kind in type(error).__mro__ if kind in app.exception_handlers)
+    response: Response = await app.exception_handlers[kind](request, error)  # type: ignore[misc]  # all are coroutines
+    return response, kind is not Exception
 
 
 def _turned_away(request: Request, problem: Problem) -> None:
