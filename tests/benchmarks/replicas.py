@@ -22,7 +22,7 @@ from uici.access.roles import Role
 
 _FLEETS = (1, 2, 4)
 _TARGETS = 100
-_ALERTS, _NOTIFICATIONS = 20, 50
+_ALERTS, _NOTIFICATIONS = 20, 300
 _HALF_SECONDS = 5.0
 _COMMITS = 300
 _BUDGET_SECONDS = 300.0
@@ -67,10 +67,14 @@ def _fleet(folder: Path, state: str, count: int) -> Iterator[list[Server]]:
 
 def _accept(fleet: list[Server], server: Postgres, name: str, facts: dict[str, str | int | float]) -> float:
     """Alerts a second, of notifications spread over all; each is new, and all are found in the database."""
-    own, database = _used(fleet), _used_by(server)
+    bodies = ground.bodies(_NOTIFICATIONS, _ALERTS, _TARGETS, 1)
+    own, database, client = _used(fleet), _used_by(server), time.process_time()
     begun = time.perf_counter()
-    _send(fleet, ground.bodies(_NOTIFICATIONS, _ALERTS, _TARGETS, 1))
+    _send(fleet, bodies)
     seconds = time.perf_counter() - begun
+    client = time.process_time() - client
+    all_ = _used(fleet) - own + _used_by(server) - database + client
+    facts[f"{name}: processors that accepting kept at work, the client's share among them"] = round(all_ / seconds, 2)
     alerts = _NOTIFICATIONS * _ALERTS
     facts[f"{name}: us of processor time an alert, UICI's"] = round((_used(fleet) - own) * 1e6 / alerts)
     facts[f"{name}: us of processor time an alert, PostgreSQL's"] = round((_used_by(server) - database) * 1e6 / alerts)
@@ -89,6 +93,8 @@ def _heal(fleet: list[Server], server: Postgres, name: str, facts: dict[str, str
     _send(fleet, ground.bodies(_TARGETS, 1, _TARGETS, 2))
     _settle(fleet)
     seconds = time.perf_counter() - begun
+    used = _used(fleet) - own + _used_by(server) - database
+    facts[f"{name}: processors that healing kept at work"] = round(used / seconds, 2)
     runs = _ask(fleet, _INCIDENTS) - before
     if _ask(fleet, _HEALED) - healed != runs:
         raise RuntimeError(f"of {runs} incidents not all were healed")
