@@ -156,7 +156,7 @@ async def _on_refusal(request: Request, error: RefusalError) -> Response:
 
 async def _on_away(request: Request, error: StoreAwayError) -> Response:
     _log.warning("memory_away", path=request.url.path, error=str(error))
-    said = "what is remembered cannot be reached now, so nothing of this was done; try again"
+    said = "what is remembered cannot be reached now; this may be done in part; try again"
     return refused(RefusalError(503, "memory_away", said, retry_seconds=1))
 
 

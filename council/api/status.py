@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import version
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +28,7 @@ from council.routing.pool import Member
 from council.settings import AgentsFile, Route
 from uici.model.base import JsonObject
 
+_log = structlog.get_logger(__name__)
 _CHECK_SECONDS = 2.0
 """How long a store may take to show that it can be written."""
 _KEPT_SECONDS = 1.0
@@ -40,6 +42,8 @@ class Stores:
         self._checks: Mapping[str, Callable[[], None]] = {"state": purse.check, "memory": facts.check}
         self._looking: asyncio.Task[list[str]] | None = None
         self._looked_at = float("-inf")
+        self._said: dict[str, str] = {}
+        """What was logged of each that cannot be written."""
 
     async def problems(self) -> list[str]:
         """What is wrong with them; at most one look is under way."""
@@ -58,7 +62,12 @@ class Stores:
         except TimeoutError:
             return f"{name}: nothing could be written within {_CHECK_SECONDS:g} s"
         except (sqlite3.Error, StoreAwayError) as error:
-            return f"{name}: it cannot be written: {error}"
+            # Why may say where it is, and who asks has no key.
+            if (said := str(error)) != self._said.get(name):
+                _log.error("store_not_written", store=name, error=said)
+            self._said[name] = said
+            return f"{name}: it cannot be written; the log says why"
+        self._said.pop(name, None)
         return ""
 
 

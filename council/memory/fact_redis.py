@@ -278,7 +278,9 @@ class RedisFacts:
             self._rests_until = time.monotonic() + _REST_SECONDS
             raise StoreAwayError(self._said) from None
         except redis.RedisError as error:
-            raise StoreAwayError(f"Redis: {type(error).__name__}: {mask(str(error))}") from None
+            # Of a pipeline the client quotes the command, and with it whose facts they are.
+            said = str(error).rpartition(" of pipeline caused error: ")[2]
+            raise StoreAwayError(f"Redis: {type(error).__name__}: {mask(said)}") from None
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -42,7 +42,9 @@ class Kept:
 
 
 class StoreAwayError(Exception):
-    """The store cannot be reached, or does not do its part. The text says why, and holds no secret."""
+    """The store cannot be reached, or does not do its part. The text says why, and may say where the store is, so it is
+    for the log; it holds no secret, and nothing of a fact.
+    """
 
 
 class FactStore(Protocol):

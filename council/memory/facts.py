@@ -11,7 +11,8 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
@@ -186,14 +187,16 @@ class Facts:
             return 0
         with self._lock:
             self.flush()
-            return self._out_of_sight(self._store.forget(tenant, self._clock(), fact=fact, session=session))
+            with self._in_step():
+                return self._out_of_sight(self._store.forget(tenant, self._clock(), fact=fact, session=session))
 
     def archive(self) -> int:
         """Take out of sight what nobody told again for `archive_days`. How many."""
         now = self._clock()
         with self._lock:
             self.flush()
-            return self._out_of_sight(self._store.archive(now - self._settings.archive_days * _DAY_SECONDS, now))
+            with self._in_step():
+                return self._out_of_sight(self._store.archive(now - self._settings.archive_days * _DAY_SECONDS, now))
 
     def flush(self) -> None:
         """Write what waits. Where that fails it still waits."""
@@ -245,6 +248,7 @@ class Facts:
         """Whether something is kept that means nearly the same."""
         if vector is None or self._vectors is None or self._settings.vectors is None:
             return False
+        self._take_up()
         near = self._vectors.nearest(tenant, (session, SHARED), vector, 1)
         return bool(near) and near[0][1] >= self._settings.vectors.alike_cosine
 
@@ -261,8 +265,18 @@ class Facts:
         waiting = {each.vector.number for each in self._waiting.values() if each.vector is not None}
         self._vectors.remove(known - stored - waiting)
         if fresh := stored - known:
-            self._vectors.add(self._store.vectors(key, fresh))
+            # All or none: what is known without being in an index would never be found, nor asked for again.
+            self._vectors.add(list(self._store.vectors(key, fresh)))
         self._version = version
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """What fails here may be done in part; then it is looked anew which vectors there are."""
+        try:
+            yield
+        except StoreAwayError:
+            self._version = None
+            raise
 
     def _out_of_sight(self, facts: Sequence[str]) -> int:
         if self._vectors is not None:

@@ -77,7 +77,7 @@ class Memory:
         return [fact for fact, cosine in await self.near(tenant, session, question, limit) if cosine >= least]
 
     async def _embedded(self, texts: Sequence[str]) -> list[bytes] | None:
-        """The vectors of these texts; None where there are none to be had now."""
+        """The vectors of these texts; None where there are none to be had now. Raises StoreAwayError."""
         settings, embedder, model = self._settings.vectors, self._embedder, self._model
         if settings is None or embedder is None:
             return None
@@ -107,19 +107,19 @@ class Memory:
         """Make the vectors that are missing: of facts told while there were none, and all when the model changes."""
         while True:
             # Also without anything to do: a model that gives longer vectors than before is found out by asking it.
-            done = await self._embedded(["?"]) is not None and await self._one_batch()
+            try:
+                done = await self._embedded(["?"]) is not None and await self._one_batch()
+            except StoreAwayError as error:
+                _log.error("vectors_not_kept", error=str(error))
+                done = False
             if not done:
                 await asyncio.sleep(retry_seconds)
 
     async def _one_batch(self) -> bool:
-        """Whether there was something to do, and it was done."""
-        try:
-            lacking = await asyncio.to_thread(self.facts.lacking, _BATCH)
-            vectors = await self._embedded([fact.text for fact in lacking]) if lacking else None
-            if vectors is None:
-                return False
-            await asyncio.to_thread(self.facts.keep, list(zip(lacking, vectors, strict=True)))
-        except StoreAwayError as error:
-            _log.error("vectors_not_kept", error=str(error))
+        """Whether there was something to do, and it was done. Raises StoreAwayError."""
+        lacking = await asyncio.to_thread(self.facts.lacking, _BATCH)
+        vectors = await self._embedded([fact.text for fact in lacking]) if lacking else None
+        if vectors is None:
             return False
+        await asyncio.to_thread(self.facts.keep, list(zip(lacking, vectors, strict=True)))
         return True

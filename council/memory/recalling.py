@@ -6,6 +6,8 @@ import asyncio
 import time
 import uuid
 
+import structlog
+
 from council.asking import Answer, Ask, BackendError, Chunks, Usage, as_chunks
 from council.memory.fact_store import SHARED, StoreAwayError
 from council.memory.facts import Facts
@@ -14,6 +16,7 @@ from council.memory.memory import Memory
 from council.memory.texts import Language, Question, sentences
 from uici.model.base import JsonObject
 
+_log = structlog.get_logger(__name__)
 UNKNOWN = "I don't know."
 NOTED = "Noted."
 _CANDIDATES = 20
@@ -41,7 +44,8 @@ class RecallBackend:
                 text, confidence = near or (text, confidence)
         except StoreAwayError as error:
             # Neither "noted" nor "I don't know" would be true.
-            said = f"{self.name} cannot reach what is remembered: {error}"
+            _log.warning("memory_away", backend=self.name, error=str(error))
+            said = f"{self.name} cannot reach what is remembered now"
             raise BackendError("memory_away", said, again=False, faulty=False, charged=False) from None
         choice: JsonObject = {"index": 0, "finish_reason": "stop", "logprobs": None}
         if ask.kind == "chat":
