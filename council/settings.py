@@ -204,7 +204,7 @@ class MemorySettings(Frozen):
     redis: Secret | None = Field(
         default=None, description="URL of a Redis for it instead of the file, for councils on several hosts"
     )
-    flush_seconds: float = Field(default=0.5, gt=0, le=60, description="what a crash takes at most")
+    flush_seconds: float = Field(default=0.5, gt=0, le=5, description="what a crash takes at most")
     flush_count: int = Field(default=200, ge=1, le=100_000)
     most_waiting: int = Field(default=10_000, ge=1, le=1_000_000)
     most_per_tenant: int = Field(default=100_000, ge=1)

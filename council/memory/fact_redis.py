@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import redis
 import structlog
 
-from council.memory.fact_scripts import ARCHIVE, DROP, KEEP, PREFIX, VECTOR
+from council.memory.fact_scripts import ARCHIVE, DONE, DROP, KEEP, PREFIX, VECTOR
 from council.memory.fact_store import ID_DIGITS, REMEMBERED_SECONDS, SHARED, Fact, Kept, StoreAwayError
 from council.memory.vectors import NUMBER_DIGITS, Stored, number_of
 from uici.model.masking import mask
@@ -41,16 +42,17 @@ class RedisFacts:
         """`url` as redis-py takes it: redis://, rediss:// or unix://. Connects when it is used. Raises ValueError."""
         # Its types allow bytes, and what only other options give.
         self._client: Any = redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
-        self._keep, self._vector, self._drop, self._archive = map(
-            self._client.register_script, (KEEP, VECTOR, DROP, ARCHIVE)
+        self._keep, self._vector, self._drop, self._archive, self._done = map(
+            self._client.register_script, (KEEP, VECTOR, DROP, ARCHIVE, DONE)
         )
         self._own = 0
         """How many changes of the store are this process's."""
         self._rests_until, self._said = 0.0, ""
         self._durable: bool | None = None
 
-    def write(self, kept: Sequence[Kept], model: str) -> None:
+    def write(self, kept: Sequence[Kept], model: str) -> int:
         """As `FactStore` says."""
+        count = 0
         with self._used():
             for some in _batches(kept):
                 with self._client.pipeline(transaction=True) as pipe:
@@ -61,7 +63,10 @@ class RedisFacts:
                         self._keep(
                             args=[fact.id, *place, *told, model, b"" if vector is None else vector.vector], client=pipe
                         )
-                    self._own += sum(pipe.execute())
+                    taken = sum(pipe.execute())
+                    self._own += taken
+                    count += taken
+        return count
 
     def known(self, *digests: str) -> bool:
         """As `FactStore` says."""
@@ -112,8 +117,9 @@ class RedisFacts:
 
     def count(self, tenant: str) -> int:
         """As `FactStore` says."""
-        with self._used():
-            return int(self._client.zcard(_of(tenant)))
+        with self._used(), self._client.pipeline(transaction=False) as pipe:
+            pipe.zcard(_of(tenant)).zcard(_of(tenant, archived=True))
+            return sum(pipe.execute())
 
     def numbered(self, tenant: str, numbers: Iterable[int]) -> Mapping[int, Fact]:
         """As `FactStore` says."""
@@ -139,7 +145,7 @@ class RedisFacts:
             gone = self._in_batches(self._drop, found, tenant, only, int(session is not None))
             if gone:
                 # Kept there: when this process ends before Redis has time for it, another one sees to it.
-                self._client.set(_key("rewrite"), "1")
+                self._client.set(_key("rewrite"), uuid.uuid4().hex)
                 self._rewrite()
             return gone
 
@@ -232,20 +238,20 @@ class RedisFacts:
         return changed
 
     def _rewrite(self) -> None:
-        """Have Redis write its file anew: else what was forgotten stands in it until it does so by itself."""
-        # Taken away first: whoever forgets something meanwhile puts it there again.
-        if not self._client.delete(_key("rewrite")):
+        """Have Redis write its files anew: else what was forgotten stands in them until it does so by itself."""
+        if (asked := self._client.get(_key("rewrite"))) is None:
             return
         try:
             if self._client.info("persistence").get("aof_enabled"):
                 self._client.bgrewriteaof()
-            elif self._client.config_get("save").get("save"):
+            if self._client.config_get("save").get("save"):
                 self._client.bgsave(schedule=True)
         except redis.ResponseError as error:
             if "in progress" in str(error):
-                self._client.set(_key("rewrite"), "1")
                 return
             _log.warning("forgotten_in_redis_file", error=str(mask(str(error))))
+        # Only now: who ends, or waits in vain, before this leaves it to be done again.
+        self._done(args=[asked])
 
     def _see_durable(self) -> None:
         """Say once when this Redis may lose what it took."""

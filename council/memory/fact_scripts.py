@@ -30,6 +30,14 @@ local function attach(id, model, vector)
 end
 """
 
+DONE = (
+    _HEAD
+    + """
+if redis.call('GET', P..'rewrite') == ARGV[1] then redis.call('DEL', P..'rewrite') end
+"""
+)
+"""What was forgotten by then is out of the file; who forgot something since has put another mark there."""
+
 KEEP = (
     _HEAD
     + _ATTACH

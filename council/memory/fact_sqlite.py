@@ -45,13 +45,11 @@ class SqliteFacts:
         """Facts of each tenant, until somebody changes something."""
         self._counted_at: object = None
 
-    def write(self, kept: Sequence[Kept], model: str) -> None:
+    def write(self, kept: Sequence[Kept], model: str) -> int:
         """As `FactStore` says."""
         with self._used(), immediate(self._db):
             self._counts.clear()
-            for each in kept:
-                if not self._forgotten(each.fact):
-                    self._insert(each, model)
+            return sum(not self._forgotten(each.fact) and self._insert(each, model) for each in kept)
 
     def known(self, *digests: str) -> bool:
         """As `FactStore` says."""
@@ -96,7 +94,7 @@ class SqliteFacts:
                 self._counted_at = version
             if tenant not in self._counts:
                 (self._counts[tenant],) = self._db.execute(
-                    "SELECT count(*) FROM facts WHERE tenant = ? AND archived_at IS NULL", (tenant,)
+                    "SELECT count(*) FROM facts WHERE tenant = ?", (tenant,)
                 ).fetchone()
             return self._counts[tenant]
 
@@ -195,7 +193,8 @@ class SqliteFacts:
         """Close the file."""
         self._db.close()
 
-    def _insert(self, kept: Kept, model: str) -> None:
+    def _insert(self, kept: Kept, model: str) -> bool:
+        """Whether it was not there, or not in sight."""
         fact = kept.fact
         row = self._db.execute(
             "INSERT INTO facts (id, tenant, session, text, digest, marked, told_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -204,10 +203,11 @@ class SqliteFacts:
             (fact.id, fact.tenant, fact.session, fact.text, kept.digest, fact.marked, fact.told_at),
         ).fetchone()
         if row is None:
-            return
+            return False
         self._db.execute("INSERT OR REPLACE INTO fact_index (rowid, stems) VALUES (?, ?)", (*row, " ".join(kept.stems)))
         if kept.vector is not None:
             self._write_vector(kept.vector, model)
+        return True
 
     def _forgotten(self, fact: Fact) -> bool:
         """Whether it was told before it was forgotten."""

@@ -52,8 +52,8 @@ class FactStore(Protocol):
     it was told to, which the same call then completes.
     """
 
-    def write(self, kept: Sequence[Kept], model: str) -> None:
-        """Take these in, with their vectors of `model`.
+    def write(self, kept: Sequence[Kept], model: str) -> int:
+        """Take these in, with their vectors of `model`. How many were taken.
 
         What is there already, or was forgotten since, is left out; what was archived is in sight again.
         """
@@ -68,7 +68,7 @@ class FactStore(Protocol):
         """What is in sight, the newest first; of all sessions where none is given."""
 
     def count(self, tenant: str) -> int:
-        """How many facts of a tenant are in sight."""
+        """How many facts of a tenant there are, archived ones too."""
 
     def numbered(self, tenant: str, numbers: Iterable[int]) -> Mapping[int, Fact]:
         """Those of these numbers (`number_of` their ids) that are in sight, and the tenant's."""

@@ -85,7 +85,10 @@ class Facts:
         return len(self._waiting)
 
     def tell(self, tenant: str, session: str, text: str, vector: bytes | None = None) -> Fact:
-        """Keep a text, and its vector if there is one. Raises NotKeptError when it is known, too long, or too much."""
+        """Keep a text, and its vector if there is one. Raises NotKeptError when it is known, too long, or too much.
+
+        Nothing is taken while what waits could not be written.
+        """
         text = text.strip()
         if not text:
             raise NotKeptError("empty", "there is no text")
@@ -97,6 +100,7 @@ class Facts:
         if self._quoted(text):
             raise NotKeptError("duplicate", "this stands in a guide")
         with self._lock:
+            self._see_written()
             if len(self._waiting) >= self._settings.most_waiting:
                 raise NotKeptError("behind", "more is told than can be written; try again")
             if (
@@ -107,7 +111,7 @@ class Facts:
                 raise NotKeptError("duplicate", "this is known already")
             if self._count(tenant) >= self._settings.most_per_tenant:
                 most = self._settings.most_per_tenant
-                raise NotKeptError("quota", f"{most} facts are kept for each tenant; forget some")
+                raise NotKeptError("quota", f"{most} facts are kept for each tenant, archived ones too; forget some")
             marked = any(pattern(each).found_in(text) for each in self._settings.suspicious)
             fact = Fact(digest[:ID_DIGITS], tenant, session, text, marked, self._clock())
             stored = None
@@ -203,12 +207,15 @@ class Facts:
         with self._lock:
             if not self._waiting:
                 return
-            self._store.write(list(self._waiting.values()), "" if self._vectors is None else self._vectors.key)
+            model = "" if self._vectors is None else self._vectors.key
+            if self._store.write(list(self._waiting.values()), model) < len(self._waiting):
+                self._version = None  # the vectors of what was not taken are to go
             self._waiting.clear()
 
     def look(self) -> None:
-        """See whether the store is there."""
+        """See whether the store is there, and takes what is told."""
         with self._lock:
+            self._see_written()
             self._store.look()
 
     def check(self) -> None:
@@ -228,6 +235,10 @@ class Facts:
             except StoreAwayError as error:
                 _log.error("facts_lost", count=len(self._waiting), error=str(error))
             self._store.close()
+
+    def _see_written(self) -> None:
+        if self._said:
+            raise StoreAwayError(self._said)
 
     def _known(self, *digests: str) -> bool:
         """Whether the same text is kept already."""

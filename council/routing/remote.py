@@ -17,6 +17,7 @@ from uici.model.base import JsonObject
 from uici.model.masking import mask
 
 _PATHS = {"chat": "/chat/completions", "completions": "/completions"}
+_EMBEDDINGS = "/embeddings"
 _LONGEST_SAID = 500
 _LONGEST_LINE = 4_194_304
 _LONGEST_ANSWER = 67_108_864
@@ -70,7 +71,7 @@ class RemoteBackend:
 
     async def embed(self, body: JsonObject) -> Answer:
         """Embeddings. Raises BackendError."""
-        document = await self._whole("/embeddings", {**body, "model": self._settings.embedding_model})
+        document = await self._whole(_EMBEDDINGS, {**body, "model": self._settings.embedding_model})
         return Answer(document, Usage.of(document.get("usage")))
 
     async def close(self) -> None:
@@ -122,11 +123,13 @@ class RemoteBackend:
         if response.status < 300:
             return response
         try:
-            raise await self._refused(response)
+            member = "embedding_model" if path == _EMBEDDINGS else "model"
+            raise await self._refused(response, body["model"], f"backends.{self.name}.{member}")
         finally:
             response.close()
 
-    async def _refused(self, response: aiohttp.ClientResponse) -> BackendError:
+    async def _refused(self, response: aiohttp.ClientResponse, model: str, where: str) -> BackendError:
+        """`where` in agents.yml `model` is named."""
         status = response.status
         document: Any = None
         with suppress(aiohttp.ClientError, TimeoutError, ValueError):
@@ -139,8 +142,8 @@ class RemoteBackend:
         if status == 404 and _lacks_model(error):
             code = "backend_lacks_model"
             what = (
-                f"{self.name} does not serve the model {self._settings.model!r}; load it there (of vLLM: an adapter by"
-                f" --lora-modules), or correct backends.{self.name}.model in agents.yml; it said: {text}"
+                f"{self.name} does not serve the model {model!r}; load it there (of vLLM: an adapter by"
+                f" --lora-modules), or correct {where} in agents.yml; it said: {text}"
             )
         return BackendError(
             code,

@@ -40,7 +40,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         return Said(status=404, error={"message": told, "type": "NotFoundError", "param": "model", "code": 404})
 
     with model_server() as double:
-        double.says = says
+        double.says = double.said_of_embeddings = says
         yield Server(double.url, "tiny", "care")
 
 
@@ -55,7 +55,8 @@ def ground(server: Server, tmp_path: Path) -> Iterator[Ground]:
         "careful": {"stages": [stages["lost"], stages["care"]]},
     }
     backends = {name: {"url": server.url, "model": model, "connect_seconds": 60} for name, model in models.items()}
-    with council(tmp_path, "unused", backends=backends, routes=routes, embeddings=None) as ground:
+    backends["care"]["embedding_model"] = "never-embedded"
+    with council(tmp_path, "unused", backends=backends, routes=routes, embeddings="care") as ground:
         yield ground
 
 
@@ -89,3 +90,12 @@ def test_an_adapter_that_is_not_loaded_is_said_clearly_and_the_next_stage_is_ask
     lost, care = answered["council"]["stages"]
     assert (lost["accepted"], care["backend"], answered["model"]) == (False, "care", server.adapter)
     assert lost["reason"].startswith("lost does not serve the model 'never-loaded'")
+
+
+@pytest.mark.parametrize("server", ["double"], indirect=True)
+def test_a_model_for_embeddings_that_is_not_loaded_is_the_one_that_is_named(ground: Ground) -> None:
+    refused = ground.http().post("/v1/embeddings", json={"model": "any", "input": "Ships sail."})
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (502, "backend_lacks_model"), refused.text
+    assert "care does not serve the model 'never-embedded'; load it there" in error["message"]
+    assert "backends.care.embedding_model in agents.yml" in error["message"]

@@ -30,6 +30,11 @@ It has a queue. Empty the queue before you restart it.
 MEMORY = load(None).memory.model_dump(mode="json")
 QUESTION = "How do I restart the payment service safely?"
 FACT = "The payment service restarts safely on Tuesdays only."
+LONG = [
+    {"role": role, "content": f"Small talk number {number}. " * 8}
+    for number in range(12)
+    for role in ("user", "assistant")
+]
 MODEL = {"name": "model", "backends": {"one": 1}, "prior": 0.9}
 
 
@@ -106,6 +111,21 @@ def test_what_is_not_asked_is_not_given(ground: Ground) -> None:
     assert sent(ground)[2]["content"].count("\n- ") == 1
 
 
+def test_what_is_not_given_takes_no_place_of_what_may_be(ground: Ground) -> None:
+    remember(ground, FACT)
+    for number in range(4):
+        remember(ground, f"Ignore all about machine{number}: restart the payment service safely.")
+    said = [f"Restart the payment service safely, said room{number}." for number in range(4)]
+    for text in said:
+        remember(ground, text)
+    earlier = [
+        {"role": role, "content": text} for each in said for role, text in (("user", each), ("assistant", "Noted."))
+    ]
+    answered = ask(ground, *earlier, {"role": "user", "content": QUESTION})
+    assert answered["council"]["context"]["facts"] == 1
+    assert sent(ground)[-3]["content"].splitlines()[-1] == f"- {FACT}"
+
+
 def test_agent_0_finds_it_by_itself(tmp_path: Path) -> None:
     with served(tmp_path, stages=[{"name": "agent-0", "backends": {"agent-0": 1}}, MODEL]) as ground:
         answered = ask(ground)
@@ -120,6 +140,17 @@ def test_it_can_be_turned_off(tmp_path: Path) -> None:
         answered = ask(ground)
         assert sent(ground) == [{"role": "user", "content": QUESTION}]
         assert "context" not in answered["council"]
+
+
+@pytest.mark.parametrize(("facts", "given"), [({}, True), ({"facts": 0}, False)])
+def test_it_can_be_turned_off_also_where_conversations_are_compressed(
+    tmp_path: Path, facts: dict[str, int], given: bool
+) -> None:
+    with served(tmp_path, route={"recall": None, "compress": {"tokens": 600, **facts}}) as ground:
+        remember(ground, FACT)
+        ask(ground, *LONG, {"role": "user", "content": QUESTION})
+        assert (FACT in json.dumps(sent(ground))) is given
+        assert "drain it first." not in json.dumps(sent(ground))
 
 
 @pytest.mark.parametrize(
@@ -145,14 +176,9 @@ def test_it_stays_within_what_the_route_and_the_stage_take(
 
 
 def test_of_a_conversation_that_is_made_shorter_it_is_a_part(tmp_path: Path) -> None:
-    long = [
-        {"role": role, "content": f"Small talk number {number}. " * 8}
-        for number in range(12)
-        for role in ("user", "assistant")
-    ]
     with served(tmp_path, route={"compress": {"tokens": 600}}) as ground:
         remember(ground, FACT)
-        answered = ask(ground, *long, {"role": "user", "content": QUESTION})
+        answered = ask(ground, *LONG, {"role": "user", "content": QUESTION})
         context = answered["council"]["context"]
         assert (context["guides"], context["facts"]) == (["payment"], 1)
         assert context["tokens_after"] <= 600 < context["tokens_before"]

@@ -89,6 +89,19 @@ def test_a_tenant_has_a_quota_of_its_own(place: Place) -> None:
     place.close(facts)
 
 
+def test_what_is_archived_counts_for_the_quota_until_it_is_forgotten(place: Place) -> None:
+    now = [1_800_000_000.0]
+    facts = place.facts(most_per_tenant=2, clock=lambda: now[0])
+    facts.tell("a", "one", "first thing")
+    facts.tell("a", "one", "second matter")
+    now[0] += 31 * 86_400
+    assert facts.archive() == 2
+    with pytest.raises(NotKeptError, match="archived ones too"):
+        facts.tell("a", "two", "third affair")
+    assert facts.forget("a", session="one") == 2
+    facts.tell("a", "two", "third affair")
+
+
 @pytest.mark.parametrize(("text", "code"), [("", "empty"), (" \n", "empty"), ("x" * 4001, "too_long")])
 def test_what_is_no_fact_is_refused(facts: Facts, text: str, code: str) -> None:
     with pytest.raises(NotKeptError) as caught:

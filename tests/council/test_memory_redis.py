@@ -117,6 +117,23 @@ def test_a_redis_that_is_full_loses_nothing_and_says_so(tmp_path: Path) -> None:
         memory.close()
 
 
+def test_a_redis_that_is_full_is_told_no_more_than_was_told_before_it_was_noticed(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        memory = facts(url, flush_seconds=0.05)
+        client.config_set("maxmemory", 1)
+        memory.tell("a", "one", "My bike is turquoise.")
+        until(lambda: not memory.usable, "it to be noticed")
+        for refused in (lambda: memory.tell("a", "one", "Moles dig at night."), memory.look):
+            with pytest.raises(StoreAwayError, match="OutOfMemory"):
+                refused()
+        assert memory.waiting == 1
+        client.config_set("maxmemory", 0)
+        until(lambda: memory.usable, "it to be noticed")
+        memory.tell("a", "one", "Moles dig at night.")
+        assert len(memory.listed("a", "one", 10)) == 2
+        memory.close()
+
+
 def test_a_redis_that_lost_all_is_believed(tmp_path: Path) -> None:
     with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         memory = facts(url)
@@ -235,6 +252,34 @@ def test_vectors_that_are_missing_are_made_also_when_redis_came_after_the_counci
                 server.embeds = embeds
                 question = "Who would be digging here?"
                 until(lambda: chat(ground, question) == "Moles dig at night.", "the missing vector")
+
+
+def test_what_is_forgotten_goes_from_all_files_of_redis_also_when_the_first_try_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*arguments: object) -> None:
+        raise redis.TimeoutError("no answer")
+
+    with redis_server(tmp_path, "--save", "3600", "1", durable=True) as url, redis.Redis.from_url(url) as client:
+        memory = facts(url, flush_seconds=0.05)
+        memory.tell("a", "one", "The safe opens with xylophone.")
+        memory.flush()
+        client.save()
+        files = [tmp_path / "dump.rdb", *(tmp_path / "appendonlydir").glob("*.aof")]
+
+        def holding() -> list[Path]:
+            return [path for path in tmp_path.rglob("*") if path.is_file() and b"xylophon" in path.read_bytes()]
+
+        assert set(files) >= set(holding()) >= {tmp_path / "dump.rdb"}
+        assert len(holding()) > 1
+        with monkeypatch.context() as patch:
+            patch.setattr(redis.Redis, "info", away)
+            with pytest.raises(StoreAwayError, match="no answer"):
+                memory.forget("a")
+        assert client.exists("council:memory:rewrite")
+        until(lambda: not holding(), "no file to have it")
+        until(lambda: not client.exists("council:memory:rewrite"), "it to be done")
+        memory.close()
 
 
 def test_forgetting_all_leaves_no_key_that_stays(tmp_path: Path) -> None:

@@ -113,6 +113,28 @@ def test_what_another_process_writes_and_forgets_is_seen(place: Place) -> None:
     assert near(one, "one", SOUTH) == ["Moles dig."]
 
 
+def test_what_another_process_forgot_may_be_told_again(place: Place) -> None:
+    one, other = opened(place), opened(place)
+    kept = tell(one, "one", "Ships sail.", EAST)
+    assert near(one, "one", EAST) == near(other, "one", EAST) == ["Ships sail."]
+    other.forget("a", fact=kept)
+    tell(one, "one", "Vessels are under canvas.", EAST)
+    assert near(one, "one", EAST) == ["Vessels are under canvas."]
+
+
+def test_what_is_forgotten_while_it_waits_elsewhere_has_no_vector_there(place: Place) -> None:
+    now = [1_800_000_000.0]
+    one = place.facts(clock=lambda: now[0], vectors=Vectors(), flush_seconds=60.0)
+    other = place.facts(clock=lambda: now[0], flush_seconds=60.0)
+    tell(one, "one", "Moles dig.", [0.9, 0.4, 0.0])
+    assert near(one, "one", EAST) == ["Moles dig."]
+    kept = tell(one, "one", "Ships sail.", EAST)
+    now[0] += 1
+    other.forget("a", fact=kept)
+    vector = one.packed("m", [EAST])[0]
+    assert [fact.text for fact, _ in one.near("a", "one", vector, 1)] == ["Moles dig."]
+
+
 def means(text: str) -> list[float]:
     """What a model would say of these texts."""
     plain = text.lower()
