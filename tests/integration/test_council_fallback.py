@@ -27,7 +27,9 @@ from tests.integration.council_rig import (
 )
 from tests.integration.runs_rig import LADDER, POLICIES, alert, closed, running, send, site, told
 from tests.waiting import until
+from uici.intake.writer import Accepted
 from uici.model.base import JsonObject
+from uici.model.call import Call
 
 QUICK = "verify: {within: 0.5, stable_for: 0.1, confirm_within: 60, interval: 0.1}"
 # Written before the others, and wider than they are: it comes last all the same.
@@ -61,8 +63,11 @@ def world() -> World:
     return world
 
 
-def place(folder: Path, server: ModelServer, policies: str = AUTO, **settings: Any) -> Path:
-    return site(folder / "site", "web", strategies=FALLBACKS, policies=policies, platform=council(server, **settings))
+def place(
+    folder: Path, server: ModelServer, policies: str = AUTO, programs: tuple[str, ...] = ("web",), **settings: Any
+) -> Path:
+    platform = council(server, **settings)
+    return site(folder / "site", *programs, strategies=FALLBACKS, policies=policies, platform=platform)
 
 
 def lost(folder: Path, world: World, server: ModelServer, name: str = "Odd", **settings: Any) -> JsonObject:
@@ -137,6 +142,49 @@ def test_where_a_plan_of_the_model_was_tried_no_fallback_is_taken(
     incident = lost(tmp_path, world, server, verify=quick)
     assert "; the council answered twice what is no plan: " in incident["reason"]
     assert [item["remedy"] for item in events(incident, "planned")] == ["council-1"]
+
+
+def test_where_the_model_had_a_plan_that_was_made_to_wait_no_fallback_is_taken(
+    tmp_path: Path, world: World, server: ModelServer
+) -> None:
+    world.services["local", "db"] = Service(state="running")
+    at_once = "dependencies: {correlation_seconds: 0, wait_seconds: 60, recover_seconds: 0}\n"
+    config = place(tmp_path, server, AUTO + at_once, programs=("web", "db"))
+    targets = config / "targets.yml"
+    targets.write_text(targets.read_text().replace("  web: {", "  web: {depends_on: [db], "))
+    broken: list[Accepted] = []
+    with running(config, world) as uici:
+
+        def breaks_what_it_needs(body: JsonObject) -> Said:
+            if len(server.asked) > 1:
+                return PROSE
+            world.services["local", "db"].state = "exited"
+            broken.append(send(uici, alert("db")))
+            return act(RESTART)
+
+        server.says = breaks_what_it_needs
+        accepted = send(uici, alert("web", "Odd"))
+        until(lambda: broken and world.services["local", "db"].healthy, "what it needs to run again")
+        send(uici, alert("db", status="resolved"))
+        incident = closed(uici, accepted)
+    assert "; the council answered twice what is no plan: " in incident["reason"]
+    assert [item["remedy"] for item in events(incident, "planned")] == ["council-1"]
+    assert events(incident, "fallback_taken") == []
+
+
+def test_a_fallback_makes_way_for_a_rule_whose_alert_joins(tmp_path: Path, world: World, server: ModelServer) -> None:
+    server.says = in_turn(PROSE)
+    world.services["local", "web"].healthy_when_running = False
+    with running(place(tmp_path, server), world) as uici:
+        joined: list[Accepted] = []
+
+        def joins(moment: str, environment: str, call: Call) -> None:
+            if moment == "after" and call.mutates and not joined:
+                joined.append(send(uici, alert("web", "Down")))
+
+        world.hook = joins
+        incident = closed(uici, send(uici, alert("web", "Odd")))
+    assert [item["remedy"] for item in events(incident, "planned")] == ["lift", "restart"]
 
 
 def test_what_another_strategy_covers_no_fallback_is_taken_for(

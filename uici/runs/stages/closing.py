@@ -68,7 +68,8 @@ def close(services: Services, data: RunData) -> RunData:
         outcomes.keep_outcome(connection, data, now)
         _end(connection, services, data)
         _tell(connection, services, data)
-    if data.outcome in _FATES and data.tried and data.tried[-1].startswith(BY_COUNCIL):
+    last = data.tried[-1] if data.tried else ""
+    if data.outcome in _FATES and last.startswith(BY_COUNCIL) and last not in data.acted_with:
         services.questions.planned(_FATES[data.outcome])
     services.wake()
     return data.to(Stage.ENDED)

@@ -267,11 +267,12 @@ def planned_by(
 def _given_up(services: Services, data: RunData, talk: Consultation, why: str) -> RunData:
     """The run without a plan of the model: on by a fallback strategy where one covers it, else to people.
 
-    What a strategy treats, and where something was tried, a fallback is not for.
+    What a strategy treats, and where something was tried or the model had a plan, a fallback is not for.
     """
+    untried = data.strategy is None and not data.tried and not talk.proposed
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
-    found = choose_fallback(services.site(), firing) if data.strategy is None and not data.tried else None
+    found = choose_fallback(services.site(), firing) if untried else None
     if found is None:
         return _to_people(data, talk, why)
     services.questions.fell_back()

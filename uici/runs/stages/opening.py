@@ -176,9 +176,10 @@ def diagnose(services: Services, data: RunData) -> RunData:
     environment, target_name = data.place
     with services.store.read() as connection:
         firing = records.firing_alerts(connection, data.incident_id or "")
-    # A ladder under way is gone on with as it was, unless it does not cover what fires any more.
+    # A ladder under way is gone on with as it was, unless it does not cover what fires any more, or comes last and
+    # another covers what has joined.
     chosen = _chosen(services.platforms_of(data).site, firing, data) if data.tried else None
-    if chosen is None:
+    if chosen is None or (chosen[1].fallback and choose_strategy(services.site(), firing) is not None):
         site = services.site()
         chosen = _chosen(site, firing, data)
         data = data.model_copy(
