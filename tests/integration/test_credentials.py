@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import Request
 from starlette.types import ASGIApp
 
 from tests.integration.service_rig import DEADLINE, Served, alert, notification, serving
@@ -19,7 +20,10 @@ from tests.real.remote import Authority, Pair
 from tests.unit.test_signatures import OTHER, sign
 from tests.waiting import until
 from uici.access.roles import Role
+from uici.service import webhook
 from uici.service.app import create_app
+from uici.service.callers import Caller
+from uici.service.context import Context
 
 WEBHOOK = "/webhooks/alertmanager"
 ACCESS = """
@@ -128,10 +132,26 @@ def _defect() -> None:
     raise RuntimeError("a defect")
 
 
-async def _asked(app: ASGIApp, path: str) -> httpx.Response:
-    inside = httpx.ASGITransport(app, raise_app_exceptions=False)
+async def _asked(app: ASGIApp, path: str, method: str = "GET", *, raised: bool = False) -> httpx.Response:
+    inside = httpx.ASGITransport(app, raise_app_exceptions=raised)
     async with httpx.AsyncClient(transport=inside, base_url="http://uici") as client:
-        return await client.get(path)
+        return await client.request(method, path)
+
+
+def test_a_defect_at_the_door_for_alerts_is_answered_and_raised(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(request: Request, context: Context) -> Caller:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(webhook, "_reporter", fails)
+    control, settings = served.application.control, served.application.site.platform
+    app = create_app(control, settings.service, settings.intake)
+    answer = asyncio.run(_asked(app, WEBHOOK, "POST"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    with pytest.raises(RuntimeError, match="a defect"):
+        asyncio.run(_asked(app, WEBHOOK, "POST", raised=True))
 
 
 def test_every_answer_has_the_security_headers(served: Served) -> None:

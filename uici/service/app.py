@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, reduce
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,10 @@ class _OnlyText:
         await self._app(scope, receive, send)
 
 
+_LAYERS: tuple[Callable[[ASGIApp], ASGIApp], ...] = (_OnlyText, _SecurityHeaders)
+"""Around whatever answers, the outermost last."""
+
+
 class _Service(FastAPI):
     """The framework's application, with a door of its own for alerts."""
 
@@ -93,7 +97,7 @@ class _Service(FastAPI):
 
     @cached_property
     def _door(self) -> ASGIApp:
-        return _SecurityHeaders(_OnlyText(webhook.door(self)))
+        return reduce(lambda inner, layer: layer(inner), _LAYERS, webhook.door(self))
 
 
 def create_app(
@@ -141,8 +145,8 @@ def create_app(
         gate=Gate(control, access or AccessSettings(), intake, threads),
         webhook_threads=threads,
     )
-    app.add_middleware(_OnlyText)
-    app.add_middleware(_SecurityHeaders)
+    for layer in _LAYERS:
+        app.add_middleware(layer)
     problems.install(app)
     for module in (webhook, reading, acting, autonomy, audit, learning, telling, configuration, guides, tokens, health):
         app.include_router(module.router)

@@ -8,14 +8,11 @@ never changes the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any
 
 import structlog
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,14 +32,7 @@ _JSON = "application/json"
 _log = structlog.get_logger(__name__)
 
 
-class _PlainRoute(APIRoute):
-    """A route whose function takes the request and nothing else; `door` calls it."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        return self.endpoint
-
-
-router = APIRouter(tags=["webhooks"], route_class=_PlainRoute)
+router = APIRouter(tags=["webhooks"])
 _reporter = requires(Permission.WEBHOOK)
 
 
