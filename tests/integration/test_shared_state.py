@@ -366,6 +366,9 @@ def test_a_writer_finds_by_an_index_what_was_prepared_while_tables_were_empty(bo
     with store.write() as connection:
         assert len(known_alerts(connection, wanted)) == 20
     assert _scans(store) == before
+    with store.read() as connection:
+        labels = connection.execute(select(alerts.c.labels).limit(1)).scalar_one()
+    assert labels == _stored("", begun)["labels"]
 
 
 def _scans(store: Store) -> int:

@@ -47,8 +47,9 @@ _CONNECTING = {
 _SETTINGS = {"statement_timeout": "30000", "idle_in_transaction_session_timeout": str(STALLED_MILLISECONDS)}
 
 # A prepared statement keeps the plan that was made while its tables were small, until they are next analysed: by then
-# one that scans them takes milliseconds, in which nobody else can write. Writers find all by indexes, so such plans
-# are not considered (https://www.postgresql.org/docs/current/runtime-config-query.html); what is read is planned anew.
+# one that scans them takes milliseconds, in which nobody else can write. What writers look for has nearly always an
+# index, so such plans are their last resort; what is read is planned anew.
+# https://www.postgresql.org/docs/current/runtime-config-query.html
 _WRITING = {**_SETTINGS, "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 _READING = {**_SETTINGS, "plan_cache_mode": "force_custom_plan"}
 
