@@ -40,21 +40,21 @@ class Stores:
 
     def __init__(self, purse: Purse, facts: Facts) -> None:
         self._checks: Mapping[str, Callable[[], None]] = {"state": purse.check, "memory": facts.check}
-        self._looking: asyncio.Task[list[str]] | None = None
+        self._looking: asyncio.Task[dict[str, str]] | None = None
         self._looked_at = float("-inf")
         self._said: dict[str, str] = {}
         """What was logged of each that cannot be written."""
 
-    async def problems(self) -> list[str]:
-        """What is wrong with them; at most one look is under way."""
+    async def problems(self) -> Mapping[str, str]:
+        """What is wrong with each that is not as it should be; at most one look is under way."""
         if self._looking is None or (self._looking.done() and time.monotonic() - self._looked_at >= _KEPT_SECONDS):
             self._looking = asyncio.get_running_loop().create_task(self._look())
         return await asyncio.shield(self._looking)
 
-    async def _look(self) -> list[str]:
+    async def _look(self) -> dict[str, str]:
         found = await asyncio.gather(*(self._problem(name, check) for name, check in self._checks.items()))
         self._looked_at = time.monotonic()
-        return [problem for problem in found if problem]
+        return {name: problem for name, problem in zip(self._checks, found, strict=True) if problem}
 
     async def _problem(self, name: str, check: Callable[[], None]) -> str:
         try:
@@ -112,22 +112,24 @@ class StatusRoutes:
 
     async def ready(self, request: Request) -> Response:
         """`GET /readyz`: 503 with reasons where the next request would not be answered. Open: probes have no key."""
-        reasons = await self._reasons()
+        reasons, lacking = await self._reasons()
         silent = [name for name, route in self._settings.routes.items() if not self._can_answer(route)]
         status = "not_ready" if reasons else "ready"
-        return json_response({"status": status, "reasons": reasons, "silent_routes": silent}, 503 if reasons else 200)
+        document: JsonObject = {"status": status, "reasons": reasons, "lacking": lacking, "silent_routes": silent}
+        return json_response(document, 503 if reasons else 200)
 
     async def status(self, request: Request) -> Response:
         """`GET /status/production`: everything that is in force, and how it stands. Spending of one's own tenant."""
         visitor = self._door.visitor(request)
         settings, facts = self._settings, self._facts
-        reasons = await self._reasons()
+        reasons, lacking = await self._reasons()
         return json_response(
             {
                 "version": version("uici"),
                 "uptime_seconds": round(time.time() - self._life.began_at, 3),
                 "ready": not reasons,
                 "reasons": reasons,
+                "lacking": lacking,
                 "configuration": self._life.configuration,
                 "requests": {"under_way": self._life.under_way, "at_once": settings.service.requests_at_once},
                 "routes": {name: self._route(route) for name, route in settings.routes.items()},
@@ -165,19 +167,27 @@ class StatusRoutes:
             "sides": {side: summary(map(self._of_backends.of, names)) for side, names in sides.items()},
         }
 
-    async def _reasons(self) -> list[str]:
-        """Why the next request may not be answered."""
-        found = await self._stores.problems()
+    async def _reasons(self) -> tuple[list[str], list[str]]:
+        """Why the next request may not be answered; and what else is wrong, without which it is."""
+        problems = dict(await self._stores.problems())
+        memory = [problems.pop("memory")] if "memory" in problems else []
+        found = list(problems.values())
         if not any(map(self._can_answer, self._settings.routes.values())):
             # One route that answers is a reason to send requests here.
             found.append("routes: every backend of every route has failed and is left alone for a while")
         if self._facts.waiting >= self._settings.memory.most_waiting:
-            found.append(f"memory: {self._facts.waiting} facts wait to be written, which is as many as may")
-        return found
+            memory.append(f"memory: {self._facts.waiting} facts wait to be written, which is as many as may")
+        return ([*found, *memory], []) if self._needs_memory() else (found, memory)
+
+    def _needs_memory(self) -> bool:
+        """Whether without it another host is to be asked: not where all hosts share it, and a model answers as well."""
+        if self._settings.memory.redis is None:
+            return True
+        names = {name for route in self._settings.routes.values() for name in _asked(route)}
+        return all(self._settings.backends[name].kind == "recall" for name in names)
 
     def _can_answer(self, route: Route) -> bool:
-        names = {name for stage in route.stages for name, weight in stage.backends.items() if weight}
-        return any(not self._members[name].breaker.open for name in names)
+        return any(not self._members[name].breaker.open for name in _asked(route))
 
     def _route(self, route: Route) -> JsonObject:
         return {
@@ -216,3 +226,8 @@ class StatusRoutes:
                 {"of": f"{scope} {name}".strip()} | {key: f"{Decimal(amount):f}" for key, amount in amounts.items()}
             )
         return shown
+
+
+def _asked(route: Route) -> set[str]:
+    """The backends that a route asks."""
+    return {name for stage in route.stages for name, weight in stage.backends.items() if weight}

@@ -124,12 +124,8 @@ class RedisFacts:
     def numbered(self, tenant: str, numbers: Iterable[int]) -> Mapping[int, Fact]:
         """As `FactStore` says."""
         with self._used():
-            with self._client.pipeline(transaction=False) as pipe:
-                for number in numbers:
-                    low, high = (f"{value:0{NUMBER_DIGITS}x}" for value in (number, number + 1))
-                    pipe.zrangebylex(_key("ids"), f"[{low}", f"({high}")
-                ids = [id_ for some in pipe.execute() for id_ in some]
-            return {number_of(fact.id): fact for fact, _ in self._facts(ids) if fact.tenant == tenant}
+            facts = self._facts(self._ids(numbers))
+            return {number_of(fact.id): fact for fact, _ in facts if fact.tenant == tenant}
 
     def forget(self, tenant: str, now: float, *, fact: str | None, session: str | None) -> list[str]:
         """As `FactStore` says. What Redis wrote into its own file is written anew, without it."""
@@ -171,7 +167,10 @@ class RedisFacts:
     def vectors(self, model: str, numbers: Collection[int]) -> Iterable[Stored]:
         """As `FactStore` says."""
         with self._used():
-            ids = [id_ for id_ in self._client.smembers(_vectors(model)) if number_of(id_.decode()) in numbers]
+            if len(numbers) <= _BATCH:
+                ids = self._ids(numbers)
+            else:
+                ids = [id_ for id_ in self._client.smembers(_vectors(model)) if number_of(id_.decode()) in numbers]
         for some in _batches(ids):
             with self._used(), self._client.pipeline(transaction=False) as pipe:
                 for id_ in some:
@@ -215,6 +214,14 @@ class RedisFacts:
         """Close the connections."""
         self._client.close()
 
+    def _ids(self, numbers: Iterable[int]) -> list[bytes]:
+        """Of the facts in sight that have these numbers."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for number in numbers:
+                low, high = (f"{value:0{NUMBER_DIGITS}x}" for value in (number, number + 1))
+                pipe.zrangebylex(_key("ids"), f"[{low}", f"({high}")
+            return [id_ for some in pipe.execute() for id_ in some]
+
     def _facts(self, ids: Sequence[bytes]) -> list[tuple[Fact, int]]:
         """The facts in sight, each with the number of its stems."""
         with self._client.pipeline(transaction=False) as pipe:
@@ -254,7 +261,7 @@ class RedisFacts:
         self._done(args=[asked])
 
     def _see_durable(self) -> None:
-        """Say once when this Redis may lose what it took."""
+        """Say when this Redis may lose what it took: once, and again when it was away."""
         if self._durable is not None:
             return
         try:
@@ -264,7 +271,8 @@ class RedisFacts:
             _log.warning("redis_does_not_say_whether_it_is_durable", error=str(mask(str(error))))
             return
         policy = info.get("maxmemory_policy", "noeviction")
-        self._durable = bool(info.get("aof_enabled")) and policy == "noeviction"
+        evicts = policy != "noeviction" and bool(info.get("maxmemory", 1))
+        self._durable = bool(info.get("aof_enabled")) and not evicts
         if not self._durable:
             _log.warning(
                 "redis_not_durable",
@@ -282,6 +290,7 @@ class RedisFacts:
         except (redis.ConnectionError, redis.TimeoutError) as error:
             self._said = f"Redis: {type(error).__name__}: {mask(str(error))}"
             self._rests_until = time.monotonic() + _REST_SECONDS
+            self._durable = None
             raise StoreAwayError(self._said) from None
         except redis.RedisError as error:
             # Of a pipeline the client quotes the command, and with it whose facts they are.

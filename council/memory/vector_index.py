@@ -13,6 +13,8 @@ from typing import Any
 import structlog
 
 _log = structlog.get_logger(__name__)
+_making = threading.Lock()
+"""Cells are made of one session after the other: at a start all large ones want them at once."""
 _CELLS = 2.0
 """Times the square root of the number of vectors: how many cells there are."""
 _TRAINED_BY = 40
@@ -110,7 +112,8 @@ class SessionIndex:
         try:
             # Of this thread alone: requests want the other processors.
             self._faiss.omp_set_num_threads(1)
-            build.made = self._cells(rows, numbers)
+            with _making:
+                build.made = self._cells(rows, numbers)
         except (RuntimeError, MemoryError) as error:
             _log.error("cells_not_made", vectors=build.size, error=str(error))
         finally:

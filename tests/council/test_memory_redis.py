@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +297,13 @@ def test_forgetting_all_leaves_no_key_that_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "warned"), [((), True), (("--appendonly", "yes"), False), (("--maxmemory-policy", "allkeys-lru"), True)]
+    ("options", "warned"),
+    [
+        ((), True),
+        (("--appendonly", "yes"), False),
+        (("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"), False),
+        (("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru", "--maxmemory", "100mb"), True),
+    ],
 )
 def test_a_redis_that_may_lose_facts_is_told_of(tmp_path: Path, options: tuple[str, ...], warned: bool) -> None:
     with redis_server(tmp_path, *options) as url:
@@ -307,6 +313,54 @@ def test_a_redis_that_may_lose_facts_is_told_of(tmp_path: Path, options: tuple[s
             store.look()
         store.close()
     assert [each["event"] for each in logs] == ["redis_not_durable"] * warned
+
+
+def test_a_redis_that_came_back_otherwise_is_looked_at_anew(tmp_path: Path) -> None:
+    with redis_server(tmp_path, durable=True) as url:
+        store = RedisFacts(url)
+        with capture_logs() as logs:
+            store.look()
+    with pytest.raises(StoreAwayError):
+        store.look()
+
+    def back() -> bool:
+        with suppress(StoreAwayError):
+            store.look()
+            return True
+        return False
+
+    assert logs == []
+    with redis_server(tmp_path), capture_logs() as logs:
+        until(back, "it to be asked again")
+        assert [each["event"] for each in logs] == ["redis_not_durable"]
+    store.close()
+
+
+def test_what_another_process_changed_is_read_without_listing_all_twice(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        told(url, 5)
+        memory = facts(url, flush_seconds=60.0)
+        asked = vector_of(memory, 0)
+        assert len(memory.near("a", "one", asked, 50)) == 5
+        told(url, 6)
+        client.config_resetstat()
+        assert len(memory.near("a", "one", asked, 50)) == 6
+        assert client.info("commandstats")["cmdstat_smembers"]["calls"] == 1
+        memory.close()
+
+
+def test_without_it_a_council_with_a_model_is_ready_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNCIL_TEST_REDIS", f"unix://{tmp_path}/none.sock")
+    stages = [{"name": name, "backends": {name: 1}} for name in ("agent-0", "one")]
+    given: dict[str, Any] = {"memory": {"redis": "${env:COUNCIL_TEST_REDIS}"}, "also": {"agent-0": {"kind": "recall"}}}
+    with council(tmp_path, "one", stages=stages, **given) as ground:
+        answer = ground.http().get("/readyz")
+        lacking = ["memory: it cannot be written; the log says why"]
+        assert (answer.status_code, answer.json()["lacking"], answer.json()["reasons"]) == (200, lacking, [])
+        assert ground.http().get("/status/production").json()["lacking"] == lacking
+        assert chat(ground, QUESTION) == "hello"
 
 
 def test_a_redis_that_allows_no_more_than_is_needed_is_used(tmp_path: Path) -> None:

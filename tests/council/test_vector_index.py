@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from council.memory.vector_index import SessionIndex
 from council.memory.vectors import Stored, Vectors, number_of
 from council.settings import VectorSettings
 from tests.council.fact_places import Place, place
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 
 __all__ = ["place"]
 faiss = pytest.importorskip("faiss")
@@ -72,13 +74,21 @@ def test_above_its_size_it_goes_over_to_cells_and_finds_nearly_all_that_is_neare
     assert vectors.nearest("a", ["two"], rows[0].tobytes(), 1) == []
 
 
-def test_what_changes_while_the_cells_are_made_and_after_is_in_them_exactly() -> None:
+def test_what_changes_while_the_cells_are_made_and_after_is_in_them_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = topics(SIZE + 200)
+    changed, cells = threading.Event(), SessionIndex._cells
+
+    def late(index: SessionIndex, rows: Any, numbers: Any) -> Any:
+        assert changed.wait(PATIENCE_SECONDS)
+        return cells(index, rows, numbers)
+
+    monkeypatch.setattr(SessionIndex, "_cells", late)
     vectors = made(rows[:SIZE])
-    assert dict(vectors.kinds()) in ({"exact": 1, "in_cells": 0}, {"exact": 0, "in_cells": 1})
     vectors.remove(range(100))
     vectors.add(stored(rows[SIZE : SIZE + 100], SIZE))
     vectors.remove([SIZE])
+    assert dict(vectors.kinds()) == {"exact": 1, "in_cells": 0}
+    changed.set()
     until(lambda: in_cells(vectors), "the cells")
     vectors.remove(range(100, 150))
     vectors.add(stored(rows[SIZE + 100 :], SIZE + 100))
@@ -92,6 +102,24 @@ def test_what_changes_while_the_cells_are_made_and_after_is_in_them_exactly() ->
     vectors.remove(there)
     assert found(vectors, rows[200]) == []
     assert dict(vectors.kinds()) == {"exact": 0, "in_cells": 0}
+
+
+def test_cells_are_made_of_one_session_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, cells = threading.Barrier(2), SessionIndex._cells
+    alone: list[bool] = []
+
+    def seen(index: SessionIndex, rows: Any, numbers: Any) -> Any:
+        try:
+            both.wait(0.2)
+        except threading.BrokenBarrierError:
+            alone.append(True)
+        return cells(index, rows, numbers)
+
+    monkeypatch.setattr(SessionIndex, "_cells", seen)
+    vectors = made(topics(SIZE))
+    vectors.add(Stored(SIZE + number, "a", "two", row.tobytes()) for number, row in enumerate(topics(SIZE)))
+    until(lambda: dict(vectors.kinds()) == {"exact": 0, "in_cells": 2}, "the cells of both")
+    assert alone == [True, True]
 
 
 def test_what_has_shrunk_is_exact_again_and_what_has_grown_learns_anew() -> None:
