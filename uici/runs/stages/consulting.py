@@ -265,19 +265,25 @@ def planned_by(
 
 
 def _given_up(services: Services, data: RunData, talk: Consultation, why: str) -> RunData:
-    """The run without a plan of the model: on by a fallback strategy where one covers it, else to people.
-
-    What a strategy treats, and where something was tried or the model had a plan, a fallback is not for.
-    """
-    untried = data.strategy is None and not data.tried and not talk.proposed
-    with services.store.read() as connection:
-        firing = records.firing_alerts(connection, data.incident_id or "")
-    found = choose_fallback(services.site(), firing) if untried else None
-    if found is None:
+    """The run without a plan of the model: on by a fallback strategy where one covers it, else to people."""
+    fallback = _fallback(services, data, talk)
+    if fallback is None:
         return _to_people(data, talk, why)
     services.questions.fell_back()
-    services.note_alone(data, "fallback_taken", strategy=found[0], because=_because(talk, why))
+    services.note_alone(data, "fallback_taken", strategy=fallback, because=_because(talk, why))
     return data.to(Stage.DIAGNOSE, consultation=talk.model_copy(update={"facts": (), "past": (), "fell_back": True}))
+
+
+def _fallback(services: Services, data: RunData, talk: Consultation) -> str | None:
+    """The name of the fallback strategy for what fires. It is for nothing that another strategy treats, nor where
+    something was tried or the model had a plan.
+    """
+    if data.strategy is not None or data.tried or talk.proposed:
+        return None
+    with services.store.read() as connection:
+        firing = records.firing_alerts(connection, data.incident_id or "")
+    found = choose_fallback(services.site(), firing)
+    return None if found is None else found[0]
 
 
 def _to_people(data: RunData, talk: Consultation, why: str) -> RunData:

@@ -221,19 +221,23 @@ def _chosen(site: Site, firing: list[Alert], data: RunData) -> tuple[str, Strate
 
 def choose_fallback(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | None:
     """The first fallback strategy, in order of writing, that covers any of the firing alerts."""
-    names = {found[0] for alert in firing if (found := site.strategy_for(alert, fallback=True)) is not None}
-    return next(((name, strategy) for name, strategy in site.strategies.items() if name in names), None)
+    return next(iter(_covering(site, firing, fallback=True)), None)
 
 
 def choose_strategy(site: Site, firing: list[Alert]) -> tuple[str, Strategy] | None:
     """The strategy of an incident: of all that cover its firing alerts the first in order of writing that heals,
     else the first that escalates.
     """
-    names = {found[0] for alert in firing if (found := site.strategy_for(alert)) is not None}
-    ordered = [(name, strategy) for name, strategy in site.strategies.items() if name in names]
+    ordered = _covering(site, firing)
     healing = [pair for pair in ordered if pair[1].action == "heal"]
     escalating = [pair for pair in ordered if pair[1].action == "escalate"]
     return next(iter(healing + escalating), None)
+
+
+def _covering(site: Site, firing: list[Alert], *, fallback: bool = False) -> list[tuple[str, Strategy]]:
+    """The strategies of either kind that cover firing alerts, in order of writing."""
+    names = {found[0] for alert in firing if (found := site.strategy_for(alert, fallback=fallback)) is not None}
+    return [(name, strategy) for name, strategy in site.strategies.items() if name in names]
 
 
 def guides_for(
